@@ -1,0 +1,4 @@
+//! netmon: one data flow from evidence to a published verdict.
+
+pub mod observation;
+pub mod time;

@@ -1,0 +1,61 @@
+//! Evidence: what a source saw, when, and how good it is. Values only; a source never decides.
+
+mod network;
+mod probe;
+mod tcp;
+
+pub use network::{
+    Address, IfIndex, IfName, Link, LinkStats, Neighbour, NeighbourState, Network, NetworkChange, OperState,
+    Route,
+};
+pub use probe::{FailureReason, Method, ProbeEvent, ProbeOutcome, StampSource, TargetId};
+pub use tcp::{RetransmitKind, TcpCounters, TcpReading};
+
+use crate::time::Mono;
+
+/// One thing a source saw.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// When it was seen, on the monotonic clock.
+    pub at: Mono,
+    /// What was seen.
+    pub evidence: Evidence,
+}
+
+/// What can be seen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Evidence {
+    /// A link, address, route or neighbour changed, or all of them were read anew.
+    Network(NetworkChange),
+    /// A probe was sent, answered, or given up.
+    Probe(ProbeEvent),
+    /// The kernel's TCP counters were read.
+    Tcp(TcpReading),
+    /// Evidence of this source was lost. What it said before is unknown until it says it again.
+    Gap(SourceKind),
+    /// A target's name was resolved; its addresses are now these.
+    Resolved {
+        /// Whose name.
+        target: TargetId,
+        /// Every address of every family, in the resolver's order, without repeats.
+        addresses: Vec<std::net::IpAddr>,
+    },
+    /// A target's name could not be resolved. Its last addresses stay in use.
+    ResolveFailed {
+        /// Whose name.
+        target: TargetId,
+        /// The resolver's words.
+        error: String,
+    },
+}
+
+/// Where evidence comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SourceKind {
+    /// Kernel counters.
+    Bpf,
+    /// Links, addresses, routes, neighbours.
+    Netlink,
+    /// Probes.
+    Probe,
+}

@@ -1,0 +1,373 @@
+//! The network as netlink tells it: links, addresses, routes, gateways' neighbours.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr};
+
+/// Interface index, unique within a network namespace while the interface lives (`if_nametoindex(3)`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IfIndex(pub u32);
+
+/// Interface name as the kernel has it: 1–15 bytes, of any value but `/`, NUL and white space. Often not UTF-8-safe
+/// or terminal-safe, so it has no plain `Display`: see [`IfName::escaped`].
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IfName(Vec<u8>);
+
+impl IfName {
+    /// The kernel's bytes, without the trailing NUL.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The kernel's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// A printable, one-to-one form: bytes that are not UTF-8, control characters and backslashes read `\xNN`.
+    pub fn escaped(&self) -> String {
+        escape_bytes(&self.0)
+    }
+}
+
+impl fmt::Debug for IfName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IfName({})", self.escaped())
+    }
+}
+
+/// Bytes from outside as text that is safe in a log, a terminal and a label: see [`IfName::escaped`].
+pub fn escape_bytes(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            // Bidirectional overrides and other format characters can disguise a name as well as a control can.
+            if c == '\\'
+                || c.is_control()
+                || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+            {
+                let mut buf = [0; 4];
+                for b in c.encode_utf8(&mut buf).bytes() {
+                    out.push_str(&format!("\\x{b:02x}"));
+                }
+            } else {
+                out.push(c);
+            }
+        }
+        for b in chunk.invalid() {
+            out.push_str(&format!("\\x{b:02x}"));
+        }
+    }
+    out
+}
+
+/// RFC 2863 operational state (`IFLA_OPERSTATE`, `include/uapi/linux/if.h`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OperState {
+    /// The driver does not say; judged by carrier alone (loopback, tun, dummy).
+    #[default]
+    Unknown,
+    /// The hardware is gone.
+    NotPresent,
+    /// Down.
+    Down,
+    /// A layer below is down.
+    LowerLayerDown,
+    /// In a test mode.
+    Testing,
+    /// Waiting for an external event (802.1X, LACP).
+    Dormant,
+    /// Up.
+    Up,
+}
+
+impl OperState {
+    /// The kernel's word for it, as `ip link` and `/sys/class/net/*/operstate` have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::NotPresent => "notpresent",
+            Self::Down => "down",
+            Self::LowerLayerDown => "lowerlayerdown",
+            Self::Testing => "testing",
+            Self::Dormant => "dormant",
+            Self::Up => "up",
+        }
+    }
+}
+
+/// A network interface.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Link {
+    /// Its key.
+    pub index: IfIndex,
+    /// Its name, which can change.
+    pub name: IfName,
+    /// `ip link set … alias`: bytes, newlines allowed.
+    pub alias: Option<Vec<u8>>,
+    /// Driver kind (`veth`, `bond`, `vlan` …); none for hardware.
+    pub kind: Option<String>,
+    /// `IFF_UP`: the administrator wants it up.
+    pub admin_up: bool,
+    /// `IFF_LOWER_UP` / `IFLA_CARRIER`: the driver sees a link partner.
+    pub carrier: bool,
+    /// RFC 2863 state.
+    pub oper: OperState,
+    /// `IFF_LOOPBACK`.
+    pub loopback: bool,
+    /// Maximum transmission unit, bytes.
+    pub mtu: u32,
+    /// Megabits a second (`/sys/class/net/*/speed`); none where the driver does not know.
+    pub speed_mbps: Option<u32>,
+    /// The bond, bridge or VRF that it is enslaved to.
+    pub master: Option<IfIndex>,
+    /// Link-layer address.
+    pub mac: Option<Vec<u8>>,
+    /// Carrier transitions since the device was made (`IFLA_CARRIER_CHANGES`).
+    pub carrier_changes: u32,
+    /// Traffic counters as of this message.
+    pub stats: LinkStats,
+}
+
+/// `struct rtnl_link_stats64`, the part that node_exporter shows too. Since the device was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the kernel's own field names")]
+pub struct LinkStats {
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    pub rx_packets: u64,
+    pub tx_packets: u64,
+    pub rx_errors: u64,
+    pub tx_errors: u64,
+    pub rx_dropped: u64,
+    pub tx_dropped: u64,
+}
+
+/// An address on an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// On which interface.
+    pub ifindex: IfIndex,
+    /// The local address.
+    pub address: IpAddr,
+    /// Prefix length, 0–32 or 0–128.
+    pub prefix_len: u8,
+    /// False while duplicate address detection runs or after it failed (`IFA_F_TENTATIVE`, `IFA_F_DADFAILED`).
+    pub usable: bool,
+}
+
+impl Address {
+    /// Link scope: 169.254/16 or fe80::/10.
+    pub fn is_link_local(&self) -> bool {
+        match self.address {
+            IpAddr::V4(a) => a.is_link_local(),
+            IpAddr::V6(a) => a.is_unicast_link_local(),
+        }
+    }
+}
+
+/// A unicast route with one next hop; a multipath route is several of these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Routing table; 254 is main. The local table (255) is left out.
+    pub table: u32,
+    /// Network address; all zeroes with `prefix_len` 0 for a default route.
+    pub destination: IpAddr,
+    /// Prefix length; 0 is a default route.
+    pub prefix_len: u8,
+    /// Next hop, if it is not on the link itself. May be of the other family (RFC 5549).
+    pub gateway: Option<IpAddr>,
+    /// Which way out.
+    pub ifindex: IfIndex,
+    /// Metric; lower wins.
+    pub metric: u32,
+}
+
+impl Route {
+    /// Whether it is a default route.
+    pub fn is_default(&self) -> bool {
+        self.prefix_len == 0
+    }
+
+    /// Whether it covers `address`.
+    pub fn covers(&self, address: IpAddr) -> bool {
+        prefix_covers(self.destination, self.prefix_len, address)
+    }
+}
+
+/// Whether the prefix `network/len` holds `address`; false across families.
+pub fn prefix_covers(network: IpAddr, len: u8, address: IpAddr) -> bool {
+    match (network, address) {
+        (IpAddr::V4(n), IpAddr::V4(a)) => (n.to_bits() ^ a.to_bits()).leading_zeros() >= u32::from(len),
+        (IpAddr::V6(n), IpAddr::V6(a)) => (n.to_bits() ^ a.to_bits()).leading_zeros() >= u32::from(len),
+        _ => false,
+    }
+}
+
+/// Neighbour unreachability state (`NUD_*`, `include/uapi/linux/neighbour.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeighbourState {
+    /// Asked for, no answer yet.
+    Incomplete,
+    /// Confirmed a short while ago.
+    Reachable,
+    /// Known, not confirmed lately.
+    Stale,
+    /// Used again after stale; waiting for confirmation by traffic.
+    Delay,
+    /// Being asked again.
+    Probe,
+    /// Gave no answer.
+    Failed,
+    /// Needs none (point-to-point) or set by hand.
+    Permanent,
+}
+
+impl NeighbourState {
+    /// Whether the kernel has a link-layer address that it would use.
+    pub fn is_valid(self) -> bool {
+        !matches!(self, Self::Incomplete | Self::Failed)
+    }
+
+    /// The word that `ip neigh` has for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Incomplete => "incomplete",
+            Self::Reachable => "reachable",
+            Self::Stale => "stale",
+            Self::Delay => "delay",
+            Self::Probe => "probe",
+            Self::Failed => "failed",
+            Self::Permanent => "permanent",
+        }
+    }
+}
+
+/// A neighbour: who answers for an address on a link. Only gateways' are reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// On which interface.
+    pub ifindex: IfIndex,
+    /// Whose.
+    pub address: IpAddr,
+    /// How sure the kernel is.
+    pub state: NeighbourState,
+    /// Link-layer address, where known.
+    pub mac: Option<Vec<u8>>,
+}
+
+/// A change of [`Network`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum NetworkChange {
+    /// Everything, read in one dump: replaces all that was known.
+    Dump(Box<Network>),
+    /// A link is new or changed.
+    Link(Box<Link>),
+    /// A link is gone, with all that stood on it.
+    LinkGone(IfIndex),
+    /// Fresh traffic counters.
+    LinkStats(Vec<(IfIndex, LinkStats)>),
+    /// An address is new or changed.
+    Address(Address),
+    /// An address is gone.
+    AddressGone(Address),
+    /// All routes, read anew. (The kernel removes routes of a lost link without a message, so they are never counted
+    /// up and down.)
+    Routes(Vec<Route>),
+    /// A gateway's neighbour entry is new or changed.
+    Neighbour(Neighbour),
+    /// A neighbour entry is gone.
+    NeighbourGone {
+        /// On which interface.
+        ifindex: IfIndex,
+        /// Whose.
+        address: IpAddr,
+    },
+}
+
+/// The network as last told. [`Network::apply`] keeps it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Network {
+    /// Links by index.
+    pub links: BTreeMap<IfIndex, Link>,
+    /// Addresses, by interface, address and prefix length.
+    pub addresses: BTreeMap<(IfIndex, IpAddr, u8), Address>,
+    /// Unicast routes of every table but local; default routes always, others up to the source's bound.
+    pub routes: Vec<Route>,
+    /// Whether non-default routes were left out for being too many: then a missing route proves nothing.
+    pub routes_truncated: bool,
+    /// Gateways' neighbours.
+    pub neighbours: BTreeMap<(IfIndex, IpAddr), Neighbour>,
+}
+
+impl Network {
+    /// Applies one change. Applying events one by one ends in the same state as a fresh dump.
+    pub fn apply(&mut self, change: NetworkChange) {
+        match change {
+            NetworkChange::Dump(all) => *self = *all,
+            NetworkChange::Link(link) => {
+                self.links.insert(link.index, *link);
+            }
+            NetworkChange::LinkGone(index) => {
+                self.links.remove(&index);
+                self.addresses.retain(|key, _| key.0 != index);
+                self.routes.retain(|r| r.ifindex != index);
+                self.neighbours.retain(|key, _| key.0 != index);
+            }
+            NetworkChange::LinkStats(all) => {
+                for (index, stats) in all {
+                    if let Some(link) = self.links.get_mut(&index) {
+                        link.stats = stats;
+                    }
+                }
+            }
+            NetworkChange::Address(a) => {
+                self.addresses.insert((a.ifindex, a.address, a.prefix_len), a);
+            }
+            NetworkChange::AddressGone(a) => {
+                self.addresses.remove(&(a.ifindex, a.address, a.prefix_len));
+            }
+            NetworkChange::Routes(routes) => self.routes = routes,
+            NetworkChange::Neighbour(n) => {
+                self.neighbours.insert((n.ifindex, n.address), n);
+            }
+            NetworkChange::NeighbourGone { ifindex, address } => {
+                self.neighbours.remove(&(ifindex, address));
+            }
+        }
+    }
+
+    /// Addresses of one interface.
+    pub fn addresses_of(&self, index: IfIndex) -> impl Iterator<Item = &Address> {
+        self.addresses.values().filter(move |a| a.ifindex == index)
+    }
+
+    /// Default routes, best metric first.
+    pub fn default_routes(&self) -> Vec<&Route> {
+        let mut all: Vec<&Route> = self.routes.iter().filter(|r| r.is_default()).collect();
+        all.sort_by_key(|r| r.metric);
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_one_to_one() {
+        assert_eq!(IfName::new(*b"eth0").escaped(), "eth0");
+        assert_eq!(IfName::new(*b"a\"b{}").escaped(), "a\"b{}");
+        assert_eq!(IfName::new(*b"a\xff\x1b\\").escaped(), "a\\xff\\x1b\\x5c");
+        assert_eq!(IfName::new("é\u{202e}".as_bytes()).escaped(), "é\\xe2\\x80\\xae");
+    }
+
+    #[test]
+    fn prefixes_cover_within_a_family_only() {
+        let covers = |n: &str, len, a: &str| prefix_covers(n.parse().unwrap(), len, a.parse().unwrap());
+        assert!(covers("10.1.0.0", 16, "10.1.255.1"));
+        assert!(!covers("10.1.0.0", 16, "10.2.0.1"));
+        assert!(covers("0.0.0.0", 0, "8.8.8.8"));
+        assert!(!covers("0.0.0.0", 0, "::1"));
+        assert!(covers("::", 0, "2001:db8::1"));
+        assert!(covers("10.1.2.3", 32, "10.1.2.3") && !covers("10.1.2.3", 32, "10.1.2.2"));
+    }
+}

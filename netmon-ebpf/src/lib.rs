@@ -1,0 +1,2 @@
+//! The binary interface between the kernel side and the agent.
+#![no_std]
