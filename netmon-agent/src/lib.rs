@@ -1,4 +1,7 @@
 //! netmon: one data flow from evidence to a published verdict.
 
+pub mod capability;
+pub mod health;
 pub mod observation;
+pub mod state;
 pub mod time;

@@ -1,0 +1,273 @@
+//! What goes over the socket, in one definition for both ends. JSON; unknown fields are ignored, so an older client
+//! reads a newer agent.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of these types, the `schema` field of [`Status`]. Grows when a field changes its meaning or goes.
+pub const SCHEMA: u32 = 1;
+
+/// Whether a thing works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", from = "String")]
+pub enum State {
+    /// Not enough evidence: just started, suspended, stalled, or evidence was lost. Nobody is released on it.
+    #[default]
+    Unknown,
+    /// Healthy.
+    Up,
+    /// Works, with faults: see the reasons.
+    Degraded,
+    /// Does not work.
+    Down,
+}
+
+impl State {
+    /// Every state, in the order of the metrics' state sets.
+    pub const ALL: [Self; 4] = [Self::Unknown, Self::Up, Self::Degraded, Self::Down];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+        }
+    }
+
+    /// Whether a network in this state is worth using: up or degraded.
+    pub fn is_usable(self) -> bool {
+        matches!(self, Self::Up | Self::Degraded)
+    }
+}
+
+impl From<String> for State {
+    /// A word this client does not know yet reads as unknown, which releases nobody.
+    fn from(word: String) -> Self {
+        Self::ALL.into_iter().find(|s| s.as_str() == word).unwrap_or_default()
+    }
+}
+
+/// Why a verdict is what it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// A stable code, for programs: `no_carrier`, `no_reply` …
+    pub code: String,
+    /// The device, target or scope it is about; empty for the whole machine.
+    pub subject: String,
+    /// For people: one line with the numbers.
+    pub detail: String,
+}
+
+/// The whole published state: `GET /v1/status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The verdict over all.
+    pub state: State,
+    /// When it became so, RFC 3339, UTC. By the wall clock: for people.
+    pub since: String,
+    /// The same on `CLOCK_BOOTTIME`, nanoseconds.
+    pub since_boottime_ns: u64,
+    /// Number of the last change that is in here. Grows for as long as the machine runs, across restarts of the agent.
+    pub seq: u64,
+    /// When the agent last evaluated its evidence, on `CLOCK_BOOTTIME`, nanoseconds. Older than `stale_after_ns`: the
+    /// state is stale and says nothing.
+    pub boottime_ns: u64,
+    /// Age at which this state is stale, nanoseconds: three probe intervals.
+    pub stale_after_ns: u64,
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// The watched devices.
+    pub devices: Vec<Device>,
+    /// The targets.
+    pub targets: Vec<Target>,
+    /// The agent itself.
+    pub agent: Agent,
+}
+
+/// The agent itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Its version.
+    pub version: String,
+    /// Seconds since it started, suspend included.
+    pub uptime_seconds: f64,
+    /// What it can do on this machine, by name.
+    pub capabilities: BTreeMap<String, Capability>,
+}
+
+/// One thing the agent can or can't do here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capability {
+    /// Whether it works.
+    pub ok: bool,
+    /// How, or why not.
+    pub detail: String,
+    /// What would mend it: a command or a setting. Empty when it works.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its name; bytes that are not printable UTF-8 read `\xNN`.
+    pub name: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// Its verdict.
+    pub state: State,
+    /// When it became so, RFC 3339.
+    pub since: String,
+    /// The same on `CLOCK_BOOTTIME`, nanoseconds.
+    pub since_boottime_ns: u64,
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// Set up by the administrator.
+    pub admin_up: bool,
+    /// Carrier present.
+    pub carrier: bool,
+    /// RFC 2863 state, in the kernel's words.
+    pub oper_state: String,
+    /// Maximum transmission unit, bytes.
+    pub mtu: u32,
+    /// Megabits a second, where the driver knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed_mbps: Option<u32>,
+    /// Link-layer address, `aa:bb:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// Name of the bond, bridge or VRF it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master: Option<String>,
+    /// Addresses with their prefix length.
+    pub addresses: Vec<String>,
+    /// Families (`ipv4`, `ipv6`) of the default routes that stand on it.
+    pub default_routes: Vec<String>,
+    /// Traffic since the device was made.
+    pub traffic: Traffic,
+    /// What the kernel's TCP did on it since the agent started; absent where it can't be counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<Tcp>,
+}
+
+/// Traffic counters of a device, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the kernel's own field names")]
+pub struct Traffic {
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    pub rx_packets: u64,
+    pub tx_packets: u64,
+    pub rx_errors: u64,
+    pub tx_errors: u64,
+    pub rx_dropped: u64,
+    pub tx_dropped: u64,
+}
+
+/// TCP on a device, since the agent started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tcp {
+    /// Segments sent again.
+    pub retransmitted_segments: u64,
+    /// The same by kind: `rto`, `fast`, `tlp`, `syn`, `synack`.
+    pub retransmitted_segments_by_kind: BTreeMap<String, u64>,
+    /// RST segments sent.
+    pub resets_sent: u64,
+    /// Connections that a peer's RST ended.
+    pub resets_received: u64,
+}
+
+/// Something that is probed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// Its name, unique.
+    pub name: String,
+    /// Host name or address, as configured.
+    pub host: String,
+    /// `gateway`, `dns`, `internet`, or as configured.
+    pub scope: String,
+    /// How it is probed: `icmp`, `tcp`, `dns` …
+    pub probe: String,
+    /// Its verdict.
+    pub state: State,
+    /// When it became so, RFC 3339.
+    pub since: String,
+    /// The same on `CLOCK_BOOTTIME`, nanoseconds.
+    pub since_boottime_ns: u64,
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// Evidence by address.
+    pub addresses: Vec<TargetAddress>,
+}
+
+/// Evidence of one address of a target.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TargetAddress {
+    /// The address.
+    pub address: String,
+    /// `ipv4` or `ipv6`.
+    pub family: String,
+    /// Lost of the probes concluded in the last 60 s, 0–1; null before the first.
+    pub loss_ratio: Option<f64>,
+    /// Round-trip times of the last 60 s.
+    pub rtt: Rtt,
+    /// Interarrival jitter by RFC 3550, nanoseconds; null before the second reply.
+    pub jitter_ns: Option<u64>,
+}
+
+/// Round-trip times, nanoseconds; null before the first reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rtt {
+    /// Of the last reply.
+    pub last_ns: Option<u64>,
+    /// Median.
+    pub p50_ns: Option<u64>,
+    /// 99th percentile.
+    pub p99_ns: Option<u64>,
+}
+
+/// Answer of `GET /v1/wait`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Waited {
+    /// Whether it came about.
+    pub satisfied: bool,
+    /// The state of what was waited for.
+    pub state: State,
+    /// Number of the last change seen.
+    pub seq: u64,
+    /// How long it took.
+    pub waited_seconds: f64,
+    /// What stood in the way at the end; empty when satisfied.
+    pub blocking: Vec<Reason>,
+}
+
+/// One change: the data of a server-sent event, and a line of `netmon watch --json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Its number.
+    pub seq: u64,
+    /// When, RFC 3339.
+    pub at: String,
+    /// `state`, `device`, `target` or `gap`.
+    pub kind: String,
+    /// Name of the device or target; `network` for the verdict over all.
+    pub subject: String,
+    /// The new state.
+    pub state: State,
+    /// The one before.
+    pub previous: State,
+    /// Why.
+    pub reasons: Vec<Reason>,
+}
+
+/// An error's body.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// One line: what is wrong, where, and what to do.
+    pub error: String,
+}

@@ -1,0 +1,287 @@
+//! The published state: one immutable [`Snapshot`], and the [`Board`] it is published on.
+//!
+//! Everything that a user sees is rendered from a snapshot. Readers never reach further back.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    capability::Capability,
+    health::{Reason, State, Subject, Verdict},
+    observation::{FailureReason, IfIndex, Link, TcpCounters, TcpReading},
+    time::{Boot, Moment},
+};
+
+/// Upper bounds of the RTT histogram's buckets, seconds: 50 µs to 10 s. The last bucket is +Inf.
+pub const RTT_BUCKETS: [f64; 18] = [
+    50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 5.0,
+    10.0,
+];
+
+/// Upper bounds of the loss-burst histogram's buckets, probes in a row. The last bucket is +Inf.
+pub const BURST_BUCKETS: [u64; 8] = [1, 2, 3, 5, 10, 20, 50, 100];
+
+/// The whole state at one instant.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Number of the last change in it. Starts at the agent's start in microseconds of boot time, so that it grows
+    /// across restarts of the agent.
+    pub seq: u64,
+    /// When it was made.
+    pub at: Moment,
+    /// When the agent started.
+    pub started: Moment,
+    /// The verdict over all.
+    pub verdict: Verdict,
+    /// Watched devices by index.
+    pub devices: Vec<Arc<DeviceView>>,
+    /// Targets in the order of the configuration.
+    pub targets: Vec<Arc<TargetView>>,
+    /// The last reading of the kernel's TCP counters; none without BPF.
+    pub tcp: Option<Arc<TcpReading>>,
+    /// What works here.
+    pub capabilities: Arc<Vec<Capability>>,
+    /// The agent's own counters.
+    pub own: OwnCounters,
+}
+
+/// A device as published.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceView {
+    /// Its name, printable.
+    pub name: String,
+    /// What netlink last said of it.
+    pub link: Link,
+    /// Name of its master, printable.
+    pub master: Option<String>,
+    /// Its addresses with prefix lengths.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Whether a default route stands on it, IPv4 and IPv6.
+    pub default_route: [bool; 2],
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// TCP on it; none without BPF.
+    pub tcp: Option<TcpCounters>,
+}
+
+/// A target as published.
+#[derive(Clone, Debug, Default)]
+pub struct TargetView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Host name or address, as configured.
+    pub host: String,
+    /// Its scope.
+    pub scope: String,
+    /// How it is probed: `icmp`, `tcp`, `dns`.
+    pub method: &'static str,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// Evidence by address.
+    pub addresses: Vec<AddressView>,
+}
+
+/// Evidence of one address of a target.
+#[derive(Clone, Debug)]
+pub struct AddressView {
+    /// The address.
+    pub address: IpAddr,
+    /// Of this address alone.
+    pub state: State,
+    /// Counters since the target was made.
+    pub counters: ProbeCounters,
+    /// Lost of the probes concluded in the last 60 s, 0–1.
+    pub loss_ratio: Option<f64>,
+    /// Last RTT.
+    pub rtt_last: Option<Duration>,
+    /// Median of the last 60 s.
+    pub rtt_p50: Option<Duration>,
+    /// 90th percentile of the last 60 s.
+    pub rtt_p90: Option<Duration>,
+    /// 99th percentile of the last 60 s.
+    pub rtt_p99: Option<Duration>,
+    /// RFC 3550 jitter.
+    pub jitter: Option<Duration>,
+}
+
+/// What became of the probes to one address, since the target was made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProbeCounters {
+    /// Probes that were concluded: answered, failed or inconclusive.
+    pub concluded: u64,
+    /// Answered in time.
+    pub replies: u64,
+    /// Failed, in the order of [`FailureReason::ALL`].
+    pub failures: [u64; FailureReason::ALL.len()],
+    /// Concluded without proof either way (R13).
+    pub inconclusive: u64,
+    /// Answered after they were given up.
+    pub late: u64,
+    /// Second answers.
+    pub duplicates: u64,
+    /// Answers out of order.
+    pub reordered: u64,
+    /// Replies by RTT, not cumulative: one per [`RTT_BUCKETS`] and +Inf.
+    pub rtt_buckets: [u64; RTT_BUCKETS.len() + 1],
+    /// Sum of RTTs.
+    pub rtt_sum: Duration,
+    /// Completed loss bursts by length, not cumulative: one per [`BURST_BUCKETS`] and +Inf.
+    pub burst_buckets: [u64; BURST_BUCKETS.len() + 1],
+    /// Sum of their lengths.
+    pub burst_sum: u64,
+}
+
+/// The agent's own counters.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OwnCounters {
+    /// Times that netlink lost messages.
+    pub netlink_overruns: u64,
+    /// Timestamps by who took them, in the order of [`crate::observation::StampSource::ALL`].
+    pub timestamps: [u64; 3],
+    /// Probes that were not sent, by reason.
+    pub probes_skipped: BTreeMap<&'static str, u64>,
+    /// How late the probe engine's ticks were: counts by [`RTT_BUCKETS`] and +Inf.
+    pub scheduler_lag_buckets: [u64; RTT_BUCKETS.len() + 1],
+    /// Sum of that lateness.
+    pub scheduler_lag_sum: Duration,
+    /// Observations that found the core's queue full.
+    pub observations_dropped: u64,
+}
+
+/// One change of a verdict, kept in the board's backlog.
+#[derive(Clone, Debug)]
+pub struct ChangeEvent {
+    /// Its number.
+    pub seq: u64,
+    /// When.
+    pub at: Boot,
+    /// Whose verdict.
+    pub subject: Subject,
+    /// Before.
+    pub previous: State,
+    /// After.
+    pub state: State,
+    /// Why.
+    pub reasons: Vec<Reason>,
+}
+
+/// How many changes the backlog keeps for clients that come back.
+pub const BACKLOG: usize = 4096;
+
+/// Where the state is published: one writer, any number of readers.
+#[derive(Clone, Debug)]
+pub struct Board {
+    shared: Arc<Shared>,
+    current: watch::Receiver<Arc<Snapshot>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    writer: watch::Sender<Arc<Snapshot>>,
+    /// Boot time of the core's last evaluation, which is more often than a snapshot is made.
+    evaluated: AtomicU64,
+    stale_after: AtomicU64,
+    backlog: Mutex<VecDeque<Arc<ChangeEvent>>>,
+}
+
+impl Board {
+    /// A board that shows `first`. A state is stale when it was last evaluated `stale_after` ago (R15).
+    pub fn new(first: Snapshot, stale_after: Duration) -> Self {
+        let evaluated = AtomicU64::new(first.at.boot.as_nanos());
+        let (writer, current) = watch::channel(Arc::new(first));
+        let stale_after = AtomicU64::new(stale_after.as_nanos() as u64);
+        Self {
+            shared: Arc::new(Shared { writer, evaluated, stale_after, backlog: Mutex::default() }),
+            current,
+        }
+    }
+
+    /// Shows a new snapshot, with the changes that led to it, oldest first. The core alone calls this.
+    pub fn publish(&self, snapshot: Snapshot, changes: impl IntoIterator<Item = ChangeEvent>) {
+        {
+            let mut backlog = self.shared.backlog.lock().unwrap_or_else(PoisonError::into_inner);
+            for change in changes {
+                if backlog.len() == BACKLOG {
+                    backlog.pop_front();
+                }
+                backlog.push_back(Arc::new(change));
+            }
+        }
+        self.evaluated(snapshot.at.boot);
+        self.shared.writer.send_replace(Arc::new(snapshot));
+    }
+
+    /// Notes that the core looked at its evidence, though nothing changed.
+    pub fn evaluated(&self, at: Boot) {
+        self.shared.evaluated.store(at.as_nanos(), Ordering::Release);
+    }
+
+    /// Sets the age at which a state is stale.
+    pub fn set_stale_after(&self, age: Duration) {
+        self.shared.stale_after.store(age.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// Age at which a state is stale (R15).
+    pub fn stale_after(&self) -> Duration {
+        Duration::from_nanos(self.shared.stale_after.load(Ordering::Relaxed))
+    }
+
+    /// When the core last looked at its evidence.
+    pub fn last_evaluated(&self) -> Boot {
+        Boot::from_nanos(self.shared.evaluated.load(Ordering::Acquire))
+    }
+
+    /// Whether the state says nothing any more, because nobody looked at the evidence for too long (R15).
+    pub fn is_stale(&self, now: Boot) -> bool {
+        now.since(self.last_evaluated()) > self.stale_after()
+    }
+
+    /// The state now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.borrow().clone()
+    }
+
+    /// A receiver that wakes at every publication.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.shared.writer.subscribe()
+    }
+
+    /// The changes after number `seq`, oldest first; an error when some of them have left the backlog (or `seq` is of
+    /// an earlier boot), with the oldest number that could be had.
+    pub fn changes_after(&self, seq: u64) -> Result<Vec<Arc<ChangeEvent>>, BacklogOverrun> {
+        let current = self.snapshot();
+        let backlog = self.shared.backlog.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = backlog.back().map_or(current.seq, |c| c.seq);
+        // Before the first change the board's own number is as far back as anybody can have seen.
+        let oldest_known = backlog.front().map_or(current.seq, |c| c.seq - 1);
+        if seq < oldest_known || seq > newest {
+            return Err(BacklogOverrun { newest });
+        }
+        Ok(backlog.iter().filter(|c| c.seq > seq).cloned().collect())
+    }
+}
+
+/// Changes were asked for that the backlog no longer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("changes before number {newest} are no longer kept")]
+pub struct BacklogOverrun {
+    /// Number of the newest change.
+    pub newest: u64,
+}
+
+/// Key for sorting and looking up devices.
+impl DeviceView {
+    /// Its index.
+    pub fn index(&self) -> IfIndex {
+        self.link.index
+    }
+}
