@@ -2,6 +2,8 @@
 //!
 //! Everything that a user sees is rendered from a snapshot. Readers never reach further back.
 
+mod view;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     net::IpAddr,
@@ -20,6 +22,8 @@ use crate::{
     observation::{IfIndex, Link, TcpCounters, TcpReading},
     time::{Boot, Moment},
 };
+
+pub use view::views;
 
 pub use crate::health::{BURST_BUCKETS, ProbeCounters, RTT_BUCKETS};
 
