@@ -63,6 +63,12 @@ impl Planner {
         Self { config, resolvers, ids: HashMap::new(), gateways: BTreeMap::new() }
     }
 
+    /// From now on this configuration and these resolvers. Targets of the same name keep their numbers.
+    pub fn configure(&mut self, config: Arc<Config>, resolvers: Vec<IpAddr>) {
+        self.config = config;
+        self.resolvers = resolvers;
+    }
+
     /// All targets, given the network as it is now. Order: gateways, resolvers, public hosts, configured ones.
     pub fn plan(&mut self, now: Mono, network: &Network) -> Vec<Planned> {
         let config = Arc::clone(&self.config);

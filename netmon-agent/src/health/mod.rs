@@ -164,6 +164,15 @@ impl Health {
         self.judge_all(now);
     }
 
+    /// Sets the thresholds and the watched devices to these. Evidence is kept.
+    pub fn configure(&mut self, now: Moment, settings: Settings, watch: Watch) {
+        self.settings = settings;
+        self.watch = watch;
+        if self.links == LinkKnowledge::Known {
+            self.links_judged_anew(now);
+        }
+    }
+
     /// Takes one observation.
     pub fn handle(&mut self, now: Moment, observation: Observation) {
         self.look_at_clocks(now);

@@ -58,10 +58,14 @@ impl Health {
         if routes {
             self.events.push_back(Event::RoutesChanged);
         }
-        for id in self.order.clone() {
-            self.judge_target(now, id);
-        }
-        self.judge_overall(now);
+        self.judge_all(now);
+    }
+
+    /// The same links under other rules.
+    pub(super) fn links_judged_anew(&mut self, now: Moment) {
+        self.judge_devices(now);
+        self.update_reach(now, false);
+        self.judge_all(now);
     }
 
     /// R16: events were lost. What links said before is unknown until it is read anew.

@@ -151,7 +151,6 @@ pub const BACKLOG: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Board {
     shared: Arc<Shared>,
-    current: watch::Receiver<Arc<Snapshot>>,
 }
 
 #[derive(Debug)]
@@ -167,12 +166,9 @@ impl Board {
     /// A board that shows `first`. A state is stale when it was last evaluated `stale_after` ago (R15).
     pub fn new(first: Snapshot, stale_after: Duration) -> Self {
         let evaluated = AtomicU64::new(first.at.boot.as_nanos());
-        let (writer, current) = watch::channel(Arc::new(first));
+        let writer = watch::Sender::new(Arc::new(first));
         let stale_after = AtomicU64::new(stale_after.as_nanos() as u64);
-        Self {
-            shared: Arc::new(Shared { writer, evaluated, stale_after, backlog: Mutex::default() }),
-            current,
-        }
+        Self { shared: Arc::new(Shared { writer, evaluated, stale_after, backlog: Mutex::default() }) }
     }
 
     /// Shows a new snapshot, with the changes that led to it, oldest first. The core alone calls this.
@@ -217,7 +213,12 @@ impl Board {
 
     /// The state now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.current.borrow().clone()
+        self.shared.writer.borrow().clone()
+    }
+
+    /// Whether anybody follows the publications.
+    pub fn is_followed(&self) -> bool {
+        self.shared.writer.receiver_count() > 0
     }
 
     /// A receiver that wakes at every publication.
