@@ -1,0 +1,3 @@
+//! Where evidence comes from. A source turns the outside world into observations and decides nothing.
+
+pub mod probe;
