@@ -41,6 +41,8 @@ pub(super) struct Probe {
     pub(super) method: usize,
     /// Attempts under way: more than one when several ports are tried at once.
     attempts: usize,
+    /// It went out several ways; an answer by a second of them is no duplicate.
+    racing: bool,
     state: State,
 }
 
@@ -53,7 +55,7 @@ impl Probe {
         method: usize,
         attempts: usize,
     ) -> Self {
-        Self { key, seq, sent, timeout, method, attempts, state: State::Waiting }
+        Self { key, seq, sent, timeout, method, attempts, racing: attempts > 1, state: State::Waiting }
     }
 }
 
@@ -116,8 +118,8 @@ impl InFlight {
                 probe.state = State::Answered;
                 vec![ProbeOutcome::Late { rtt }]
             }
-            State::Answered => vec![ProbeOutcome::Duplicate],
-            State::Done => Vec::new(),
+            State::Answered if !probe.racing => vec![ProbeOutcome::Duplicate],
+            State::Answered | State::Done => Vec::new(),
         }
     }
 
@@ -293,6 +295,14 @@ mod tests {
         assert!(flight.fail(token));
         assert!(!flight.fail(token));
         assert_eq!(flight.expire(T0 + SECOND), None);
+    }
+
+    #[test]
+    fn the_second_of_several_ports_to_answer_is_no_duplicate() {
+        let (mut flight, mut answered) = (InFlight::default(), 0);
+        let token = send(&mut flight, 1, T0, 2);
+        assert_eq!(flight.reply(token, trip(5, StampSource::User), None, &mut answered).len(), 1);
+        assert_eq!(flight.reply(token, trip(6, StampSource::User), None, &mut answered), []);
     }
 
     #[test]
