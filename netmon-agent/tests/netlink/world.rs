@@ -1,17 +1,22 @@
 //! A network namespace that a test has to itself, and a source that listens in it.
 
+#![expect(clippy::unwrap_used, reason = "what a test stands on fails the test")]
+
 use std::{
     ffi::{OsStr, OsString},
     io::Write,
+    net::IpAddr,
     os::unix::ffi::OsStrExt,
     process::{Command, Stdio},
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, mpsc},
     thread::JoinHandle,
     time::Duration,
 };
 
 use netmon_agent::{
-    observation::{Evidence, Link, LinkStats, Network, NetworkChange, Observation, SourceKind},
+    observation::{
+        Evidence, IfIndex, IfName, Link, LinkStats, Network, NetworkChange, Observation, SourceKind,
+    },
     source::netlink::{Counters, Netlink, Options, read},
     time::Mono,
 };
@@ -53,16 +58,16 @@ pub fn own_sysfs() {
 
 /// `ip` with these words; it must succeed.
 pub fn ip(words: &str) {
-    run(words.split(' ').map(OsString::from).collect());
+    run(&words.split(' ').map(OsString::from).collect::<Vec<_>>());
 }
 
 /// `ip` with words of any bytes.
 pub fn ip_bytes(words: &[&[u8]]) {
-    run(words.iter().map(|w| OsStr::from_bytes(w).to_owned()).collect());
+    run(&words.iter().map(|w| OsStr::from_bytes(w).to_owned()).collect::<Vec<_>>());
 }
 
-fn run(words: Vec<OsString>) {
-    let output = Command::new("ip").args(&words).output().expect("iproute2");
+fn run(words: &[OsString]) {
+    let output = Command::new("ip").args(words).output().expect("iproute2");
     assert!(output.status.success(), "ip {words:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -103,6 +108,9 @@ pub struct World {
     /// From each gap to the dump that ends it.
     pub gap_to_dump: Vec<Duration>,
     gap: Option<Mono>,
+    options: Options,
+    /// While a test holds it, the source does not go on after its next event, so that its buffer overflows.
+    pub gate: Arc<Mutex<()>>,
     observations: mpsc::Receiver<(Mono, Observation)>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -113,12 +121,18 @@ impl World {
         let (sender, observations) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let (say_counters, counters) = mpsc::channel();
+        let gate = Arc::new(Mutex::new(()));
+        let held = Arc::clone(&gate);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let source = Netlink::open(&options).unwrap();
                 say_counters.send(source.counters()).unwrap();
-                let emit = |o| drop(sender.send((Mono::now(), o)));
+                let emit = |o| {
+                    let at = Mono::now();
+                    drop(held.lock());
+                    drop(sender.send((at, o)));
+                };
                 tokio::select! {
                     error = source.run(emit) => panic!("{error}"),
                     _ = stopped => {}
@@ -131,6 +145,8 @@ impl World {
             seen: Vec::new(),
             gap_to_dump: Vec::new(),
             gap: None,
+            options,
+            gate,
             observations,
             stop: Some(stop),
             thread: Some(thread),
@@ -168,12 +184,46 @@ impl World {
         let deadline = Mono::now() + DEADLINE;
         loop {
             self.idle(Duration::from_millis(20));
-            let fresh = quiet(read(&Options { max_routes: 64, ..Options::default() }).unwrap());
+            let fresh = quiet(read(&self.options).unwrap());
             let ours = quiet(self.network.clone());
-            if ours == fresh || ours == quiet(read(&Options::default()).unwrap()) {
+            if ours == fresh {
                 return;
             }
             assert!(Mono::now() < deadline, "from events: {ours:#?}\nfrom a fresh dump: {fresh:#?}");
+        }
+    }
+
+    /// Checks links and addresses against what iproute2 reads of the same kernel. Names must be UTF-8.
+    pub fn agrees_with_ip(&self) {
+        let network = &self.network;
+        let told = json("-d addr show");
+        let told = told.as_array().unwrap();
+        assert_eq!(told.len(), network.links.len());
+        for told in told {
+            let link = &network.links[&IfIndex(told["ifindex"].as_u64().unwrap() as u32)];
+            let flags: Vec<&str> =
+                told["flags"].as_array().unwrap().iter().filter_map(|f| f.as_str()).collect();
+            assert_eq!(link.name, IfName::new(told["ifname"].as_str().unwrap()));
+            assert_eq!(u64::from(link.mtu), told["mtu"].as_u64().unwrap());
+            assert_eq!(link.oper.as_str(), told["operstate"].as_str().unwrap().to_lowercase());
+            assert_eq!(link.admin_up, flags.contains(&"UP"), "{told}");
+            assert_eq!(link.carrier, flags.contains(&"LOWER_UP"), "{told}");
+            assert_eq!(link.loopback, flags.contains(&"LOOPBACK"));
+            assert_eq!(link.kind.as_deref(), told["linkinfo"]["info_kind"].as_str());
+            let master = link.master.map(|m| network.links[&m].name.escaped());
+            assert_eq!(master.as_deref(), told["master"].as_str());
+            let mac: Vec<String> = link.mac.iter().flatten().map(|b| format!("{b:02x}")).collect();
+            assert_eq!(mac.join(":"), told["address"].as_str().unwrap());
+            let mut theirs: Vec<(IpAddr, u64)> = told["addr_info"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|a| (a["local"].as_str().unwrap().parse().unwrap(), a["prefixlen"].as_u64().unwrap()))
+                .collect();
+            theirs.sort_unstable();
+            let ours: Vec<_> =
+                network.addresses_of(link.index).map(|a| (a.address, u64::from(a.prefix_len))).collect();
+            assert_eq!(ours, theirs);
         }
     }
 

@@ -162,12 +162,12 @@ impl std::fmt::Debug for Netlink {
 
 /// Who has the dumper.
 enum Reading {
-    Idle(Dumper),
+    Idle(Box<Dumper>),
     Busy {
         began: Mono,
         /// Events were lost meanwhile, so what is being read may be older than what was lost.
         void: bool,
-        task: JoinHandle<(Dumper, Read)>,
+        task: JoinHandle<(Box<Dumper>, Read)>,
     },
     /// Only while one of the others is being made of the other, and after the thread was lost.
     Away,
@@ -187,7 +187,7 @@ impl Netlink {
         let dumper = Dumper::open(options, Arc::clone(&counters)).map_err(NetlinkError::Open)?;
         Ok(Self {
             events,
-            reading: Reading::Idle(dumper),
+            reading: Reading::Idle(Box::new(dumper)),
             tracker: Tracker::default(),
             schedule: Schedule::default(),
             next_dump: Mono::default(),

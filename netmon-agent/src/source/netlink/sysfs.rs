@@ -305,3 +305,63 @@ fn without_newline(mut bytes: Vec<u8>) -> Vec<u8> {
 fn slurp(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_ipv4_table() {
+        let names = BTreeMap::from([(&b"a\xff"[..], IfIndex(7))]);
+        let table =
+            b"Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT  \n\
+            a\xff\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\t0\t0\t0   \n\
+            a\xff\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0   \n\
+            *\t00000000\t00000000\t0200\t0\t0\t7\t00000000\t0\t0\t0   \n\
+            gone\t00000000\t0100000A\t0003\t0\t0\t1\t00000000\t0\t0\t0\n\
+            a\xff\tzz\n";
+        let routes = routes_v4(table, &names);
+        assert_eq!(routes.len(), 2, "no reject, no stranger, no fragment: {routes:?}");
+        assert_eq!((routes[0].gateway, routes[0].metric), (Some(ip("10.0.0.1")), 100));
+        assert!(routes[0].is_default());
+        assert_eq!((routes[1].destination, routes[1].prefix_len), (ip("10.0.0.0"), 24));
+        assert_eq!(routes[1].gateway, None);
+    }
+
+    #[test]
+    fn the_ipv6_tables() {
+        let names = BTreeMap::from([(&b"eth0"[..], IfIndex(2)), (&b"lo"[..], IfIndex(1))]);
+        let zero = "00000000000000000000000000000000";
+        let gateway = "fd000000000000000000000000000001";
+        let table = [
+            format!("{zero} 00 {zero} 00 {gateway} 00000400 00000001 00000000 00000003     eth0"),
+            format!("{zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200       lo"),
+            format!("{gateway} 80 {zero} 00 {zero} 00000000 00000002 00000000 80200001     eth0"),
+            format!("ff{} 08 {zero} 00 {zero} 00000100 00000001 00000000 00000001     eth0", &zero[2..]),
+        ]
+        .join("\n");
+        let routes = routes_v6(table.as_bytes(), &names);
+        assert_eq!(routes.len(), 1, "{routes:?}");
+        assert_eq!((routes[0].gateway, routes[0].metric), (Some(ip("fd00::1")), 1024));
+
+        let addresses = addresses_v6(
+            b"fd000000000000000000000000000001 02 40 00 40     eth0\n\
+              fd000000000000000000000000000002 02 40 00 80     eth0\nfd00 02 40 00 80 eth0\n",
+        );
+        assert_eq!(addresses.iter().map(|a| a.usable).collect::<Vec<_>>(), [false, true]);
+        assert_eq!((addresses[1].address, addresses[1].prefix_len), (ip("fd00::2"), 64));
+    }
+
+    #[test]
+    fn words_of_the_kernel() {
+        assert_eq!(oper_state("lowerlayerdown"), OperState::LowerLayerDown);
+        assert_eq!(oper_state("from a newer kernel"), OperState::Unknown);
+        assert_eq!(mac("02:00:00:00:00:ff"), Some(vec![2, 0, 0, 0, 0, 255]));
+        assert_eq!(mac(""), None);
+        assert_eq!(without_newline(b"x\n\n".to_vec()), b"x\n");
+    }
+}
