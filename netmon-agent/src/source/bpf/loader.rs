@@ -14,7 +14,10 @@ use super::{
     offsets::{self, PROGRAMS},
     reader::{Maps, Reader},
 };
-use crate::observation::{IfIndex, TcpProgram, TcpReading};
+use crate::{
+    capability::Capability,
+    observation::{IfIndex, TcpProgram, TcpReading},
+};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETMON_BPF_OBJECT"));
 
@@ -28,19 +31,6 @@ const MIN_ROWS: usize = 256;
 pub struct Options {
     /// Whether the programs may log, at debug level, what they could not count. Costs nothing when off.
     pub log: bool,
-}
-
-/// Whether one thing works.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Capability {
-    /// What: `bpf` for the object as a whole, else the name of a program.
-    pub name: &'static str,
-    /// Whether it works.
-    pub ok: bool,
-    /// How, or why not.
-    pub detail: String,
-    /// What a person can do about it.
-    pub remedy: Option<String>,
 }
 
 /// The programs in the kernel. Dropping it takes them, their maps and their links out again.
@@ -104,7 +94,7 @@ impl Kernel {
     fn loaded(mut ebpf: Ebpf, mut capabilities: Vec<Capability>, options: Options) -> Self {
         let log = if options.log { EbpfLogger::init(&mut ebpf).ok() } else { None };
         let (maps, bpf) = match Maps::take(&mut ebpf) {
-            Ok(maps) => (Some(maps), works("bpf", "programs are loaded".to_owned())),
+            Ok(maps) => (Some(maps), Capability::works("bpf", "programs are loaded")),
             Err(error) => (None, fails("bpf", &error)),
         };
         capabilities.insert(0, bpf);
@@ -113,12 +103,11 @@ impl Kernel {
 
     fn without_programs(error: &LoadError) -> Self {
         let mut capabilities = vec![fails("bpf", error)];
-        capabilities.extend(PROGRAMS.iter().map(|needs| Capability {
-            name: needs.program,
-            ok: false,
-            detail: "the programs are not loaded".to_owned(),
-            remedy: None,
-        }));
+        capabilities.extend(
+            PROGRAMS
+                .iter()
+                .map(|needs| Capability::missing(needs.program, "the programs are not loaded", "see bpf")),
+        );
         Self { ebpf: None, log: None, capabilities, reader: Reader::new(None, mib::read().ok()) }
     }
 
@@ -176,7 +165,7 @@ fn attach_all(ebpf: &mut Ebpf, btf: &Btf) -> Vec<Capability> {
         .map(|needs| match needs.missing(btf) {
             Some(missing) => fails(needs.program, &LoadError::Missing(missing)),
             None => match attach(ebpf, needs.program) {
-                Ok(()) => works(needs.program, limits(needs.program).to_owned()),
+                Ok(()) => Capability::works(needs.program, limits(needs.program)),
                 Err(error) => fails(needs.program, &error),
             },
         })
@@ -200,12 +189,8 @@ fn limits(name: &str) -> &'static str {
     }
 }
 
-fn works(name: &'static str, detail: String) -> Capability {
-    Capability { name, ok: true, detail, remedy: None }
-}
-
 fn fails(name: &'static str, error: &LoadError) -> Capability {
-    Capability { name, ok: false, detail: error.to_string(), remedy: error.remedy() }
+    Capability::missing(name, error.to_string(), error.remedy().unwrap_or_default())
 }
 
 /// What the kernel tells of a program through its descriptor (`bpf_prog_show_fdinfo`). It takes no privilege.
@@ -273,7 +258,7 @@ mod tests {
         assert!(reading.devices.is_empty());
         assert_eq!(reading.programs.len(), PROGRAMS.len());
         assert!(reading.programs.values().all(|program| !program.attached));
-        assert!(kernel.capabilities()[0].remedy.is_some());
+        assert!(kernel.capabilities()[0].remedy.contains("CAP_BPF"));
     }
 
     #[test]

@@ -12,4 +12,4 @@ mod offsets;
 mod reader;
 
 pub use error::{LoadError, ReadError};
-pub use loader::{Capability, Kernel, Options};
+pub use loader::{Kernel, Options};
