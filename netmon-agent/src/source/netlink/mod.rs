@@ -180,7 +180,9 @@ enum Read {
 }
 
 impl Netlink {
-    /// Opens the sockets and subscribes. Must be called within a tokio runtime with I/O and time enabled.
+    /// Opens the sockets and subscribes. Must be called within a tokio runtime with I/O and time enabled. Starts no
+    /// thread; so it can be called within [`enter`](tokio::runtime::Runtime::enter) before capabilities are dropped,
+    /// of which the size of the receive buffer alone needs one.
     pub fn open(options: &Options) -> Result<Self, NetlinkError> {
         let counters = Arc::new(Counters::default());
         let events = EventSocket::open(options.receive_buffer).map_err(NetlinkError::Open)?;

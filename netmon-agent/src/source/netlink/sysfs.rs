@@ -1,7 +1,7 @@
 //! The network without netlink: links from `/sys/class/net`, addresses and routes from `/proc/net` and getifaddrs(3).
 //!
-//! It is polled, so it is late by up to an interval, and it knows less: no alias of a link in another's words, routes
-//! of the main table alone, one way of a multipath IPv4 route, no neighbours. Names are bytes here too.
+//! It is polled, so it is late by up to an interval, and it knows less: the kind of few virtual links, no tables but
+//! main, one way of a multipath IPv4 route, no neighbours. Names are bytes here too.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
