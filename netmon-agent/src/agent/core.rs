@@ -43,7 +43,7 @@ pub(super) struct Parts {
     pub(super) started: Moment,
     pub(super) board: Board,
     pub(super) kernel: bpf::Kernel,
-    pub(super) sockets: probe::Sockets,
+    pub(super) sockets: Option<probe::Sockets>,
     pub(super) capabilities: Arc<Mutex<Vec<Capability>>>,
     pub(super) refresh: mpsc::Receiver<Refresh>,
     pub(super) reload: mpsc::Receiver<Arc<Config>>,
@@ -101,7 +101,7 @@ impl Core {
         let now = parts.started;
         let config = Arc::clone(&parts.config);
         let (intake, probes, lost) = Intake::new();
-        let sockets = std::mem::replace(&mut parts.sockets, probe::Sockets::none());
+        let sockets = parts.sockets.take().unwrap_or_else(probe::Sockets::open);
         let resolver = Resolver::new(intake.sender());
         let engine =
             probe::Engine::start(sockets, probe::Options::default(), move |batch| intake.offer(batch))?;
@@ -348,7 +348,7 @@ fn start_netlink(config: &Config, capabilities: &Mutex<Vec<Capability>>) -> Netl
 }
 
 async fn poll_sysfs(options: netlink::Options, interval: Duration, out: mpsc::UnboundedSender<Observation>) {
-    let mut poller = netlink::Poller::new(options);
+    let mut poller = netlink::sysfs::Poller::new(options);
     loop {
         if let Some(observation) = poller.poll()
             && out.send(observation).is_err()

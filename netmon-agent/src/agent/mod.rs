@@ -68,6 +68,15 @@ pub enum AgentError {
     CoreGone,
 }
 
+/// Where the agent's socket is when nobody says otherwise: the system's place for root, the user's own for others.
+pub fn default_socket() -> PathBuf {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !nix::unistd::geteuid().is_root());
+    match runtime {
+        Some(dir) => PathBuf::from(dir).join("netmon.sock"),
+        None => "/run/netmon/netmon.sock".into(),
+    }
+}
+
 /// Runs the agent until SIGINT or SIGTERM. When it returns, waiters were answered, the socket's file is gone, and
 /// nothing is left in the kernel.
 ///
@@ -127,20 +136,20 @@ async fn serve(
     let (reload_sender, reload) = mpsc::channel(1);
     let (stop, stopped) = oneshot::channel();
     let (ready, is_ready) = oneshot::channel();
-    let parts = self::core::Parts {
+    let parts = core::Parts {
         config,
         started,
         board,
         kernel,
-        sockets,
+        sockets: Some(sockets),
         capabilities,
         refresh,
         reload,
         stop: stopped,
     };
     let (ended, mut core_ended) = oneshot::channel::<()>();
-    let core = thread::Builder::new().name("core".to_owned()).spawn(move || {
-        self::core::run(parts, ready);
+    let core_thread = thread::Builder::new().name("core".to_owned()).spawn(move || {
+        core::run(parts, ready);
         drop(ended);
     })?;
     is_ready.await.map_err(|_| AgentError::CoreGone)??;
@@ -166,7 +175,7 @@ async fn serve(
     server.shutdown().await;
     // The core may be gone already; either way its thread ends.
     let _ = stop.send(());
-    if core.join().is_err() {
+    if core_thread.join().is_err() {
         result = Err(AgentError::CoreGone);
     }
     result
