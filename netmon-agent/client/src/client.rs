@@ -226,10 +226,12 @@ fn percent(text: &str) -> String {
     out
 }
 
-/// Whether this process runs as root, as `/proc/self` is owned.
+/// Whether this process runs as root: the effective user in `/proc/self/status` (proc_pid_status(5)).
 fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
+        let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+        ids.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
+    })
 }
 
 #[cfg(test)]
