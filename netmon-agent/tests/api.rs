@@ -287,6 +287,24 @@ fn hostile_clients_cost_only_themselves() {
 }
 
 #[test]
+fn a_subscriber_that_does_not_read_is_cut_and_holds_nobody_up() {
+    let mut world = World::new(FRESH);
+    world.publish(State::Up);
+    let mut deaf = UnixStream::connect(world.socket()).unwrap();
+    deaf.write_all(b"GET /v1/events?all=1 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let subscribers = |world: &World| world.server.as_ref().unwrap().own().event_clients.get();
+    until("the subscriber", || subscribers(&world) == 1);
+    let started = Mono::now();
+    while subscribers(&world) == 1 {
+        assert!(Mono::now().since(started) < LONG, "it was never cut");
+        world.publish(State::Down);
+        world.publish(State::Up);
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(world.client().wait(&wait_for(Condition::Up, 0, LONG)).unwrap().satisfied);
+}
+
+#[test]
 fn tcp_reads_and_does_not_wait() {
     let mut world = World::new(FRESH);
     world.publish(State::Up);
