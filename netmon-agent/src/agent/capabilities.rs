@@ -27,7 +27,9 @@ pub(super) const NETLINK_REMEDY: &str = "allow AF_NETLINK sockets (RestrictAddre
 pub(super) fn of_sockets(sockets: &probe::Capabilities) -> [Capability; 2] {
     let one = |name: &str, access: &probe::Access| match access {
         probe::Access::Datagram => Capability::works(name, "unprivileged ping socket"),
-        probe::Access::Raw => Capability::works(name, "raw socket (CAP_NET_RAW; net.ipv4.ping_group_range is closed)"),
+        probe::Access::Raw => {
+            Capability::works(name, "raw socket (CAP_NET_RAW; net.ipv4.ping_group_range is closed)")
+        }
         probe::Access::None { remedy } => {
             Capability::missing(name, "no ICMP socket; TCP connects are tried in its place", remedy)
         }

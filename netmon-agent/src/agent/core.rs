@@ -19,7 +19,7 @@ use crate::{
     plan::{Planned, Planner, resolvers},
     source::{bpf, netlink, probe, resolve::Resolver},
     state::{Board, ChangeEvent, OwnCounters, Snapshot, views},
-    time::{Mono, Moment, sleep_until},
+    time::{Boot, Moment, Mono, sleep_until},
 };
 
 /// A reader's wish for figures as of now, answered when they are published.
@@ -46,7 +46,7 @@ pub(super) struct Parts {
     pub(super) sockets: Option<probe::Sockets>,
     pub(super) capabilities: Arc<Mutex<Vec<Capability>>>,
     pub(super) refresh: mpsc::Receiver<Refresh>,
-    pub(super) reload: mpsc::Receiver<Arc<Config>>,
+    pub(super) reload: mpsc::Receiver<Option<Arc<Config>>>,
     pub(super) stop: oneshot::Receiver<()>,
 }
 
@@ -92,6 +92,8 @@ struct Core {
     lost: Arc<Lost>,
     seq: u64,
     planned: Vec<Planned>,
+    /// Whether the configuration was valid the last time it was read, and when it last was.
+    config: (bool, Boot),
     next_housekeeping: Mono,
     next_update: Mono,
 }
@@ -118,6 +120,7 @@ impl Core {
             lost,
             seq: parts.board.snapshot().seq,
             planned: Vec::new(),
+            config: (true, now.boot),
             next_housekeeping: now.mono,
             next_update: now.mono,
             parts,
@@ -200,7 +203,8 @@ impl Core {
             match event {
                 Event::Changed { subject, previous, state, reasons } => {
                     self.seq += 1;
-                    let change = ChangeEvent { seq: self.seq, at: now.boot, subject, previous, state, reasons };
+                    let change =
+                        ChangeEvent { seq: self.seq, at: now.boot, subject, previous, state, reasons };
                     log::transition(&change);
                     changes.push(change);
                 }
@@ -252,8 +256,13 @@ impl Core {
         self.planned = planned;
     }
 
-    fn reload(&mut self, config: Arc<Config>) {
+    fn reload(&mut self, config: Option<Arc<Config>>) {
         let now = Moment::now();
+        let Some(config) = config else {
+            self.config.0 = false;
+            return;
+        };
+        self.config = (true, now.boot);
         self.parts.board.set_stale_after(config.stale_after());
         self.health.configure(now, config.health.clone(), config.watch.clone());
         self.planner.configure(Arc::clone(&config), resolvers(RESOLV_CONF.as_ref()));
@@ -287,6 +296,8 @@ impl Core {
             scheduler_lag_buckets: engine.lag,
             scheduler_lag_sum: engine.lag_sum,
             observations_dropped: self.lost.total(),
+            config_valid: self.config.0,
+            config_read: self.config.1,
         }
     }
 }
@@ -338,7 +349,11 @@ fn start_netlink(config: &Config, capabilities: &Mutex<Vec<Capability>>) -> Netl
         }
         Err(error) => {
             let remedy = "allow AF_NETLINK sockets (RestrictAddressFamilies=, seccomp)";
-            note(Capability::missing("netlink", format!("{error}; links are looked at once an interval"), remedy));
+            note(Capability::missing(
+                "netlink",
+                format!("{error}; links are looked at once an interval"),
+                remedy,
+            ));
             tokio::spawn(poll_sysfs(options, interval, out));
             (receiver, None)
         }

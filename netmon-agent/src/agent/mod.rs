@@ -19,7 +19,7 @@ use tokio::{
 
 pub use self::core::{CoreError, Refresh};
 use crate::{
-    config::{Config, ConfigError},
+    config::Config,
     health::{Reason, ReasonCode, Verdict},
     output::api,
     source::{bpf, probe},
@@ -181,17 +181,20 @@ async fn serve(
     result
 }
 
-/// All or nothing: a bad file changes nothing.
-async fn reload_from(path: Option<&std::path::Path>, core: &mpsc::Sender<Arc<Config>>) {
-    let loaded: Result<Config, ConfigError> = Config::load(path);
-    match loaded {
+/// All or nothing: a bad file changes nothing, and the core shows that there was one.
+async fn reload_from(path: Option<&std::path::Path>, core: &mpsc::Sender<Option<Arc<Config>>>) {
+    let config = match Config::load(path) {
         Ok(config) => {
-            if core.send(Arc::new(config)).await.is_ok() {
-                tracing::info!("SIGHUP: configuration read anew; [agent] takes effect at the next start");
-            }
+            tracing::info!("SIGHUP: configuration read anew; [agent] takes effect at the next start");
+            Some(Arc::new(config))
         }
-        Err(error) => tracing::error!("SIGHUP: the old configuration stays: {error}"),
-    }
+        Err(error) => {
+            tracing::error!("SIGHUP: the old configuration stays: {error}");
+            None
+        }
+    };
+    // The core is gone only when the agent is ending.
+    let _ = core.send(config).await;
 }
 
 /// What is shown before the core's first word: unknown (R1). Numbers start at the boot time in microseconds, so that

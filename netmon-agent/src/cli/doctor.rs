@@ -24,7 +24,12 @@ pub fn run(args: &DoctorArgs, socket: &Path) -> anyhow::Result<ExitCode> {
     found.push(match &agent {
         Ok(status) => Capability::works(
             "agent",
-            format!("version {} answers on {}: {}", status.agent.version, socket.display(), status.state.as_str()),
+            format!(
+                "version {} answers on {}: {}",
+                status.agent.version,
+                socket.display(),
+                status.state.as_str()
+            ),
         ),
         Err(e) => Capability::missing("agent", e.to_string(), "start it: netmon run"),
     });
@@ -32,7 +37,8 @@ pub fn run(args: &DoctorArgs, socket: &Path) -> anyhow::Result<ExitCode> {
     let of_agent: Vec<Capability> = agent.map(of_agent).unwrap_or_default();
     if args.json {
         let list = |all: &[Capability]| {
-            let one = |c: &Capability| json!({"name": c.name, "ok": c.ok, "detail": c.detail, "remedy": c.remedy});
+            let one =
+                |c: &Capability| json!({"name": c.name, "ok": c.ok, "detail": c.detail, "remedy": c.remedy});
             all.iter().map(one).collect::<Vec<_>>()
         };
         println!("{}", json!({"ok": all_well, "here": list(&found), "agent": list(&of_agent)}));

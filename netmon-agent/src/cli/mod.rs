@@ -1,13 +1,13 @@
 //! The command line: one file a subcommand.
 
-mod config;
-mod doctor;
-mod probe;
-mod run;
-mod status;
+pub mod config;
+pub mod doctor;
+pub mod probe;
+pub mod run;
+pub mod status;
 mod text;
-mod wait;
-mod watch;
+pub mod wait;
+pub mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -128,6 +128,10 @@ pub struct OwnCounters {
     pub scheduler_lag_sum: Duration,
     /// Observations that found the core's queue full.
     pub observations_dropped: u64,
+    /// Whether the configuration was valid the last time it was read.
+    pub config_valid: bool,
+    /// When it was last read and valid.
+    pub config_read: Boot,
 }
 
 /// One change of a verdict, kept in the board's backlog.

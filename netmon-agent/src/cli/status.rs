@@ -1,0 +1,172 @@
+//! `netmon status`.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use netmon_client::{
+    Client,
+    wire::{Device, Status, Target},
+};
+
+use super::text::{clipped, coloured, failed, printable, quiet_pipe, reasons};
+
+/// Widest line.
+const WIDTH: usize = 80;
+
+/// Shows the state, its reasons, the devices and the targets.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StatusArgs {
+    /// Print the agent's own JSON instead
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the state of the agent at `socket`.
+///
+/// # Errors
+/// When standard output can't be written.
+pub fn run(args: &StatusArgs, socket: &Path) -> anyhow::Result<ExitCode> {
+    let status = match Client::new(socket).status() {
+        Ok(status) => status,
+        Err(e) => return Ok(failed(&e)),
+    };
+    if args.json {
+        let text = serde_json::to_string_pretty(&status)?;
+        return quiet_pipe(writeln!(io::stdout().lock(), "{text}"));
+    }
+    quiet_pipe(anstream::stdout().lock().write_all(screen(&status).as_bytes()))
+}
+
+fn screen(status: &Status) -> String {
+    let mut out = String::new();
+    // Writing to a String can't fail.
+    let age = status.boottime_ns.saturating_sub(status.since_boottime_ns);
+    let _ = writeln!(out, "network  {} for {}", coloured(status.state, 0), span(Duration::from_nanos(age)));
+    for reason in &status.reasons {
+        let _ = writeln!(out, "  {}", clipped(&reasons(std::slice::from_ref(reason)), WIDTH - 2));
+    }
+    if !status.devices.is_empty() {
+        let width = column(status.devices.iter().map(|d| d.name.as_str()));
+        let _ = writeln!(out, "\ndevices");
+        for device in &status.devices {
+            row(&mut out, &device.name, width, device.state, &device_text(device));
+        }
+    }
+    if !status.targets.is_empty() {
+        let width = column(status.targets.iter().map(|t| t.name.as_str()));
+        let _ = writeln!(out, "\ntargets");
+        for target in &status.targets {
+            row(&mut out, &target.name, width, target.state, &target_text(target));
+        }
+    }
+    let missing: Vec<&str> =
+        status.agent.capabilities.iter().filter(|(_, c)| !c.ok).map(|(name, _)| name.as_str()).collect();
+    if !missing.is_empty() {
+        let line = format!("missing here: {}; `netmon doctor` says why", missing.join(", "));
+        let _ = writeln!(out, "\n{}", clipped(&printable(&line), WIDTH));
+    }
+    out
+}
+
+fn row(out: &mut String, name: &str, width: usize, state: netmon_client::State, text: &str) {
+    let name = clipped(&printable(name), width);
+    let text = clipped(text, WIDTH - width - 13);
+    // Blanks after the state only where something follows.
+    let filled = if text.is_empty() { 0 } else { 8 };
+    let gap = if text.is_empty() { "" } else { " " };
+    let _ = writeln!(out, "  {name:width$}  {}{gap}{text}", coloured(state, filled));
+}
+
+fn column<'a>(names: impl Iterator<Item = &'a str>) -> usize {
+    names.map(|n| n.chars().count()).max().unwrap_or(0).clamp(4, 24)
+}
+
+fn device_text(d: &Device) -> String {
+    if !d.reasons.is_empty() {
+        return reasons(&d.reasons);
+    }
+    let mut parts: Vec<String> = d.addresses.first().cloned().into_iter().collect();
+    if d.addresses.len() > 1 {
+        parts[0].push_str(&format!(" +{}", d.addresses.len() - 1));
+    }
+    if let Some(mbps) = d.speed_mbps {
+        parts.push(format!("{mbps} Mb/s"));
+    }
+    if !d.default_routes.is_empty() {
+        parts.push(format!("default {}", d.default_routes.join(" ")));
+    }
+    if let Some(tcp) = &d.tcp {
+        parts.push(format!("{} retransmitted", tcp.retransmitted_segments));
+    }
+    printable(&parts.join(", "))
+}
+
+fn target_text(t: &Target) -> String {
+    if !t.reasons.is_empty() {
+        return reasons(&t.reasons);
+    }
+    let worst_rtt = t.addresses.iter().filter_map(|a| a.rtt.p50_ns).max();
+    let worst_loss = t.addresses.iter().filter_map(|a| a.loss_ratio).max_by(f64::total_cmp);
+    let mut parts = vec![format!("{} {}", t.probe, t.host)];
+    if let Some(ns) = worst_rtt {
+        parts.push(format!("{:.1} ms", ns as f64 / 1e6));
+    }
+    if let Some(loss) = worst_loss {
+        parts.push(format!("{:.0} % lost", loss * 100.0));
+    }
+    printable(&parts.join(", "))
+}
+
+/// Two units of a duration: `3d 4h`, `5m 12s`, `7s`.
+fn span(d: Duration) -> String {
+    let s = d.as_secs();
+    let units = [(s / 86_400, 'd'), (s / 3600 % 24, 'h'), (s / 60 % 60, 'm'), (s % 60, 's')];
+    let first = units.iter().position(|(n, _)| *n > 0).unwrap_or(3);
+    units[first..].iter().take(2).map(|(n, unit)| format!("{n}{unit}")).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use netmon_client::{State, wire::Reason};
+
+    use super::*;
+
+    #[test]
+    fn a_screen_is_eighty_columns_wide_and_harmless() {
+        let reason = Reason { code: "loss".into(), subject: "x".repeat(90), detail: "\x1b[2J".into() };
+        let device = Device {
+            name: "e\x1b".repeat(20),
+            state: State::Degraded,
+            reasons: vec![reason.clone()],
+            ..Device::default()
+        };
+        let target = Target { name: "internet".into(), host: "h".repeat(90), ..Target::default() };
+        let status = Status {
+            state: State::Degraded,
+            boottime_ns: 90_061_000_000_000,
+            since_boottime_ns: 0,
+            reasons: vec![reason],
+            devices: vec![device, Device { name: "lan0".into(), state: State::Up, ..Device::default() }],
+            targets: vec![target],
+            ..Status::default()
+        };
+        let text = anstream::adapter::strip_str(&screen(&status)).to_string();
+        assert!(text.starts_with("network  degraded for 1d 1h\n"), "{text}");
+        for line in text.lines() {
+            assert!(line.chars().count() <= WIDTH && !line.contains('\x1b'), "{line}");
+            assert_eq!(line, line.trim_end());
+        }
+        assert!(text.contains("\n  lan0"));
+    }
+
+    #[test]
+    fn spans_read_well() {
+        let texts = [0, 7, 61, 3600, 90_000].map(|s| span(Duration::from_secs(s)));
+        assert_eq!(texts, ["0s", "7s", "1m 1s", "1h 0m", "1d 1h"]);
+    }
+}

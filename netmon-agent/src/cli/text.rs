@@ -1,0 +1,106 @@
+//! What the subcommands that print share.
+
+use std::{fmt::Write, io, process::ExitCode};
+
+use anstyle::{AnsiColor, Style};
+use netmon_client::{Error, State, wire::Reason};
+
+/// `EX_UNAVAILABLE` of sysexits(3): no agent answers.
+pub(super) const UNAVAILABLE: u8 = 69;
+/// Wrong usage, or an unknown device or target.
+pub(super) const USAGE: u8 = 2;
+
+/// The exit code for an error, after it was said on standard error.
+pub(super) fn failed(error: &Error) -> ExitCode {
+    anstream::eprintln!("netmon: {}", printable(&error.to_string()));
+    match error {
+        Error::NotFound(_) | Error::BadRequest(_) => ExitCode::from(USAGE),
+        Error::NoAgent { .. } | Error::Permission { .. } | Error::Timeout | Error::Disconnected => {
+            ExitCode::from(UNAVAILABLE)
+        }
+        Error::Busy { .. } => ExitCode::from(UNAVAILABLE),
+        _ => ExitCode::from(1),
+    }
+}
+
+/// Without what could command a terminal. The agent sends none; but who knows who answers.
+pub(super) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\t' => ' ',
+            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+                '\u{fffd}'
+            }
+            c => c,
+        })
+        .collect()
+}
+
+/// The colour of a state.
+pub(super) fn style(state: State) -> Style {
+    let colour = match state {
+        State::Up => AnsiColor::Green,
+        State::Degraded => AnsiColor::Yellow,
+        State::Down => AnsiColor::Red,
+        State::Unknown => AnsiColor::BrightBlack,
+    };
+    colour.on_default().bold()
+}
+
+/// A state in its colour, filled up with blanks to a width.
+pub(super) fn coloured(state: State, width: usize) -> String {
+    let style = style(state);
+    format!("{style}{:width$}{style:#}", state.as_str())
+}
+
+/// `code subject: detail`, joined by `; `.
+pub(super) fn reasons(all: &[Reason]) -> String {
+    let mut out = String::new();
+    for reason in all {
+        if !out.is_empty() {
+            out.push_str("; ");
+        }
+        out.push_str(&reason.code);
+        if !reason.subject.is_empty() {
+            let _ = write!(out, " {}", reason.subject);
+        }
+        if !reason.detail.is_empty() {
+            let _ = write!(out, ": {}", reason.detail);
+        }
+    }
+    printable(&out)
+}
+
+/// At most `width` characters, the last a `…` where some are missing.
+pub(super) fn clipped(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Success when the reader has gone (`netmon watch | head`), else the error.
+pub(super) fn quiet_pipe(result: io::Result<()>) -> anyhow::Result<ExitCode> {
+    match result {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Reads a duration of the command line.
+pub(super) fn duration(text: &str) -> Result<std::time::Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "reads like 10s, 500ms, 1m30s".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_commands_the_terminal() {
+        assert_eq!(printable("a\x1b[31mb\u{9b}\u{202e}\nc"), "a\u{fffd}[31mb\u{fffd}\u{fffd} c");
+        assert_eq!(clipped("äbcdef", 4), "äbc…");
+        assert_eq!(clipped("äbcd", 4), "äbcd");
+    }
+}

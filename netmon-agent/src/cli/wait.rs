@@ -1,0 +1,137 @@
+//! `netmon wait`.
+
+use std::{path::Path, process::ExitCode, thread, time::Duration};
+
+use netmon_client::{Client, Condition, Error, WaitOptions, wire::Waited};
+
+use super::text::{duration, failed, reasons};
+use crate::time::Boot;
+
+/// `EX_TEMPFAIL` of sysexits(3): not by the deadline. Schedulers and borgmatic try again later.
+const TEMPFAIL: u8 = 75;
+/// How long an agent that went away is waited for when the wait has no deadline of its own.
+const RESTART: Duration = Duration::from_secs(60);
+/// First and longest pause before another connection.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Returns when the network, a device or a target is in a state.
+///
+/// Exit codes: 0 it is so; 75 not by the deadline; 69 no agent answers; 2 usage, or an unknown device or target.
+#[derive(Clone, Debug, clap::Args)]
+pub struct WaitArgs {
+    /// State to wait for: up, usable (up or degraded), down, degraded
+    #[arg(long, default_value = "up", value_parser = str::parse::<Condition>)]
+    state: Condition,
+    /// Wait for this device instead of the whole network
+    #[arg(long)]
+    device: Option<String>,
+    /// Wait for this target instead of the whole network
+    #[arg(long)]
+    target: Option<String>,
+    /// How long the state must have held, e.g. 5s
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    stable: Duration,
+    /// Give up after this, e.g. 10m [default: never]
+    #[arg(long, value_parser = duration)]
+    timeout: Option<Duration>,
+    /// Afterwards pause at random up to this, and up to a tenth of the time waited, so that not all start at once
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    spread: Duration,
+    /// Exit code when it is not so by the deadline
+    #[arg(long, default_value_t = TEMPFAIL, value_parser = clap::value_parser!(u8).range(0..=254))]
+    timeout_exit_code: u8,
+    /// Say nothing
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Waits by the agent at `socket`.
+///
+/// # Errors
+/// None; what goes wrong is said on standard error and in the exit code.
+pub fn run(args: &WaitArgs, socket: &Path) -> anyhow::Result<ExitCode> {
+    let started = Boot::now();
+    match wait(args, &Client::new(socket), started) {
+        Ok(waited) if waited.satisfied => {
+            // What the agent itself waited is less than this when it was restarted meanwhile.
+            let pause = spread(args.spread, Boot::now().since(started), rand::random());
+            thread::sleep(pause);
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(waited) => {
+            if !args.quiet {
+                let state = waited.state.as_str();
+                anstream::eprintln!("netmon: not {}: {state}: {}", args.state, reasons(&waited.blocking));
+            }
+            Ok(ExitCode::from(args.timeout_exit_code))
+        }
+        Err(e) => Ok(failed(&e)),
+    }
+}
+
+/// Waits, over restarts of the agent. One that was never there is an error at once.
+fn wait(args: &WaitArgs, client: &Client, started: Boot) -> Result<Waited, Error> {
+    let mut options = WaitOptions {
+        condition: args.state,
+        device: args.device.clone(),
+        target: args.target.clone(),
+        stable: args.stable,
+        timeout: args.timeout,
+    };
+    let (mut met, mut lost_at, mut pause) = (false, None, PAUSES.0);
+    loop {
+        let asked = Boot::now();
+        let left = args.timeout.map(|t| t.saturating_sub(asked.since(started)));
+        options.timeout = left;
+        let error = match client.wait(&options) {
+            // An agent that just started has no verdict of its own; its wait ends at the same deadline.
+            Ok(waited) => return Ok(waited),
+            Err(e @ (Error::Busy { .. } | Error::Disconnected | Error::Timeout)) => {
+                met = true;
+                e
+            }
+            Err(e @ (Error::NoAgent { .. } | Error::Io(_))) if met => e,
+            Err(e) => return Err(e),
+        };
+        let now = Boot::now();
+        // A connection that lasted was a new agent: patience begins anew with its loss.
+        if now.since(asked) > PAUSES.1 {
+            (lost_at, pause) = (None, PAUSES.0);
+        }
+        let lost = *lost_at.get_or_insert(now);
+        if matches!(error, Error::Busy { .. }) {
+            lost_at = None;
+        }
+        let end = args.timeout.map_or(lost + RESTART, |t| started + t);
+        let left = end.since(now);
+        if left.is_zero() {
+            return match error {
+                // Agents were there all along, only without room: it was not so by the deadline.
+                Error::Busy { .. } | Error::Timeout => Ok(Waited::default()),
+                e => Err(e),
+            };
+        }
+        thread::sleep(pause.mul_f64(rand::random_range(0.5..=1.0)).min(left));
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+/// A pause from U(0, min(most, a tenth of the time waited)): those who waited long together must not all start at once,
+/// and nobody who did not wait is held up.
+fn spread(most: Duration, waited: Duration, random: f64) -> Duration {
+    most.min(waited / 10).mul_f64(random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_who_did_not_wait_is_held_up() {
+        let s = Duration::from_secs;
+        assert_eq!(spread(s(10), Duration::ZERO, 0.99), Duration::ZERO);
+        assert_eq!(spread(s(10), s(20), 0.5), s(1));
+        assert_eq!(spread(s(10), s(1000), 0.5), s(5));
+        assert_eq!(spread(Duration::ZERO, s(1000), 0.5), Duration::ZERO);
+    }
+}

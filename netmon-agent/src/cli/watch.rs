@@ -1,0 +1,119 @@
+//! `netmon watch`.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use netmon_client::{Client, Error, EventOptions, State, wire::Change};
+use serde::Serialize;
+
+use super::text::{coloured, failed, printable, quiet_pipe, reasons};
+
+/// Prints one line for each change, until it is interrupted.
+#[derive(Clone, Debug, clap::Args)]
+pub struct WatchArgs {
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Also a line for each update that changes nothing
+    #[arg(long)]
+    all: bool,
+}
+
+/// Follows the agent at `socket`, over its restarts. Returns when nobody reads any more, or no agent is there at first.
+///
+/// # Errors
+/// When standard output can't be written.
+pub fn run(args: &WatchArgs, socket: &Path) -> anyhow::Result<ExitCode> {
+    let mut events = Client::new(socket).events(EventOptions { last_id: None, all: args.all });
+    let (mut met, mut told) = (false, false);
+    loop {
+        match events.next() {
+            Some(Ok(change)) => {
+                (met, told) = (true, false);
+                if let Err(e) = print(args, &change) {
+                    return quiet_pipe(Err(e));
+                }
+            }
+            Some(Err(e)) if !met || !e.is_transient() && !matches!(e, Error::Permission { .. }) => {
+                return Ok(failed(&e));
+            }
+            Some(Err(e)) => {
+                if !std::mem::replace(&mut told, true) {
+                    anstream::eprintln!(
+                        "netmon: {}; watching on when an agent is back",
+                        printable(&e.to_string())
+                    );
+                }
+            }
+            None => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+/// What stands in a line of JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    seq: u64,
+    at: &'a str,
+    kind: &'a str,
+    subject: &'a str,
+    state: State,
+    previous: State,
+    reasons: &'a [netmon_client::wire::Reason],
+}
+
+fn print(args: &WatchArgs, change: &Change) -> io::Result<()> {
+    // The first event of a connection tells the state as it is; a program that reads changes was promised changes.
+    let is_change = change.state != change.previous || change.kind == "gap" || change.kind == "update";
+    if args.json {
+        if !is_change && !args.all {
+            return Ok(());
+        }
+        let Change { seq, at, kind, subject, state, previous, reasons } = change;
+        let line = Line { seq: *seq, at, kind, subject, state: *state, previous: *previous, reasons };
+        let mut out = io::stdout().lock();
+        return writeln!(out, "{}", serde_json::to_string(&line)?).and_then(|()| out.flush());
+    }
+    let mut out = anstream::stdout().lock();
+    writeln!(out, "{}", text_line(change)).and_then(|()| out.flush())
+}
+
+fn text_line(change: &Change) -> String {
+    let what = match change.kind.as_str() {
+        "state" | "update" => change.subject.clone(),
+        "gap" => "network (changes were missed)".to_owned(),
+        kind => format!("{kind} {}", change.subject),
+    };
+    let (at, what) = (printable(&change.at), printable(&what));
+    let why = reasons(&change.reasons);
+    let gap = if why.is_empty() { "" } else { "  " };
+    format!("{at} {} {what}{gap}{why}", coloured(change.state, 8))
+}
+
+#[cfg(test)]
+mod tests {
+    use netmon_client::wire::Reason;
+
+    use super::*;
+
+    #[test]
+    fn a_line_says_when_what_and_why() {
+        let change = Change {
+            at: "2026-01-01T00:00:00.000Z".into(),
+            kind: "device".into(),
+            subject: "eth0".into(),
+            state: State::Down,
+            reasons: vec![Reason {
+                code: "no_carrier".into(),
+                subject: "eth0".into(),
+                detail: String::new(),
+            }],
+            ..Change::default()
+        };
+        let line = anstream::adapter::strip_str(&text_line(&change)).to_string();
+        assert_eq!(line, "2026-01-01T00:00:00.000Z down     device eth0  no_carrier eth0");
+    }
+}

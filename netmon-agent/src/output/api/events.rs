@@ -1,0 +1,208 @@
+//! `GET /v1/events`: changes as server-sent events.
+//!
+//! A subscriber holds no queue: it is a number in the board's backlog, so a slow one costs nothing and learns by a `gap`
+//! what it missed.
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{Query, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use netmon_client::wire;
+use tokio::sync::watch;
+
+use super::{App, reply, wire_map};
+use crate::{
+    state::Snapshot,
+    time::{Boot, Mono},
+};
+
+pub(super) async fn events(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    query: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let parsed = query.map_err(|e| e.body_text()).and_then(|Query(pairs)| parse(&pairs, &headers));
+    let (last_id, all) = match parsed {
+        Ok(parsed) => parsed,
+        Err(said) => return reply::error(StatusCode::BAD_REQUEST, &said),
+    };
+    let (board, now) = (&app.board, Boot::now());
+    let state = if board.is_stale(now) {
+        wire::State::Unknown
+    } else {
+        wire_map::state(board.snapshot().verdict.state)
+    };
+    let stale_after = board.stale_after().as_millis().to_string();
+    let feed = Feed::new(app.clone(), last_id, all);
+    let stream = futures_util::stream::unfold(feed, |mut feed| async {
+        feed.next().await.map(|frame| (Ok::<_, Infallible>(frame), feed))
+    });
+    let headers = [
+        (header::CONTENT_TYPE.as_str(), "text/event-stream"),
+        (header::CACHE_CONTROL.as_str(), "no-store"),
+        // For clients that must know when silence means something, and what holds when nothing was missed.
+        ("netmon-stale-after-ms", &stale_after),
+        ("netmon-state", state.as_str()),
+    ];
+    (headers, Body::from_stream(stream)).into_response()
+}
+
+fn parse(pairs: &[(String, String)], headers: &HeaderMap) -> Result<(Option<u64>, bool), String> {
+    let mut all = false;
+    for (name, value) in pairs {
+        match (name.as_str(), value.as_str()) {
+            ("all", "1" | "true") => all = true,
+            ("all", "0" | "false" | "") => all = false,
+            ("all", _) => return Err(format!("all={value:?}; there are: 0, 1")),
+            _ => return Err(format!("unknown parameter {name:?}; there are: all")),
+        }
+    }
+    let last_id = match headers.get("last-event-id") {
+        Some(value) => {
+            let number = value.to_str().ok().and_then(|v| v.trim().parse().ok());
+            Some(number.ok_or_else(|| format!("Last-Event-ID {value:?} is no number"))?)
+        }
+        None => None,
+    };
+    Ok((last_id, all))
+}
+
+struct Feed {
+    app: Arc<App>,
+    publications: watch::Receiver<Arc<Snapshot>>,
+    closing: watch::Receiver<bool>,
+    ready: VecDeque<Bytes>,
+    last: u64,
+    all: bool,
+    /// The subscriber knows that the state is stale.
+    told_stale: bool,
+    next_beat: Mono,
+}
+
+impl Feed {
+    fn new(app: Arc<App>, last_id: Option<u64>, all: bool) -> Self {
+        app.own.event_clients.inc();
+        let mut publications = app.board.subscribe();
+        let snapshot = publications.borrow_and_update().clone();
+        let (now, walls) = (Boot::now(), app.walls.now());
+        let mut ready = VecDeque::new();
+        let mut told_stale = false;
+        if last_id.is_none() {
+            told_stale = app.board.is_stale(now);
+            ready.push_back(frame(&wire_map::as_it_is("state", &snapshot, &app.board, now, walls)));
+        } else {
+            // The header goes out with the first bytes of the body: without these a client that missed nothing would
+            // not know for a while that it is connected.
+            ready.push_back(Bytes::from_static(b":\n\n"));
+        }
+        let next_beat = Mono::now() + app.heartbeat;
+        let closing = app.closing.clone();
+        let last = last_id.unwrap_or(snapshot.seq);
+        Self { app, publications, closing, ready, last, all, told_stale, next_beat }
+    }
+
+    /// The next bytes; none when the agent shuts down.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(frame) = self.ready.pop_front() {
+                return Some(frame);
+            }
+            if *self.closing.borrow() {
+                return None;
+            }
+            self.collect();
+            if !self.ready.is_empty() {
+                continue;
+            }
+            let pause = self.pause();
+            let published = tokio::select! {
+                changed = self.publications.changed() => {
+                    changed.ok()?;
+                    true
+                }
+                () = tokio::time::sleep(pause) => false,
+                _ = self.closing.wait_for(|closing| *closing) => return None,
+            };
+            if published {
+                let snapshot = self.publications.borrow_and_update().clone();
+                self.collect();
+                if self.all {
+                    let (now, walls) = (Boot::now(), self.app.walls.now());
+                    let update = wire_map::as_it_is("update", &snapshot, &self.app.board, now, walls);
+                    self.ready.push_back(frame(&update));
+                }
+            } else {
+                self.beat();
+            }
+        }
+    }
+
+    /// Takes what is new: changes, a gap, a state gone stale or fresh again.
+    fn collect(&mut self) {
+        let board = &self.app.board;
+        let (now, walls) = (Boot::now(), self.app.walls.now());
+        let stale = board.is_stale(now);
+        let lost = match board.changes_after(self.last) {
+            Ok(changes) => {
+                for change in changes {
+                    self.last = change.seq;
+                    self.ready.push_back(frame(&wire_map::change(&change, walls)));
+                }
+                false
+            }
+            Err(_) => {
+                self.app.own.events_dropped.inc();
+                true
+            }
+        };
+        let snapshot = board.snapshot();
+        if lost {
+            // The snapshot's own number: what the backlog has beyond it comes after this event.
+            self.last = snapshot.seq;
+        } else if stale == self.told_stale || snapshot.seq < self.last {
+            // A snapshot older than the last change is about to be replaced: its state would undo that change.
+            return;
+        }
+        self.told_stale = stale;
+        self.ready.push_back(frame(&wire_map::as_it_is("gap", &snapshot, board, now, walls)));
+    }
+
+    /// A sign of life, which only an agent that evaluates may give.
+    fn beat(&mut self) {
+        if Mono::now() < self.next_beat {
+            return;
+        }
+        self.next_beat = Mono::now() + self.app.heartbeat;
+        if !self.app.board.is_stale(Boot::now()) {
+            self.ready.push_back(Bytes::from_static(b":\n\n"));
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let board = &self.app.board;
+        let beat = self.next_beat.since(Mono::now());
+        if self.told_stale {
+            return beat.min(Duration::from_millis(250));
+        }
+        let stale = (board.last_evaluated() + board.stale_after()).since(Boot::now());
+        // Timers are of whole milliseconds; one more, so as not to look just before it is stale.
+        beat.min(stale + Duration::from_millis(1))
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.app.own.event_clients.dec();
+    }
+}
+
+fn frame(change: &wire::Change) -> Bytes {
+    // JSON without line feeds: serde_json escapes them in strings.
+    let data = serde_json::to_string(change).expect("strings and numbers only");
+    format!("id: {}\nevent: {}\ndata: {data}\n\n", change.seq, change.kind).into()
+}

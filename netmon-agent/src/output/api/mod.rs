@@ -1,0 +1,239 @@
+//! The socket API: HTTP/1.1 and JSON over a Unix socket, and the same, read-only and without waiting, over TCP.
+//!
+//! A client that is slow, silent or hostile costs at most its own connection: headers are bounded in size and time,
+//! writes in time, connections and waiters in number and shared fairly by user, and descriptors are kept back for
+//! probes.
+
+mod condition;
+mod events;
+mod io;
+mod page;
+mod refresh;
+mod reply;
+mod routes;
+mod server;
+mod shares;
+mod socket;
+mod wait;
+pub mod wire_map;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use nix::sys::resource::{Resource, getrlimit};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::{Semaphore, mpsc, watch},
+};
+
+pub use condition::{Condition, Memory, Outcome};
+pub use refresh::RefreshSender;
+pub use shares::{Place, Shares};
+pub use socket::{SocketError, SocketFile};
+pub use wait::MAX_TIMEOUT;
+
+use super::{WallAnchor, metrics::Own};
+use crate::{capability::Capability, state::Board};
+
+/// Metrics requests served at one time.
+const SCRAPES: usize = 8;
+/// Connections beyond the waiters': for `status`, `watch`, scrapes.
+const OTHER_CONNECTIONS: usize = 256;
+/// What a clean end may take.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Path of the Unix socket.
+    pub socket: PathBuf,
+    /// TCP addresses, for the read-only part.
+    pub listen: Vec<SocketAddr>,
+    /// Most waiters at one time.
+    pub max_waiters: usize,
+    /// A sign of life on event streams at least so often: the probe interval, at most 2 s.
+    pub heartbeat: Duration,
+    /// Descriptors kept back for probes and files.
+    pub reserved_descriptors: u64,
+    /// Where to ask for a fresh snapshot before a rendering; none shows what the board has.
+    pub refresh: Option<RefreshSender>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            socket: "/run/netmon/netmon.sock".into(),
+            listen: Vec::new(),
+            max_waiters: 10_000,
+            heartbeat: Duration::from_secs(2),
+            reserved_descriptors: 256,
+            refresh: None,
+        }
+    }
+}
+
+/// A running server. [`Server::shutdown`] ends it well; dropping it ends it at once.
+#[derive(Debug)]
+pub struct Server {
+    file: SocketFile,
+    tcp: Vec<SocketAddr>,
+    capabilities: Vec<Capability>,
+    own: Own,
+    closing: watch::Sender<bool>,
+    kill: watch::Sender<bool>,
+    ended: mpsc::Receiver<()>,
+}
+
+/// What the handlers share.
+#[derive(Debug)]
+struct App {
+    board: Board,
+    heartbeat: Duration,
+    refresher: refresh::Refresher,
+    waiters: Shares,
+    scrapes: Semaphore,
+    own: Own,
+    walls: WallAnchor,
+    closing: watch::Receiver<bool>,
+}
+
+/// Starts to serve `board`, on the current tokio runtime.
+///
+/// # Errors
+/// When the Unix socket can't be had. A TCP address that can't is said in [`Server::capabilities`] and the log.
+pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
+    let (file, listener) = SocketFile::bind(&options.socket)?;
+    let unix = UnixListener::from_std(listener)
+        .map_err(|source| SocketError::Io { path: options.socket.clone(), source })?;
+    let (closing, closing_told) = watch::channel(false);
+    let (kill, kill_told) = watch::channel(false);
+    let (alive, ended) = mpsc::channel(1);
+    let own = Own::new();
+    let app = App {
+        board,
+        heartbeat: options.heartbeat.clamp(Duration::from_millis(10), Duration::from_secs(2)),
+        refresher: refresh::Refresher::new(options.refresh),
+        waiters: Shares::new(options.max_waiters),
+        scrapes: Semaphore::new(SCRAPES),
+        own: own.clone(),
+        walls: WallAnchor::default(),
+        closing: closing_told.clone(),
+    };
+    let context = server::Context {
+        router: routes::router(Arc::new(app)),
+        own: own.clone(),
+        shares: Shares::new(connections(options.max_waiters, options.reserved_descriptors)),
+        closing: closing_told,
+        kill: kill_told,
+        alive,
+    };
+    tokio::spawn(server::serve_unix(unix, context.clone()));
+    let (mut tcp, mut capabilities) = (Vec::new(), Vec::new());
+    let room = Arc::new(Semaphore::new(server::TCP_CONNECTIONS));
+    for address in options.listen {
+        let name = format!("listen_{address}");
+        match listen(address) {
+            Ok((listener, address)) => {
+                capabilities.push(Capability::works(
+                    name,
+                    format!("serves metrics and the page at http://{address}"),
+                ));
+                tcp.push(address);
+                tokio::spawn(server::serve_tcp(listener, address, room.clone(), context.clone()));
+            }
+            Err(e) => {
+                let missing = Capability::missing(name, format!("{address}: {e}"), remedy(&e, address));
+                tracing::warn!("no metrics and no page at {}; {}", missing.detail, missing.remedy);
+                capabilities.push(missing);
+            }
+        }
+    }
+    Ok(Server { file, tcp, capabilities, own, closing, kill, ended })
+}
+
+impl Server {
+    /// Where the Unix socket is.
+    pub fn socket(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// TCP addresses in use, with the ports that the kernel chose.
+    pub fn tcp(&self) -> &[SocketAddr] {
+        &self.tcp
+    }
+
+    /// One for each TCP address, whether it is served.
+    pub fn capabilities(&self) -> &[Capability] {
+        &self.capabilities
+    }
+
+    /// The outputs' own counters.
+    pub fn own(&self) -> &Own {
+        &self.own
+    }
+
+    /// Answers every waiter with 503 (so that it comes back to the next agent), ends event streams, and removes the
+    /// socket's file. Connections that are not done within 2 s are cut.
+    pub async fn shutdown(mut self) {
+        self.closing.send_replace(true);
+        // All senders are held by tasks; none is ever sent on.
+        if tokio::time::timeout(SHUTDOWN, self.ended.recv()).await.is_err() {
+            self.kill.send_replace(true);
+            let _ = tokio::time::timeout(SHUTDOWN, self.ended.recv()).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.closing.send_replace(true);
+        self.kill.send_replace(true);
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    if address.is_ipv6() {
+        // The IPv4 address is a listener of its own.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(128)?;
+    socket.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(socket.into())?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+fn remedy(e: &std::io::Error, address: SocketAddr) -> String {
+    use std::io::ErrorKind;
+    match e.kind() {
+        ErrorKind::AddrInUse => {
+            format!(
+                "see who has it with `ss -ltnp 'sport = :{}'`, or set another agent.listen",
+                address.port()
+            )
+        }
+        ErrorKind::AddrNotAvailable => "set agent.listen to an address of this machine".into(),
+        ErrorKind::PermissionDenied => "set agent.listen to a port of 1024 or above".into(),
+        _ => "set another agent.listen".into(),
+    }
+}
+
+/// How many Unix connections there may be.
+fn connections(waiters: usize, reserved: u64) -> usize {
+    let wanted = waiters.saturating_add(OTHER_CONNECTIONS);
+    let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return wanted };
+    let spare = soft.saturating_sub(reserved).saturating_sub(server::TCP_CONNECTIONS as u64);
+    let room = wanted.min(usize::try_from(spare).unwrap_or(usize::MAX)).max(16);
+    if room < wanted {
+        tracing::info!("room for {room} connections, not {wanted}: the limit of open files is {soft}");
+    }
+    room
+}

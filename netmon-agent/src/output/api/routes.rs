@@ -1,0 +1,113 @@
+//! What is asked, and what is answered.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
+    routing::get,
+};
+
+use super::{App, events, page, reply, wait, wire_map};
+use crate::{
+    health,
+    output::metrics::{self, Format},
+    time::Boot,
+};
+
+/// From this many targets on a scrape is written outside the runtime's own threads: it takes milliseconds.
+const BIG: usize = 200;
+
+pub(super) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(page::page))
+        .route("/v1/status", get(status))
+        .route("/v1/wait", get(wait::wait))
+        .route("/v1/events", get(events::events))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .fallback(async || reply::error(StatusCode::NOT_FOUND, NOT_FOUND))
+        .method_not_allowed_fallback(async || {
+            reply::error(StatusCode::METHOD_NOT_ALLOWED, "this is read with GET only")
+        })
+        .with_state(app)
+}
+
+const NOT_FOUND: &str =
+    "no such path; there are: /, /v1/status, /v1/wait, /v1/events, /healthz, /readyz, /metrics";
+
+async fn status(State(app): State<Arc<App>>) -> Response {
+    app.refresher.refresh().await;
+    let snapshot = app.board.snapshot();
+    reply::json(StatusCode::OK, &wire_map::status(&snapshot, &app.board, Boot::now(), app.walls.now()))
+}
+
+/// Whether the core evaluates: for those who restart what hangs.
+async fn healthz(State(app): State<Arc<App>>) -> Response {
+    let now = Boot::now();
+    if app.board.is_stale(now) {
+        let said = format!("stale: {}\n", wire_map::stale_reason(&app.board, now).detail);
+        return text(StatusCode::SERVICE_UNAVAILABLE, said);
+    }
+    text(StatusCode::OK, "ok\n".into())
+}
+
+/// Whether there is a verdict, whatever it is.
+async fn readyz(State(app): State<Arc<App>>) -> Response {
+    let now = Boot::now();
+    let state = app.board.snapshot().verdict.state;
+    if app.board.is_stale(now) {
+        let said = format!("stale: {}\n", wire_map::stale_reason(&app.board, now).detail);
+        return text(StatusCode::SERVICE_UNAVAILABLE, said);
+    }
+    let status = match state {
+        health::State::Unknown => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::OK,
+    };
+    text(status, format!("{state}\n"))
+}
+
+fn text(status: StatusCode, text: String) -> Response {
+    reply::body(status, "text/plain; charset=utf-8", text)
+}
+
+async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let Ok(_permit) = app.scrapes.try_acquire() else {
+        app.own.scraped(false);
+        return reply::busy("too many scrapes at once");
+    };
+    app.own.scraped(true);
+    app.refresher.refresh().await;
+    let (format, gzip) = (metrics::format(&joined(&headers, header::ACCEPT)), accepts_gzip(&headers));
+    let big = app.board.snapshot().targets.len() >= BIG;
+    let worker = app.clone();
+    let work = move || exposition(&worker, format, gzip);
+    let made = if big { tokio::task::spawn_blocking(work).await.ok().flatten() } else { work() };
+    let Some(body) = made else {
+        return reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written");
+    };
+    let mut response = reply::body(StatusCode::OK, format.content_type(), body);
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
+    if gzip {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+fn exposition(app: &App, format: Format, gzip: bool) -> Option<Vec<u8>> {
+    let stale = app.board.is_stale(Boot::now());
+    let text = metrics::render(&app.board.snapshot(), stale, app.walls.now(), &app.own, format);
+    if gzip { metrics::gzip(&text).ok() } else { Some(text.into_bytes()) }
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    metrics::accepts_gzip(&joined(headers, header::ACCEPT_ENCODING))
+}
+
+fn joined(headers: &HeaderMap, name: header::HeaderName) -> String {
+    headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(",")
+}

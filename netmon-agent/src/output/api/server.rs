@@ -1,0 +1,192 @@
+//! The listeners and their connections.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::{body::Incoming, server::conn::http1, service::Service, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::{Semaphore, mpsc, watch},
+    time::timeout,
+};
+
+use super::{
+    io::Impatient,
+    shares::{Place, Shares},
+};
+use crate::output::{log::RateLimit, metrics::Own};
+
+/// Longest request header, bytes.
+const MAX_HEADER: usize = 8 << 10;
+/// What a request's header may take.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// What may pass before the first request on a Unix connection. On TCP it is the header's time.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a peer may take to read what it asked for.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after an accept that failed, most likely for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections over TCP at one time.
+pub(super) const TCP_CONNECTIONS: usize = 64;
+
+const BUSY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: application/json\r\n\
+    Connection: close\r\nContent-Length: 36\r\n\r\n{\"error\":\"too many connections now\"}";
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A process of this machine.
+    Unix {
+        /// Its user (`SO_PEERCRED`).
+        uid: u32,
+    },
+    /// Somebody over TCP.
+    Tcp,
+}
+
+/// What every connection needs.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    pub(super) router: Router,
+    pub(super) own: Own,
+    pub(super) shares: Shares,
+    pub(super) closing: watch::Receiver<bool>,
+    /// Ends connections that did not end by themselves.
+    pub(super) kill: watch::Receiver<bool>,
+    /// Held by every task, so that their end can be awaited.
+    pub(super) alive: mpsc::Sender<()>,
+}
+
+pub(super) async fn serve_unix(listener: UnixListener, context: Context) {
+    let mut closing = context.closing.clone();
+    let mut limit = RateLimit::default();
+    loop {
+        let accepted = tokio::select! {
+            _ = closing.wait_for(|c| *c) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => unix_connection(stream, &context),
+            Err(e) => {
+                limit.warn(format_args!("accepting on the Unix socket: {e}"));
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn unix_connection(stream: UnixStream, context: &Context) {
+    // Without credentials the peer counts as nobody (overflowuid).
+    let uid = stream.peer_cred().map_or(65_534, |c| c.uid());
+    let Some(place) = context.shares.take(uid) else {
+        context.own.refused("unix");
+        let _ = stream.try_write(BUSY);
+        return;
+    };
+    let context = context.clone();
+    tokio::spawn(async move {
+        let mut closing = context.closing.clone();
+        let asked = tokio::select! {
+            readable = timeout(IDLE_TIMEOUT, stream.readable()) => matches!(readable, Ok(Ok(()))),
+            () = place.evicted() => false,
+            _ = closing.wait_for(|c| *c) => false,
+        };
+        if asked {
+            connection(stream, Peer::Unix { uid }, context, Some(&place)).await;
+        }
+    });
+}
+
+pub(super) async fn serve_tcp(
+    listener: TcpListener,
+    address: SocketAddr,
+    room: Arc<Semaphore>,
+    context: Context,
+) {
+    let mut closing = context.closing.clone();
+    let mut limit = RateLimit::default();
+    loop {
+        let accepted = tokio::select! {
+            _ = closing.wait_for(|c| *c) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => tcp_connection(stream, &room, &context),
+            Err(e) => {
+                limit.warn(format_args!("accepting on {address}: {e}"));
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn tcp_connection(stream: TcpStream, room: &Arc<Semaphore>, context: &Context) {
+    let Ok(permit) = room.clone().try_acquire_owned() else {
+        context.own.refused("tcp");
+        let _ = stream.try_write(BUSY);
+        return;
+    };
+    let context = context.clone();
+    tokio::spawn(async move {
+        let _permit = permit;
+        let _ = stream.set_nodelay(true);
+        connection(stream, Peer::Tcp, context, None).await;
+    });
+}
+
+async fn connection<S>(stream: S, peer: Peer, context: Context, place: Option<&Place>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Context { router, mut closing, mut kill, alive, .. } = context;
+    let routes = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        routes.call(request)
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
+    let io = TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT));
+    let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+    let evicted = async {
+        match place {
+            Some(place) => place.evicted().await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut evicted = std::pin::pin!(evicted);
+    let mut asked_to_close = false;
+    loop {
+        // A connection that fails is its peer's own doing, and nothing that the log should tell.
+        tokio::select! {
+            _ = connection.as_mut() => break,
+            _ = closing.wait_for(|c| *c), if !asked_to_close => {
+                asked_to_close = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            _ = kill.wait_for(|k| *k) => break,
+            () = &mut evicted => break,
+        }
+    }
+    drop(alive);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fixed_answer_has_the_length_it_says() {
+        let text = std::str::from_utf8(BUSY).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{}", body.len());
+        serde_json::from_str::<netmon_client::wire::ApiError>(body).unwrap();
+    }
+}

@@ -1,0 +1,215 @@
+//! `GET /v1/wait`.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Extension,
+    extract::{Query, State},
+    http::StatusCode,
+    response::Response,
+};
+use netmon_client::wire;
+
+use super::{
+    App,
+    condition::{Condition, Memory, Outcome},
+    reply, wire_map,
+};
+use crate::time::Boot;
+
+use super::server::Peer;
+
+/// Longest time-out that may be asked for. Without one a wait has no end.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(30 * 86_400);
+
+const PARAMETERS: &str = "state, stable, timeout, device, target";
+
+pub(super) async fn wait(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let Peer::Unix { uid } = peer else {
+        return reply::error(StatusCode::FORBIDDEN, "waiting is for the Unix socket only");
+    };
+    let parsed = query.map_err(|e| e.body_text()).and_then(|Query(pairs)| parse(&pairs));
+    let (condition, timeout) = match parsed {
+        Ok(parsed) => parsed,
+        Err(said) => {
+            app.own.wait_ended("bad_request");
+            return reply::error(StatusCode::BAD_REQUEST, &said);
+        }
+    };
+    let started = Boot::now();
+    let mut memory = Memory::default();
+    let mut publications = app.board.subscribe();
+    let first = check(&app, &condition, &mut publications, &mut memory);
+    if let Outcome::NoSuch(said) = first {
+        app.own.wait_ended("not_found");
+        return reply::error(StatusCode::NOT_FOUND, &said);
+    }
+    let Some(place) = app.waiters.take(uid) else {
+        app.own.wait_ended("refused");
+        return reply::busy("too many programs wait already");
+    };
+    let mut ending = Ending { app: &app, result: "hangup" };
+    app.own.wait_clients.inc();
+    let deadline = timeout.map(|t| started + t);
+    let mut closing = app.closing.clone();
+    let mut outcome = first;
+    loop {
+        let now = Boot::now();
+        let retry_at = match outcome {
+            Outcome::Satisfied { state } => {
+                ending.result = "satisfied";
+                return answer(&app, started, state, None);
+            }
+            Outcome::NoSuch(said) => {
+                ending.result = "not_found";
+                return reply::error(StatusCode::NOT_FOUND, &said);
+            }
+            Outcome::Blocked { state, reasons, retry_at } => {
+                if deadline.is_some_and(|d| now >= d) {
+                    ending.result = "timeout";
+                    return answer(&app, started, state, Some(reasons));
+                }
+                retry_at
+            }
+        };
+        // Either may be missing; the deadline is looked at in boot time, so a suspended machine's waiters end with it.
+        let next = [deadline, retry_at].into_iter().flatten().min();
+        let mut published = None;
+        tokio::select! {
+            changed = publications.changed() => {
+                if changed.is_err() {
+                    ending.result = "shutdown";
+                    return reply::busy("the agent is shutting down");
+                }
+                published = Some(publications.borrow().at.boot);
+            }
+            () = sleep_until(next, now) => {}
+            () = place.evicted() => {
+                ending.result = "refused";
+                return reply::busy("other users' programs need the room");
+            }
+            _ = closing.wait_for(|closing| *closing) => {
+                ending.result = "shutdown";
+                return reply::busy("the agent is shutting down");
+            }
+        }
+        outcome = check(&app, &condition, &mut publications, &mut memory);
+        if let (Outcome::Satisfied { .. }, Some(published)) = (&outcome, published) {
+            app.own.woke(Boot::now().since(published));
+        }
+    }
+}
+
+fn check(
+    app: &App,
+    condition: &Condition,
+    publications: &mut tokio::sync::watch::Receiver<Arc<crate::state::Snapshot>>,
+    memory: &mut Memory,
+) -> Outcome {
+    let snapshot = publications.borrow_and_update().clone();
+    // The clock is read after the snapshot: at the moment of release, nothing newer than `now` is relied on.
+    let now = Boot::now();
+    condition.check(&snapshot, now, app.board.is_stale(now), memory)
+}
+
+fn answer(
+    app: &App,
+    started: Boot,
+    state: crate::health::State,
+    blocking: Option<Vec<wire::Reason>>,
+) -> Response {
+    let waited = wire::Waited {
+        satisfied: blocking.is_none(),
+        state: wire_map::state(state),
+        seq: app.board.snapshot().seq,
+        waited_seconds: Boot::now().since(started).as_secs_f64(),
+        blocking: blocking.unwrap_or_default(),
+    };
+    reply::json(if waited.satisfied { StatusCode::OK } else { StatusCode::CONFLICT }, &waited)
+}
+
+async fn sleep_until(then: Option<Boot>, now: Boot) {
+    match then {
+        Some(then) => tokio::time::sleep(then.since(now)).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Counts a wait's end, also when the client hangs up and the wait is simply dropped.
+struct Ending<'a> {
+    app: &'a App,
+    result: &'static str,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.app.own.wait_clients.dec();
+        self.app.own.wait_ended(self.result);
+    }
+}
+
+fn parse(pairs: &[(String, String)]) -> Result<(Condition, Option<Duration>), String> {
+    let mut condition = Condition::default();
+    let mut timeout = None;
+    for (i, (name, value)) in pairs.iter().enumerate() {
+        if pairs[..i].iter().any(|(earlier, _)| earlier == name) {
+            return Err(format!("parameter {name:?} comes twice"));
+        }
+        // Clients that build a URL from a template send what they don't use as empty.
+        if value.is_empty() && PARAMETERS.split(", ").any(|p| p == name) {
+            continue;
+        }
+        match name.as_str() {
+            "state" => condition.wanted = value.parse()?,
+            "stable" => condition.stable = duration(name, value)?,
+            "timeout" => timeout = Some(duration(name, value)?),
+            "device" => condition.device = Some(value.clone()),
+            "target" => condition.target = Some(value.clone()),
+            _ => return Err(format!("unknown parameter {name:?}; there are: {PARAMETERS}")),
+        }
+    }
+    Ok((condition, timeout))
+}
+
+fn duration(name: &str, value: &str) -> Result<Duration, String> {
+    let bad = || format!("{name}={value:?} is no duration; it reads like 10s, 500ms, 1m30s, at most 30d");
+    humantime::parse_duration(value).ok().filter(|d| *d <= MAX_TIMEOUT).ok_or_else(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use netmon_client::Condition as Wanted;
+
+    use super::*;
+
+    fn parsed(query: &str) -> Result<(Condition, Option<Duration>), String> {
+        let pairs: Vec<_> =
+            query.split('&').filter_map(|p| p.split_once('=')).map(|(n, v)| (n.into(), v.into())).collect();
+        parse(&pairs)
+    }
+
+    #[test]
+    fn parameters_are_taken_or_named() {
+        let (condition, timeout) =
+            parsed("state=usable&stable=1m30s&timeout=500ms&device=eth0&target=").unwrap();
+        let expected = Condition {
+            wanted: Wanted::Usable,
+            stable: Duration::from_secs(90),
+            device: Some("eth0".into()),
+            target: None,
+        };
+        assert_eq!((condition, timeout), (expected, Some(Duration::from_millis(500))));
+        assert_eq!(parsed("").unwrap(), (Condition::default(), None));
+        let refused = |query: &str| parsed(query).unwrap_err();
+        assert!(refused("stat=up").contains("\"stat\"") && refused("stat=up").contains(PARAMETERS));
+        assert!(refused("state=unknown").contains("up, usable, down, degraded"));
+        assert!(refused("stable=5").contains("10s"));
+        assert!(refused("timeout=-1s").contains("timeout"));
+        assert!(refused("timeout=31d").contains("30d"));
+        assert!(refused("state=up&state=down").contains("twice"));
+    }
+}

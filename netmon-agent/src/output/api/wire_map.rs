@@ -1,0 +1,186 @@
+//! Snapshot to wire types: the one place where internals become what others rely on.
+
+use std::{net::IpAddr, time::Duration};
+
+use netmon_client::wire;
+
+use crate::{
+    health::{Reason, State, Subject, Verdict},
+    observation::{RetransmitKind, TcpCounters},
+    output::{WallOffset, metrics::mac_text},
+    state::{AddressView, Board, ChangeEvent, DeviceView, Snapshot, TargetView},
+    time::Boot,
+};
+
+/// A state.
+pub fn state(state: State) -> wire::State {
+    match state {
+        State::Unknown => wire::State::Unknown,
+        State::Up => wire::State::Up,
+        State::Degraded => wire::State::Degraded,
+        State::Down => wire::State::Down,
+    }
+}
+
+/// A reason.
+pub fn reason(reason: &Reason) -> wire::Reason {
+    wire::Reason {
+        code: reason.code.as_str().into(),
+        subject: reason.subject.clone(),
+        detail: reason.detail.clone(),
+    }
+}
+
+fn reasons(verdict: &Verdict) -> Vec<wire::Reason> {
+    verdict.reasons.iter().map(reason).collect()
+}
+
+/// The whole state. A stale one says `unknown` over all, with its reason, and keeps the rest for people to read.
+pub fn status(snapshot: &Snapshot, board: &Board, now: Boot, walls: WallOffset) -> wire::Status {
+    let verdict = &snapshot.verdict;
+    let mut status = wire::Status {
+        schema: wire::SCHEMA,
+        state: state(verdict.state),
+        since: walls.rfc3339(verdict.since.boot),
+        since_boottime_ns: verdict.since.boot.as_nanos(),
+        seq: snapshot.seq,
+        boottime_ns: board.last_evaluated().as_nanos(),
+        stale_after_ns: board.stale_after().as_nanos() as u64,
+        reasons: reasons(verdict),
+        devices: snapshot.devices.iter().map(|d| device(d, walls)).collect(),
+        targets: snapshot.targets.iter().map(|t| target(t, walls)).collect(),
+        agent: wire::Agent {
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_seconds: now.since(snapshot.started.boot).as_secs_f64(),
+            capabilities: snapshot
+                .capabilities
+                .iter()
+                .map(|c| {
+                    let (ok, detail, remedy) = (c.ok, c.detail.clone(), c.remedy.clone());
+                    (c.name.clone(), wire::Capability { ok, detail, remedy })
+                })
+                .collect(),
+        },
+    };
+    if board.is_stale(now) {
+        status.state = wire::State::Unknown;
+        status.reasons.insert(0, stale_reason(board, now));
+    }
+    status
+}
+
+/// Why a stale state says nothing (R15).
+pub fn stale_reason(board: &Board, now: Boot) -> wire::Reason {
+    let age = now.since(board.last_evaluated());
+    wire::Reason {
+        code: "stale".into(),
+        subject: String::new(),
+        detail: format!("not evaluated for {:.1} s", age.as_secs_f64()),
+    }
+}
+
+fn device(d: &DeviceView, walls: WallOffset) -> wire::Device {
+    let families = ["ipv4", "ipv6"].into_iter().zip(d.default_route);
+    let stats = &d.link.stats;
+    wire::Device {
+        name: d.name.clone(),
+        ifindex: d.link.index.0,
+        state: state(d.verdict.state),
+        since: walls.rfc3339(d.verdict.since.boot),
+        since_boottime_ns: d.verdict.since.boot.as_nanos(),
+        reasons: reasons(&d.verdict),
+        admin_up: d.link.admin_up,
+        carrier: d.link.carrier,
+        oper_state: d.link.oper.as_str().into(),
+        mtu: d.link.mtu,
+        speed_mbps: d.link.speed_mbps,
+        mac: d.link.mac.as_deref().map(mac_text),
+        master: d.master.clone(),
+        addresses: d.addresses.iter().map(|(address, length)| format!("{address}/{length}")).collect(),
+        default_routes: families.filter(|(_, stands)| *stands).map(|(f, _)| f.into()).collect(),
+        traffic: wire::Traffic {
+            rx_bytes: stats.rx_bytes,
+            tx_bytes: stats.tx_bytes,
+            rx_packets: stats.rx_packets,
+            tx_packets: stats.tx_packets,
+            rx_errors: stats.rx_errors,
+            tx_errors: stats.tx_errors,
+            rx_dropped: stats.rx_dropped,
+            tx_dropped: stats.tx_dropped,
+        },
+        tcp: d.tcp.as_ref().map(tcp),
+    }
+}
+
+fn tcp(counters: &TcpCounters) -> wire::Tcp {
+    let kinds = RetransmitKind::ALL.into_iter().map(|k| k.as_str().to_owned());
+    wire::Tcp {
+        retransmitted_segments: counters.retransmitted_segments.iter().sum(),
+        retransmitted_segments_by_kind: kinds.zip(counters.retransmitted_segments).collect(),
+        resets_sent: counters.resets_sent,
+        resets_received: counters.resets_received,
+    }
+}
+
+fn target(t: &TargetView, walls: WallOffset) -> wire::Target {
+    wire::Target {
+        name: (*t.name).into(),
+        host: t.host.clone(),
+        scope: t.scope.clone(),
+        probe: t.method.into(),
+        state: state(t.verdict.state),
+        since: walls.rfc3339(t.verdict.since.boot),
+        since_boottime_ns: t.verdict.since.boot.as_nanos(),
+        reasons: reasons(&t.verdict),
+        addresses: t.addresses.iter().map(address).collect(),
+    }
+}
+
+fn address(a: &AddressView) -> wire::TargetAddress {
+    let ns = |d: Option<Duration>| d.map(|d| d.as_nanos() as u64);
+    wire::TargetAddress {
+        address: a.address.to_string(),
+        family: family(a.address).into(),
+        loss_ratio: a.loss_ratio,
+        rtt: wire::Rtt { last_ns: ns(a.rtt_last), p50_ns: ns(a.rtt_p50), p99_ns: ns(a.rtt_p99) },
+        jitter_ns: ns(a.jitter),
+    }
+}
+
+fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "ipv4" } else { "ipv6" }
+}
+
+/// A change.
+pub fn change(c: &ChangeEvent, walls: WallOffset) -> wire::Change {
+    wire::Change {
+        seq: c.seq,
+        at: walls.rfc3339(c.at),
+        kind: c.subject.kind().into(),
+        subject: c.subject.name().into(),
+        state: state(c.state),
+        previous: state(c.previous),
+        reasons: c.reasons.iter().map(reason).collect(),
+    }
+}
+
+/// The state as it is, as an event of this kind (`state`, `update`, `gap`).
+pub fn as_it_is(
+    kind: &str,
+    snapshot: &Snapshot,
+    board: &Board,
+    now: Boot,
+    walls: WallOffset,
+) -> wire::Change {
+    let stale = board.is_stale(now);
+    let state = if stale { wire::State::Unknown } else { state(snapshot.verdict.state) };
+    wire::Change {
+        seq: snapshot.seq,
+        at: walls.rfc3339(if kind == "state" { snapshot.verdict.since.boot } else { now }),
+        kind: kind.into(),
+        subject: Subject::Network.name().into(),
+        state,
+        previous: state,
+        reasons: if stale { vec![stale_reason(board, now)] } else { reasons(&snapshot.verdict) },
+    }
+}

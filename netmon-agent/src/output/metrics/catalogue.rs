@@ -1,0 +1,147 @@
+//! Every family, in one table: what `/metrics` writes its headers from, and what dashboards and documentation are
+//! made from.
+
+/// One family of series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Name of its series: with `_total` or `_info`, without `_bucket`, `_sum`, `_count`.
+    pub name: &'static str,
+    /// What kind it is.
+    pub kind: Kind,
+    /// Label names, without `le`.
+    pub labels: &'static [&'static str],
+    /// One line for a person. No backslash, quote or line feed.
+    pub help: &'static str,
+}
+
+/// Kind of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Cumulative buckets.
+    Histogram,
+    /// Quantiles of the last 60 s, without sum and count.
+    Summary,
+    /// Labels that describe; always 1.
+    Info,
+}
+
+impl Kind {
+    /// The word for it in the text format 0.0.4.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge | Self::Info => "gauge",
+            Self::Histogram => "histogram",
+            Self::Summary => "summary",
+        }
+    }
+}
+
+impl Family {
+    /// The unit in the name: `seconds`, `bytes` or `ratio`.
+    pub fn unit(&self) -> Option<&'static str> {
+        let base = self.name.strip_suffix("_total").unwrap_or(self.name);
+        ["seconds", "bytes", "ratio"].into_iter().find(|u| base.ends_with(&format!("_{u}")))
+    }
+}
+
+macro_rules! families {
+    ($($id:ident: $kind:ident $name:literal [$($label:literal)*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $id: Family =
+                Family { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
+        )*
+
+        /// Every family, in the order in which they are written.
+        pub const ALL: &[Family] = &[$($id),*];
+    };
+}
+
+families! {
+    BUILD_INFO: Info "netmon_build_info" ["version"] "The agent's version.";
+    START_TIME: Gauge "netmon_start_timestamp_seconds" [] "When the agent started.";
+    CAPABILITY: Gauge "netmon_capability" ["name"] "Whether the agent can do this here; see netmon doctor.";
+
+    STATE: Gauge "netmon_state" ["state"] "1 for the state of this machine's network, 0 for the others.";
+    STATE_TRANSITIONS: Counter "netmon_state_transitions_total" ["state"] "Changes of the overall state, by the state it changed to.";
+    STATE_CHANGED: Gauge "netmon_state_changed_timestamp_seconds" [] "When the overall state last changed.";
+    STATE_STALE: Gauge "netmon_state_stale" [] "1 when the state was not evaluated for so long that it says nothing.";
+    STATE_REASON: Gauge "netmon_state_reason" ["code" "subject"] "1 for each reason of any state while it holds; the subject is a device, a target, a scope, or empty.";
+    DEVICE_STATE: Gauge "netmon_device_state" ["device" "state"] "1 for the state of the device, 0 for the others.";
+    DEVICE_TRANSITIONS: Counter "netmon_device_state_transitions_total" ["device" "state"] "Changes of the device's state, by the state it changed to.";
+    DEVICE_CHANGED: Gauge "netmon_device_state_changed_timestamp_seconds" ["device"] "When the device's state last changed.";
+    TARGET_STATE: Gauge "netmon_target_state" ["target" "state"] "1 for the state of the target, 0 for the others.";
+    TARGET_TRANSITIONS: Counter "netmon_target_state_transitions_total" ["target" "state"] "Changes of the target's state, by the state it changed to.";
+    TARGET_CHANGED: Gauge "netmon_target_state_changed_timestamp_seconds" ["target"] "When the target's state last changed.";
+
+    LINK_UP: Gauge "netmon_link_up" ["device"] "1 when the device is set up, has carrier, and is operational or does not say.";
+    LINK_CARRIER: Gauge "netmon_link_carrier" ["device"] "1 when the device has carrier.";
+    LINK_CARRIER_CHANGES: Counter "netmon_link_carrier_changes_total" ["device"] "Carrier gained or lost since the device was made.";
+    LINK_SPEED: Gauge "netmon_link_speed_bytes" ["device"] "Speed of the link in bytes per second, where the driver knows.";
+    LINK_MTU: Gauge "netmon_link_mtu_bytes" ["device"] "Maximum transmission unit.";
+    LINK_INFO: Info "netmon_link_info" ["device" "ifindex" "kind" "mac" "master" "operstate"] "What the device is.";
+    DEFAULT_ROUTE: Gauge "netmon_default_route" ["device" "family"] "1 when a default route of this family stands on the device.";
+    LINK_RX_BYTES: Counter "netmon_link_receive_bytes_total" ["device"] "Bytes received since the device was made.";
+    LINK_TX_BYTES: Counter "netmon_link_transmit_bytes_total" ["device"] "Bytes sent since the device was made.";
+    LINK_RX_PACKETS: Counter "netmon_link_receive_packets_total" ["device"] "Packets received since the device was made.";
+    LINK_TX_PACKETS: Counter "netmon_link_transmit_packets_total" ["device"] "Packets sent since the device was made.";
+    LINK_RX_ERRORS: Counter "netmon_link_receive_errs_total" ["device"] "Receive errors since the device was made.";
+    LINK_TX_ERRORS: Counter "netmon_link_transmit_errs_total" ["device"] "Transmit errors since the device was made.";
+    LINK_RX_DROPPED: Counter "netmon_link_receive_drop_total" ["device"] "Received packets dropped since the device was made.";
+    LINK_TX_DROPPED: Counter "netmon_link_transmit_drop_total" ["device"] "Packets dropped on the way out since the device was made.";
+
+    TCP_SEGMENTS: Counter "netmon_tcp_retransmitted_segments_total" ["device" "kind"] "TCP segments sent again; device n/a is what was not on a watched device.";
+    TCP_RETRANSMITS: Counter "netmon_tcp_retransmits_total" ["device" "kind"] "TCP retransmissions, each of one or more segments; device n/a is what was not on a watched device.";
+    TCP_RESETS: Counter "netmon_tcp_resets_total" ["device" "direction"] "TCP resets sent, and connections ended by a peer's; device n/a is what was not on a watched device.";
+
+    TCP_UNATTRIBUTED_SEGMENTS: Gauge "netmon_tcp_unattributed_segments" [] "Retransmitted segments that the kernel's own totals have and no device has, since the agent started.";
+    TCP_UNATTRIBUTED_RESETS: Gauge "netmon_tcp_unattributed_resets" [] "Resets sent that the kernel's own totals have and no device has, since the agent started.";
+
+    TARGET_INFO: Info "netmon_target_info" ["target" "address" "family" "probe" "scope"] "The addresses of a target.";
+    PROBES: Counter "netmon_probes_total" ["target" "probe"] "Probes concluded: answered, failed or inconclusive. Of all addresses of the target.";
+    PROBE_FAILURES: Counter "netmon_probe_failures_total" ["target" "probe" "reason"] "Probes that failed on the way or at the target.";
+    PROBE_SEND_ERRORS: Counter "netmon_probe_send_errors_total" ["target" "probe"] "Probes that could not be sent from here; no loss.";
+    PROBE_INCONCLUSIVE: Counter "netmon_probe_inconclusive_total" ["target" "probe"] "Probes that prove nothing, because the agent itself ran late.";
+    PROBE_RTT: Histogram "netmon_probe_rtt_seconds" ["target" "probe"] "Round-trip times of all addresses of the target.";
+    PROBE_RTT_QUANTILE: Summary "netmon_probe_rtt_quantile_seconds" ["target" "probe" "quantile"] "Quantiles of the round-trip times of the last 60 s, of the target's worst address.";
+    PROBE_JITTER: Gauge "netmon_probe_jitter_seconds" ["target" "probe"] "Interarrival jitter by RFC 3550, of the target's worst address.";
+    PROBE_LOSS: Gauge "netmon_probe_loss_ratio" ["target" "probe"] "Lost of the probes concluded in the last 60 s, 0 to 1, of the target's worst address.";
+    PROBE_BURST: Histogram "netmon_probe_loss_burst_length" ["target" "probe"] "Probes lost in a row, per completed burst.";
+    PROBE_LATE: Counter "netmon_probe_late_total" ["target" "probe"] "Answers that came after the probe was given up.";
+    PROBE_DUPLICATES: Counter "netmon_probe_duplicates_total" ["target" "probe"] "Second answers to one probe.";
+    PROBE_REORDERED: Counter "netmon_probe_reordered_total" ["target" "probe"] "Answers that came out of order.";
+
+    SCHEDULER_LAG: Histogram "netmon_scheduler_lag_seconds" [] "How late the agent's own ticks were.";
+    PROBES_SKIPPED: Counter "netmon_probes_skipped_total" ["reason"] "Probes that were due and not sent.";
+    TIMESTAMPS: Counter "netmon_timestamps_total" ["source"] "Receive times of answers, by who took them.";
+    NETLINK_OVERRUNS: Counter "netmon_netlink_overruns_total" [] "Times that netlink lost messages and everything was read anew.";
+    OBSERVATIONS_DROPPED: Counter "netmon_observations_dropped_total" [] "Observations that found the core's queue full.";
+    BPF_DROPPED: Counter "netmon_bpf_dropped_total" ["map"] "Kernel events not counted because a map was full.";
+
+    BPF_ATTACHED: Gauge "netmon_bpf_program_attached" ["program"] "1 when the kernel program is attached.";
+    BPF_MISSES: Counter "netmon_bpf_recursion_misses_total" ["program"] "Events the kernel kept from the program because it was already running on that processor.";
+    BPF_RUN: Counter "netmon_bpf_run_seconds_total" ["program"] "How long the kernel program has run; 0 unless kernel.bpf_stats_enabled is set.";
+    CONFIG_OK: Gauge "netmon_config_last_reload_successful" [] "1 when the configuration was valid the last time it was read.";
+    CONFIG_TIME: Gauge "netmon_config_last_reload_success_timestamp_seconds" [] "When the configuration was last read and valid.";
+
+    WAIT_CLIENTS: Gauge "netmon_wait_clients" [] "Programs that wait for a state now.";
+    WAIT_REQUESTS: Counter "netmon_wait_requests_total" ["result"] "Waits that ended, by how.";
+    WAIT_WAKE: Histogram "netmon_wait_wake_seconds" [] "From the snapshot that fulfils a condition to its waiter's release.";
+    EVENT_CLIENTS: Gauge "netmon_event_clients" [] "Subscribers to events now.";
+    EVENTS_DROPPED: Counter "netmon_events_dropped_total" [] "Times that a subscriber missed changes, because it read too slowly or came back too late.";
+    SCRAPES: Counter "netmon_scrapes_total" ["result"] "Requests for metrics, by whether there was room for them.";
+    CONNECTIONS_REFUSED: Counter "netmon_connections_refused_total" ["listener"] "Connections closed for want of room.";
+
+    PROCESS_CPU: Counter "process_cpu_seconds_total" [] "Processor time used, user and system.";
+    PROCESS_FDS: Gauge "process_open_fds" [] "Open file descriptors.";
+    PROCESS_MAX_FDS: Gauge "process_max_fds" [] "Most file descriptors that may be open.";
+    PROCESS_VIRTUAL: Gauge "process_virtual_memory_bytes" [] "Virtual memory.";
+    PROCESS_RESIDENT: Gauge "process_resident_memory_bytes" [] "Resident memory.";
+    PROCESS_START: Gauge "process_start_time_seconds" [] "When the process started, seconds since 1970.";
+    PROCESS_THREADS: Gauge "process_threads" [] "Threads.";
+}

@@ -1,0 +1,145 @@
+//! A snapshot as metrics: a pure function, but for the agent's own counters.
+//!
+//! The agent's own and process families come from the `prometheus` crate ([`Own`]); those per device and per target are
+//! written directly, which at 200,000 series is twenty times faster. No family comes from both.
+//!
+//! A target's series are of all its addresses together, so a change in DNS makes no new series: counters and histograms
+//! are summed; quantiles, jitter and loss are those of its worst address. The addresses stand in `netmon_target_info`.
+
+pub mod catalogue;
+mod devices;
+mod negotiate;
+mod own;
+mod targets;
+mod writer;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) use devices::mac_text;
+pub use negotiate::{accepts_gzip, format};
+pub use own::{Own, WAIT_RESULTS};
+pub use writer::{Format, Writer};
+
+use super::WallOffset;
+use crate::{
+    health::{State, Verdict},
+    observation::StampSource,
+    state::{LAG_BUCKETS, Snapshot},
+};
+use catalogue::Family;
+
+/// The exposition of a snapshot and of the agent's own counters.
+pub fn render(snapshot: &Snapshot, stale: bool, walls: WallOffset, own: &Own, format: Format) -> String {
+    let mut w = Writer::new(format);
+    agent(&mut w, snapshot, walls);
+    overall(&mut w, snapshot, stale, walls);
+    devices::write(&mut w, snapshot, walls);
+    targets::write(&mut w, snapshot, walls);
+    counters(&mut w, snapshot, walls);
+    own.write(&mut w);
+    w.finish()
+}
+
+/// The text, compressed at the fastest level (RFC 1952): a scrape's time counts more than its bytes.
+pub fn gzip(text: &str) -> std::io::Result<Vec<u8>> {
+    use std::io::Write;
+    let mut encoder =
+        flate2::write::GzEncoder::new(Vec::with_capacity(text.len() / 8), flate2::Compression::fast());
+    encoder.write_all(text.as_bytes())?;
+    encoder.finish()
+}
+
+fn agent(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset) {
+    w.family(&catalogue::BUILD_INFO).sample("", &[("version", env!("CARGO_PKG_VERSION"))], true);
+    w.family(&catalogue::START_TIME).sample("", &[], walls.unix_seconds(snapshot.started.boot));
+    // By name, once each: a name that came twice would spoil the whole scrape.
+    let capabilities: BTreeMap<&str, bool> =
+        snapshot.capabilities.iter().map(|c| (c.name.as_str(), c.ok)).collect();
+    w.family(&catalogue::CAPABILITY);
+    for (name, ok) in capabilities {
+        w.sample("", &[("name", name)], ok);
+    }
+}
+
+fn overall(w: &mut Writer, snapshot: &Snapshot, stale: bool, walls: WallOffset) {
+    // A stale state says nothing, to a dashboard as to a waiter.
+    let state = if stale { State::Unknown } else { snapshot.verdict.state };
+    verdicts(
+        w,
+        [&catalogue::STATE, &catalogue::STATE_TRANSITIONS, &catalogue::STATE_CHANGED],
+        &[(String::new(), state, &snapshot.verdict)],
+        walls,
+    );
+    w.family(&catalogue::STATE_STALE).sample("", &[], stale);
+    let everybody = std::iter::once(&snapshot.verdict)
+        .chain(snapshot.devices.iter().map(|d| &d.verdict))
+        .chain(snapshot.targets.iter().map(|t| &t.verdict));
+    let reasons: BTreeSet<(&str, &str)> =
+        everybody.flat_map(|v| &v.reasons).map(|r| (r.code.as_str(), r.subject.as_str())).collect();
+    w.family(&catalogue::STATE_REASON);
+    for (code, subject) in reasons {
+        w.sample("", &[("code", code), ("subject", subject)], true);
+    }
+}
+
+/// A state set, its transitions and its last change, for each subject's labels.
+fn verdicts(w: &mut Writer, families: [&Family; 3], all: &[(String, State, &Verdict)], walls: WallOffset) {
+    w.family(families[0]);
+    for (labels, now, _) in all {
+        for state in State::ALL {
+            w.sample(labels, &[("state", state.as_str())], *now == state);
+        }
+    }
+    w.family(families[1]);
+    for (labels, _, verdict) in all {
+        for state in State::ALL {
+            w.sample(labels, &[("state", state.as_str())], verdict.transitions[state as usize]);
+        }
+    }
+    w.family(families[2]);
+    for (labels, _, verdict) in all {
+        w.sample(labels, &[], walls.unix_seconds(verdict.since.boot));
+    }
+}
+
+fn counters(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset) {
+    let own = &snapshot.own;
+    w.family(&catalogue::SCHEDULER_LAG).histogram(
+        "",
+        &LAG_BUCKETS,
+        &own.scheduler_lag_buckets,
+        own.scheduler_lag_sum.as_secs_f64(),
+    );
+    w.family(&catalogue::PROBES_SKIPPED);
+    for (reason, count) in &own.probes_skipped {
+        w.sample("", &[("reason", reason)], *count);
+    }
+    w.family(&catalogue::TIMESTAMPS);
+    for (source, count) in StampSource::ALL.into_iter().zip(own.timestamps) {
+        w.sample("", &[("source", source.as_str())], count);
+    }
+    w.family(&catalogue::NETLINK_OVERRUNS).sample("", &[], own.netlink_overruns);
+    w.family(&catalogue::OBSERVATIONS_DROPPED).sample("", &[], own.observations_dropped);
+    w.family(&catalogue::BPF_DROPPED);
+    for (map, count) in snapshot.tcp.iter().flat_map(|t| &t.dropped) {
+        w.sample("", &[("map", map)], *count);
+    }
+    let programs = || snapshot.tcp.iter().flat_map(|t| &t.programs);
+    w.family(&catalogue::BPF_ATTACHED);
+    for (program, p) in programs() {
+        w.sample("", &[("program", program)], p.attached);
+    }
+    w.family(&catalogue::BPF_MISSES);
+    for (program, p) in programs() {
+        w.sample("", &[("program", program)], p.recursion_misses);
+    }
+    w.family(&catalogue::BPF_RUN);
+    for (program, p) in programs() {
+        w.sample("", &[("program", program)], p.run_time.as_secs_f64());
+    }
+    w.family(&catalogue::CONFIG_OK).sample("", &[], own.config_valid);
+    w.family(&catalogue::CONFIG_TIME).sample("", &[], walls.unix_seconds(own.config_read));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! The agent's own families, kept by the `prometheus` crate: what the outputs count, and the process.
+
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    core::Collector,
+    process_collector::ProcessCollector,
+    proto::{MetricFamily, MetricType},
+};
+
+use super::{
+    catalogue::{self, Family},
+    writer::{Writer, labels},
+};
+
+/// How a wait ended: every value of the label `result`.
+pub const WAIT_RESULTS: [&str; 7] =
+    ["satisfied", "timeout", "hangup", "refused", "shutdown", "not_found", "bad_request"];
+
+/// Upper bounds of the wake-up histogram, seconds.
+const WAKE_BUCKETS: [f64; 12] = [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0];
+
+/// Counters of the outputs. Cheap to clone; all clones count together.
+#[derive(Clone, Debug)]
+pub struct Own {
+    registry: Registry,
+    /// Programs that wait now.
+    pub wait_clients: IntGauge,
+    /// Subscribers now.
+    pub event_clients: IntGauge,
+    /// Subscribers that missed changes.
+    pub events_dropped: IntCounter,
+    wait_requests: IntCounterVec,
+    wait_wake: Histogram,
+    scrapes: IntCounterVec,
+    refused: IntCounterVec,
+}
+
+impl Own {
+    /// Counters at zero, the process collector among them.
+    pub fn new() -> Self {
+        let own = Self {
+            registry: Registry::new(),
+            wait_clients: made(IntGauge::with_opts(opts(&catalogue::WAIT_CLIENTS))),
+            event_clients: made(IntGauge::with_opts(opts(&catalogue::EVENT_CLIENTS))),
+            events_dropped: made(IntCounter::with_opts(opts(&catalogue::EVENTS_DROPPED))),
+            wait_requests: counters(&catalogue::WAIT_REQUESTS, &WAIT_RESULTS),
+            wait_wake: made(Histogram::with_opts(
+                HistogramOpts::from(opts(&catalogue::WAIT_WAKE)).buckets(WAKE_BUCKETS.to_vec()),
+            )),
+            scrapes: counters(&catalogue::SCRAPES, &["ok", "refused"]),
+            refused: counters(&catalogue::CONNECTIONS_REFUSED, &["unix", "tcp"]),
+        };
+        let collectors: [Box<dyn Collector>; 8] = [
+            Box::new(own.wait_clients.clone()),
+            Box::new(own.event_clients.clone()),
+            Box::new(own.events_dropped.clone()),
+            Box::new(own.wait_requests.clone()),
+            Box::new(own.wait_wake.clone()),
+            Box::new(own.scrapes.clone()),
+            Box::new(own.refused.clone()),
+            Box::new(ProcessCollector::for_self()),
+        ];
+        for collector in collectors {
+            made(own.registry.register(collector));
+        }
+        own
+    }
+
+    /// A wait ended, with one of [`WAIT_RESULTS`].
+    pub fn wait_ended(&self, result: &str) {
+        self.wait_requests.with_label_values(&[result]).inc();
+    }
+
+    /// A waiter was released so long after its snapshot was made.
+    pub fn woke(&self, after: Duration) {
+        self.wait_wake.observe(after.as_secs_f64());
+    }
+
+    /// Metrics were asked for.
+    pub fn scraped(&self, served: bool) {
+        self.scrapes.with_label_values(&[if served { "ok" } else { "refused" }]).inc();
+    }
+
+    /// A connection found no room at a listener, `unix` or `tcp`.
+    pub fn refused(&self, listener: &str) {
+        self.refused.with_label_values(&[listener]).inc();
+    }
+
+    /// Writes its families.
+    pub fn write(&self, writer: &mut Writer) {
+        for gathered in self.registry.gather() {
+            // All come from the catalogue but the process collector's, and a test checks those.
+            if let Some(family) = catalogue::ALL.iter().find(|f| f.name == gathered.name()) {
+                writer.family(family);
+                write_family(writer, &gathered);
+            }
+        }
+    }
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn write_family(writer: &mut Writer, family: &MetricFamily) {
+    for metric in family.get_metric() {
+        let pairs: Vec<(&str, &str)> = metric.get_label().iter().map(|l| (l.name(), l.value())).collect();
+        let text = labels(&pairs);
+        match family.get_field_type() {
+            // The collector tells whole seconds, which is days of an idle agent's work.
+            MetricType::COUNTER if family.name() == catalogue::PROCESS_CPU.name => {
+                let precise = cpu_seconds().unwrap_or(metric.get_counter().get_value());
+                writer.sample(&text, &[], precise);
+            }
+            MetricType::COUNTER => writer.sample(&text, &[], metric.get_counter().get_value()),
+            MetricType::GAUGE => writer.sample(&text, &[], metric.get_gauge().get_value()),
+            MetricType::HISTOGRAM => {
+                let histogram = metric.get_histogram();
+                let (mut bounds, mut counts, mut before) = (Vec::new(), Vec::new(), 0);
+                for bucket in histogram.get_bucket().iter().filter(|b| b.upper_bound().is_finite()) {
+                    bounds.push(bucket.upper_bound());
+                    counts.push(bucket.cumulative_count() - before);
+                    before = bucket.cumulative_count();
+                }
+                counts.push(histogram.get_sample_count().saturating_sub(before));
+                writer.histogram(&text, &bounds, &counts, histogram.get_sample_sum());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn cpu_seconds() -> Option<f64> {
+    let t = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).ok()?;
+    Some(t.tv_sec() as f64 + t.tv_nsec() as f64 / 1e9)
+}
+
+fn opts(family: &Family) -> Opts {
+    Opts::new(family.name, family.help)
+}
+
+fn counters(family: &Family, values: &[&str]) -> IntCounterVec {
+    let vec = made(IntCounterVec::new(opts(family), family.labels));
+    for value in values {
+        vec.with_label_values(&[value]);
+    }
+    vec
+}
+
+fn made<T>(result: prometheus::Result<T>) -> T {
+    result.expect("names and labels of the catalogue are valid and unique, as its test shows")
+}

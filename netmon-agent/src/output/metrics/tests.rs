@@ -1,0 +1,251 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{Read, Write},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::*;
+use crate::{
+    capability::Capability,
+    health::{Reason, ReasonCode},
+    observation::{FailureReason, IfIndex, TcpCounters, TcpProgram, TcpReading},
+    state::{AddressView, DeviceView, OwnCounters, ProbeCounters, RTT_BUCKETS, TargetView},
+    time::{Boot, Moment},
+};
+
+const HOSTILE: &str = "a\"b\\c\nd{}=,";
+
+/// A snapshot in which every family has a series.
+fn full() -> Snapshot {
+    let verdict = Verdict {
+        state: State::Degraded,
+        since: Moment { boot: Boot::from_nanos(5_000_000_000), ..Moment::default() },
+        reasons: vec![
+            Reason::new(ReasonCode::Loss, HOSTILE, "10 % of 60"),
+            Reason::new(ReasonCode::Loss, HOSTILE, "told twice"),
+        ],
+        transitions: [1, 2, 3, 4],
+    };
+    let mut device = DeviceView { name: HOSTILE.into(), verdict: verdict.clone(), ..DeviceView::default() };
+    device.link.index = IfIndex(3);
+    device.link.speed_mbps = Some(1000);
+    device.link.mac = Some(vec![2, 0, 0xff]);
+    device.link.stats.rx_bytes = u64::MAX;
+    let on_device =
+        TcpCounters { retransmitted_segments: [5, 0, 0, 0, 0], resets_sent: 2, ..Default::default() };
+    device.tcp = Some(on_device);
+    let elsewhere = TcpCounters { retransmitted_segments: [1, 2, 0, 0, 0], ..Default::default() };
+    let reading = TcpReading {
+        devices: [(IfIndex(0), elsewhere), (IfIndex(1), elsewhere), (IfIndex(3), on_device)].into(),
+        dropped: [("netmon_tcp", 1)].into(),
+        programs: [(
+            "tcp_send_reset",
+            TcpProgram { attached: true, recursion_misses: 3, ..Default::default() },
+        )]
+        .into(),
+        unattributed_segments: 4,
+        unattributed_resets: 5,
+        ..Default::default()
+    };
+    let mut counters =
+        ProbeCounters { concluded: 10, replies: 7, rtt_sum: Duration::from_millis(70), ..Default::default() };
+    counters.failures[FailureReason::Timeout as usize] = 2;
+    counters.failures[FailureReason::SendError as usize] = 1;
+    counters.rtt_buckets[0] = 3;
+    counters.rtt_buckets[RTT_BUCKETS.len()] = 4;
+    counters.burst_buckets[1] = 1;
+    counters.burst_sum = 2;
+    let address = |a: &str, ms: u64| AddressView {
+        address: a.parse().unwrap(),
+        state: State::Up,
+        counters: counters.clone(),
+        loss_ratio: Some(ms as f64 / 100.0),
+        rtt_last: None,
+        rtt_p50: Some(Duration::from_millis(ms)),
+        rtt_p90: Some(Duration::from_millis(ms * 2)),
+        rtt_p99: Some(Duration::from_millis(ms * 3)),
+        jitter: Some(Duration::from_micros(ms)),
+    };
+    let target = TargetView {
+        name: HOSTILE.into(),
+        method: "icmp",
+        verdict: verdict.clone(),
+        addresses: vec![address("10.0.0.1", 10), address("fd00::1", 20)],
+        ..TargetView::default()
+    };
+    let own = OwnCounters { probes_skipped: [("no_socket", 1)].into(), ..OwnCounters::default() };
+    Snapshot {
+        verdict,
+        devices: vec![Arc::new(device)],
+        targets: vec![Arc::new(target)],
+        tcp: Some(Arc::new(reading)),
+        capabilities: Arc::new(vec![
+            Capability::works("icmp_v4", "ping socket"),
+            Capability::missing("bpf", "", ""),
+        ]),
+        own,
+        ..Snapshot::default()
+    }
+}
+
+fn text(format: Format) -> String {
+    render(&full(), false, WallOffset::default(), &Own::new(), format)
+}
+
+type Samples = BTreeMap<(String, BTreeMap<String, String>), f64>;
+
+/// Reads a text back; a series that comes twice, or a line that can't be read, fails.
+fn parse(text: &str) -> (BTreeMap<String, String>, Samples) {
+    let (mut types, mut samples) = (BTreeMap::new(), Samples::new());
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            assert!(types.insert(name.to_owned(), kind.to_owned()).is_none(), "{name} twice");
+        }
+        if line.starts_with('#') {
+            continue;
+        }
+        let split = line.find(['{', ' ']).unwrap();
+        let (name, mut rest) = line.split_at(split);
+        let mut labels = BTreeMap::new();
+        if let Some(inside) = rest.strip_prefix('{') {
+            rest = inside;
+            while !rest.starts_with('}') {
+                let (label, after) = rest.trim_start_matches(',').split_once("=\"").unwrap();
+                let (mut value, mut chars) = (String::new(), after.char_indices());
+                let end = loop {
+                    match chars.next().unwrap() {
+                        (i, '"') => break i,
+                        (_, '\\') => value.push(match chars.next().unwrap().1 {
+                            'n' => '\n',
+                            c @ ('\\' | '"') => c,
+                            c => panic!("escape {c}"),
+                        }),
+                        (_, c) => value.push(c),
+                    }
+                };
+                assert!(labels.insert(label.to_owned(), value).is_none(), "{line}");
+                rest = &after[end + 1..];
+            }
+            rest = &rest[1..];
+        }
+        let value = rest.trim().parse().unwrap();
+        assert!(samples.insert((name.to_owned(), labels), value).is_none(), "{line} twice");
+    }
+    (types, samples)
+}
+
+fn value(samples: &Samples, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let labels = labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    *samples.get(&(name.to_owned(), labels)).unwrap_or_else(|| panic!("no {name}"))
+}
+
+#[test]
+fn what_is_rendered_is_what_the_catalogue_says() {
+    let (types, samples) = parse(&text(Format::Text));
+    let rendered: BTreeSet<&str> = types.keys().map(String::as_str).collect();
+    let listed: BTreeSet<&str> = catalogue::ALL.iter().map(|f| f.name).collect();
+    assert_eq!(listed.len(), catalogue::ALL.len(), "a name stands twice in the catalogue");
+    // The process's limit is told only where there is one.
+    let optional = BTreeSet::from(["process_max_fds"]);
+    let missing: Vec<_> = listed.difference(&rendered).filter(|n| !optional.contains(**n)).collect();
+    assert!(
+        missing.is_empty() && rendered.is_subset(&listed),
+        "{missing:?} {:?}",
+        rendered.difference(&listed)
+    );
+
+    for family in catalogue::ALL {
+        assert!(!family.help.contains(['\\', '"', '\n']) && family.help.ends_with('.'), "{}", family.name);
+        let suffixes: &[&str] = if family.kind == catalogue::Kind::Histogram { &["_sum"] } else { &[""] };
+        for (name, labels) in samples.keys() {
+            if suffixes.iter().any(|s| *name == format!("{}{s}", family.name)) {
+                let have: BTreeSet<&str> = labels.keys().map(String::as_str).collect();
+                assert_eq!(have, family.labels.iter().copied().collect(), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn values_come_back() {
+    let (_, samples) = parse(&text(Format::Text));
+    let get = |name: &str, labels: &[(&str, &str)]| value(&samples, name, labels);
+    let target = [("target", HOSTILE), ("probe", "icmp")];
+    let with = |name, value| [target[0], target[1], (name, value)];
+    assert_eq!(get("netmon_state", &[("state", "degraded")]), 1.0);
+    assert_eq!(get("netmon_state", &[("state", "up")]), 0.0);
+    assert_eq!(get("netmon_state_transitions_total", &[("state", "down")]), 4.0);
+    assert_eq!(get("netmon_state_changed_timestamp_seconds", &[]), 5.0);
+    assert_eq!(get("netmon_state_reason", &[("code", "loss"), ("subject", HOSTILE)]), 1.0);
+    assert_eq!(get("netmon_link_speed_bytes", &[("device", HOSTILE)]), 125e6);
+    assert_eq!(get("netmon_probes_total", &target), 20.0);
+    assert_eq!(get("netmon_probe_failures_total", &with("reason", "timeout")), 4.0);
+    assert_eq!(get("netmon_probe_send_errors_total", &target), 2.0);
+    assert_eq!(get("netmon_probe_rtt_seconds_bucket", &with("le", "0.00005")), 6.0);
+    assert_eq!(get("netmon_probe_rtt_seconds_bucket", &with("le", "10")), 6.0);
+    assert_eq!(get("netmon_probe_rtt_seconds_bucket", &with("le", "+Inf")), 14.0);
+    assert_eq!(get("netmon_probe_rtt_seconds_count", &target), 14.0);
+    assert_eq!(get("netmon_probe_rtt_quantile_seconds", &with("quantile", "0.99")), 0.06);
+    assert_eq!(get("netmon_probe_loss_ratio", &target), 0.2);
+    assert_eq!(get("netmon_capability", &[("name", "bpf")]), 0.0);
+    assert_eq!(get("netmon_wait_requests_total", &[("result", "satisfied")]), 0.0);
+    assert!(!text(Format::Text).contains("reason=\"send_error\""));
+}
+
+#[test]
+fn segments_over_all_devices_are_the_kernels_total() {
+    let (_, samples) = parse(&text(Format::Text));
+    let sum: f64 = samples
+        .iter()
+        .filter(|((name, _), _)| name == "netmon_tcp_retransmitted_segments_total")
+        .map(|(_, value)| value)
+        .sum();
+    assert_eq!(sum, 11.0);
+}
+
+#[test]
+fn a_stale_state_reads_unknown() {
+    let text = render(&full(), true, WallOffset::default(), &Own::new(), Format::Text);
+    let (_, samples) = parse(&text);
+    assert_eq!(value(&samples, "netmon_state", &[("state", "unknown")]), 1.0);
+    assert_eq!(value(&samples, "netmon_state", &[("state", "degraded")]), 0.0);
+    assert_eq!(value(&samples, "netmon_state_stale", &[]), 1.0);
+}
+
+#[test]
+fn both_formats_hold_the_same_series() {
+    let keys = |format| {
+        parse(&text(format)).1.into_keys().filter(|(_, l)| !l.contains_key("le")).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(Format::Text), keys(Format::OpenMetrics));
+}
+
+#[test]
+fn gzip_gives_the_text_back() {
+    let text = text(Format::Text);
+    let mut back = String::new();
+    flate2::read::GzDecoder::new(&*gzip(&text).unwrap()).read_to_string(&mut back).unwrap();
+    assert_eq!(back, text);
+}
+
+#[test]
+fn promtool_finds_nothing() {
+    let promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = promtool else {
+        assert!(std::env::var_os("CI").is_none(), "promtool is missing: apt install prometheus");
+        eprintln!("SKIPPED: no promtool (apt install prometheus)");
+        return;
+    };
+    child.stdin.take().unwrap().write_all(text(Format::Text).as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}

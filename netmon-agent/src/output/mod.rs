@@ -1,0 +1,8 @@
+//! Where a snapshot goes: metrics, the socket API, the log. An output reads snapshots and nothing else.
+
+pub mod api;
+pub mod log;
+pub mod metrics;
+mod walls;
+
+pub use walls::{WallAnchor, WallOffset};
