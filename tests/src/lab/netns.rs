@@ -1,0 +1,173 @@
+//! One network namespace with a name, removed on drop together with whatever runs in it.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, Once};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::command::{find_program, run};
+
+const PREFIX: &str = "nmt";
+const FOLDER: &str = "/run/netns";
+
+/// Namespaces of this process that still stand, for [`remove_all`].
+static LIVING: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// A network namespace of ours.
+#[derive(Debug)]
+pub struct Netns {
+    name: String,
+}
+
+impl Netns {
+    /// Makes the namespace `name` with loopback up, after sweeping what dead runs left.
+    ///
+    /// # Errors
+    /// Without root, without `ip`, or when the name is taken.
+    pub fn create(name: &str) -> Result<Self> {
+        static SWEEP: Once = Once::new();
+        SWEEP.call_once(sweep);
+        run(Command::new(program("ip")?).args(["netns", "add", name]), "")?;
+        LIVING.lock().unwrap_or_else(|e| e.into_inner()).push(name.to_owned());
+        let netns = Self { name: name.to_owned() };
+        netns.ip("link set lo up")?;
+        Ok(netns)
+    }
+
+    /// Its name, as `ip netns` knows it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The inode that names it to the kernel (`/proc/PID/ns/net`).
+    pub fn inode(&self) -> Result<u64> {
+        Ok(fs::metadata(self.path())?.ino())
+    }
+
+    /// A command that runs inside, with the files of `/etc/netns/NAME` in place of those of `/etc`.
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(program.as_ref());
+        command
+    }
+
+    /// Runs lines of `ip` commands inside.
+    ///
+    /// # Errors
+    /// At the first line that `ip` refuses; those before it are done.
+    pub fn ip(&self, lines: &str) -> Result<()> {
+        run(Command::new(program("ip")?).args(["-n", &self.name, "-batch", "-"]), lines).map(drop)
+    }
+
+    /// Feeds rules to `nft` inside.
+    ///
+    /// # Errors
+    /// When it refuses them; then nothing of them is in force.
+    pub fn nft(&self, rules: &str) -> Result<()> {
+        let nft = program("nft")?;
+        self.run(|| run(Command::new(nft).args(["-f", "-"]), rules).map(drop))?
+    }
+
+    /// Sets a sysctl of the network, by its path below `/proc/sys/net`.
+    pub fn sysctl(&self, path: &str, value: &str) -> Result<()> {
+        self.run(|| fs::write(format!("/proc/sys/net/{path}"), value))?
+            .with_context(|| format!("{}: net/{path} = {value}", self.name))
+    }
+
+    /// Runs `work` on a thread of its own inside the namespace and waits for it.
+    ///
+    /// Files of `/proc` are read by `/proc/thread-self/net` there: `/proc/net` is that of the first thread.
+    ///
+    /// # Errors
+    /// When the namespace is gone. A panic of `work` goes on in the caller.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        thread::scope(|scope| {
+            scope
+                .spawn(|| self.enter().map(|()| work()))
+                .join()
+                .unwrap_or_else(|p| std::panic::resume_unwind(p))
+        })
+    }
+
+    /// Moves the calling thread, and every thread and process it will start, into the namespace.
+    pub fn enter(&self) -> Result<()> {
+        let file = fs::File::open(self.path()).with_context(|| format!("namespace {} is gone", self.name))?;
+        setns(file, CloneFlags::CLONE_NEWNET).with_context(|| format!("entering {}", self.name))
+    }
+
+    fn path(&self) -> PathBuf {
+        Path::new(FOLDER).join(&self.name)
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        remove(&self.name);
+        LIVING.lock().unwrap_or_else(|e| e.into_inner()).retain(|n| *n != self.name);
+    }
+}
+
+/// A name that no other run and no other world of this run has: `nmt-PID-N-ROLE`.
+pub(super) fn unique(role: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{PREFIX}-{}-{}-{role}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Removes every namespace this process made: for the way out by a signal, where no drop runs.
+pub(super) fn remove_all() {
+    for name in std::mem::take(&mut *LIVING.lock().unwrap_or_else(|e| e.into_inner())) {
+        remove(&name);
+    }
+}
+
+fn program(name: &str) -> Result<PathBuf> {
+    find_program(name).ok_or_else(|| anyhow!("`{name}` is not installed"))
+}
+
+/// Ends what runs in the namespace, then removes it and its folder in `/etc/netns`.
+fn remove(name: &str) {
+    if let Ok(ours) = fs::metadata(Path::new(FOLDER).join(name)) {
+        for pid in processes().filter(|pid| *pid != Pid::this()) {
+            let theirs = fs::metadata(format!("/proc/{pid}/ns/net"));
+            if theirs.is_ok_and(|m| m.ino() == ours.ino() && m.dev() == ours.dev()) {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+        }
+    }
+    if let Err(e) = run(Command::new("ip").args(["netns", "del", name]), "") {
+        eprintln!("lab: {e:#}");
+    }
+    let _ = fs::remove_dir_all(Path::new("/etc/netns").join(name));
+}
+
+/// Removes the namespaces of runs whose process is no more.
+fn sweep() {
+    for folder in [FOLDER, "/etc/netns"] {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let owner = name
+                .strip_prefix(PREFIX)
+                .and_then(|n| n.strip_prefix('-')?.split('-').next()?.parse::<i32>().ok());
+            if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+                if folder == FOLDER {
+                    remove(&name);
+                } else {
+                    let _ = fs::remove_dir_all(entry.path());
+                }
+            }
+        }
+    }
+}
+
+fn processes() -> impl Iterator<Item = Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|e| e.file_name().to_str()?.parse().ok().map(Pid::from_raw))
+}
