@@ -12,7 +12,6 @@ use netmon_agent::time::Mono;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::binary;
 use super::http::{self, Response};
@@ -30,7 +29,7 @@ pub struct Start<'a> {
     config: Option<String>,
     before: Vec<String>,
     arguments: Vec<String>,
-    folder: TempDir,
+    folder: PathBuf,
 }
 
 /// A running agent. Ended on drop.
@@ -45,13 +44,13 @@ pub struct Agent<'a> {
     /// When it was started.
     pub started: Mono,
     child: Child,
-    folder: TempDir,
+    folder: PathBuf,
 }
 
 impl<'a> Start<'a> {
     /// A start inside the node of `world`.
     pub fn new(world: &'a World) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("netmon-lab-").tempdir()?;
+        let folder = world.node.folder()?;
         Ok(Self { world, config: None, before: Vec::new(), arguments: Vec::new(), folder })
     }
 
@@ -75,12 +74,12 @@ impl<'a> Start<'a> {
 
     /// The folder that holds the socket and the configuration.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.folder
     }
 
     /// Where its socket will be.
     pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("netmon.sock")
+        self.folder.join("netmon.sock")
     }
 
     /// The command line, for those who start it themselves.
@@ -94,7 +93,7 @@ impl<'a> Start<'a> {
         ]);
         line.extend(["--socket".to_owned(), self.socket().display().to_string()]);
         if let Some(config) = &self.config {
-            let path = self.folder.path().join("netmon.toml");
+            let path = self.folder.join("netmon.toml");
             fs::write(&path, config)?;
             line.extend(["--config".to_owned(), path.display().to_string()]);
         }
@@ -148,7 +147,7 @@ impl<'a> Agent<'a> {
 
     /// Its folder, for files of the trial.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.folder
     }
 
     /// `GET path` over its socket.

@@ -17,6 +17,10 @@ use super::command::{find_program, run};
 
 const PREFIX: &str = "nmt";
 const FOLDER: &str = "/run/netns";
+/// Where `ip netns exec` looks for a namespace's own files of `/etc`.
+const ETC: &str = "/etc/netns";
+/// Files of the lab, one folder a namespace.
+const FILES: &str = "/run/nmt";
 
 /// Namespaces of this process that still stand, for [`remove_all`].
 static LIVING: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -103,6 +107,21 @@ impl Netns {
         setns(file, CloneFlags::CLONE_NEWNET).with_context(|| format!("entering {}", self.name))
     }
 
+    /// A new folder for files that belong to this namespace and go with it.
+    pub fn folder(&self) -> Result<PathBuf> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let folder = Path::new(FILES).join(&self.name).join(NEXT.fetch_add(1, Ordering::Relaxed).to_string());
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        Ok(folder)
+    }
+
+    /// The folder whose files programs of this namespace see in place of those of `/etc`.
+    pub fn etc(&self) -> Result<PathBuf> {
+        let folder = Path::new(ETC).join(&self.name);
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        Ok(folder)
+    }
+
     fn path(&self) -> PathBuf {
         Path::new(FOLDER).join(&self.name)
     }
@@ -132,7 +151,7 @@ fn program(name: &str) -> Result<PathBuf> {
     find_program(name).ok_or_else(|| anyhow!("`{name}` is not installed"))
 }
 
-/// Ends what runs in the namespace, then removes it and its folder in `/etc/netns`.
+/// Ends what runs in the namespace, then removes it and its files.
 fn remove(name: &str) {
     if let Ok(ours) = fs::metadata(Path::new(FOLDER).join(name)) {
         for pid in processes().filter(|pid| *pid != Pid::this()) {
@@ -142,26 +161,30 @@ fn remove(name: &str) {
             }
         }
     }
-    if let Err(e) = run(Command::new("ip").args(["netns", "del", name]), "") {
+    let removed = run(Command::new("ip").args(["netns", "del", name]), "");
+    if let Err(e) = removed
+        && Path::new(FOLDER).join(name).exists()
+    {
         eprintln!("lab: {e:#}");
     }
-    let _ = fs::remove_dir_all(Path::new("/etc/netns").join(name));
+    for files in [ETC, FILES] {
+        let _ = fs::remove_dir_all(Path::new(files).join(name));
+    }
 }
 
-/// Removes the namespaces of runs whose process is no more.
+/// Removes the namespaces and files of runs whose process is no more.
 fn sweep() {
-    for folder in [FOLDER, "/etc/netns"] {
+    for folder in [FOLDER, ETC, FILES] {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let owner = name
-                .strip_prefix(PREFIX)
-                .and_then(|n| n.strip_prefix('-')?.split('-').next()?.parse::<i32>().ok());
-            if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-                if folder == FOLDER {
-                    remove(&name);
-                } else {
-                    let _ = fs::remove_dir_all(entry.path());
-                }
+            let mut parts = name.split('-');
+            let ours = parts.next() == Some(PREFIX);
+            let owner = parts.next().and_then(|pid| pid.parse::<u32>().ok()).filter(|_| ours);
+            match owner {
+                Some(pid) if Path::new(&format!("/proc/{pid}")).exists() => {}
+                Some(_) if folder == FOLDER => remove(&name),
+                Some(_) => _ = fs::remove_dir_all(entry.path()),
+                None => {}
             }
         }
     }

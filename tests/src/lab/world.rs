@@ -109,9 +109,14 @@ impl World {
             node.sysctl("ipv6/conf/all/disable_ipv6", "1")?;
             node.sysctl("ipv6/conf/default/disable_ipv6", "1")?;
         }
-        let etc = format!("/etc/netns/{}", node.name());
-        fs::create_dir_all(&etc)?;
-        fs::write(format!("{etc}/resolv.conf"), format!("nameserver {}\n", gateway_address(0, Family::V4)))?;
+        fs::write(
+            node.etc()?.join("resolv.conf"),
+            format!(
+                "nameserver {}
+",
+                gateway_address(0, Family::V4)
+            ),
+        )?;
 
         for (n, gateway) in gateways.iter().enumerate() {
             connect_internet(&internet, gateway, n)?;
