@@ -7,6 +7,7 @@ mod log;
 mod metrics;
 mod process;
 mod watch;
+mod witness;
 
 pub use binary::binary;
 pub use http::{Response, get, request};
@@ -14,3 +15,4 @@ pub use log::{Log, logs_of_this_thread};
 pub use metrics::{Metrics, Sample};
 pub use process::{Agent, Start, await_until};
 pub use watch::Watch;
+pub use witness::Witness;

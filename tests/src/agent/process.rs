@@ -30,6 +30,7 @@ pub struct Start<'a> {
     before: Vec<String>,
     arguments: Vec<String>,
     folder: PathBuf,
+    socket: PathBuf,
 }
 
 /// A running agent. Ended on drop.
@@ -51,7 +52,8 @@ impl<'a> Start<'a> {
     /// A start inside the node of `world`.
     pub fn new(world: &'a World) -> Result<Self> {
         let folder = world.node.folder()?;
-        Ok(Self { world, config: None, before: Vec::new(), arguments: Vec::new(), folder })
+        let socket = folder.join("netmon.sock");
+        Ok(Self { world, config: None, before: Vec::new(), arguments: Vec::new(), folder, socket })
     }
 
     /// With this text as its configuration.
@@ -77,9 +79,15 @@ impl<'a> Start<'a> {
         &self.folder
     }
 
+    /// With its socket at another place.
+    pub fn at(mut self, socket: &Path) -> Self {
+        self.socket = socket.to_owned();
+        self
+    }
+
     /// Where its socket will be.
-    pub fn socket(&self) -> PathBuf {
-        self.folder.join("netmon.sock")
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// The command line, for those who start it themselves.
@@ -120,8 +128,7 @@ impl<'a> Start<'a> {
         let mut child =
             command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("starting the agent")?;
         let log = Log::follow(child.stderr.take().context("its standard error")?);
-        let socket = self.socket();
-        Ok(Agent { world: self.world, socket, log, started, child, folder: self.folder })
+        Ok(Agent { world: self.world, socket: self.socket, log, started, child, folder: self.folder })
     }
 
     /// Runs it to its end, for starts that must fail: its status and what it wrote to standard error.
@@ -172,6 +179,15 @@ impl<'a> Agent<'a> {
             stream.set_read_timeout(Some(ANSWER))?;
             http::request(stream, path)
         })?
+    }
+
+    /// Waits until `count` waiters or more are held.
+    pub fn await_waiters(&self, count: usize) -> Result<()> {
+        let held = await_until(ANSWER, || {
+            let held = self.metrics()?.value("netmon_wait_clients", &[]).context("no netmon_wait_clients")?;
+            Ok((held >= count as f64).then_some(()))
+        })?;
+        held.with_context(|| format!("fewer than {count} waiters after {ANSWER:?}"))
     }
 
     /// Sends it a signal.

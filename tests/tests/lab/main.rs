@@ -3,6 +3,10 @@
 //! Without root, or where no namespace can be made, every trial is reported as ignored; with `CI` set in the
 //! environment that is a failure instead.
 
+mod figures;
+mod input;
+mod life;
+mod verdict;
 mod world;
 
 use std::process::ExitCode;
@@ -25,13 +29,14 @@ fn main() -> ExitCode {
         eprintln!("lab: every trial is ignored: {why}");
     }
     let in_ci = std::env::var_os("CI").is_some();
-    let trials = [world::SCENARIOS]
-        .concat()
-        .into_iter()
-        .map(|(name, scenario)| {
-            Trial::test(name, move || attempt(scenario)).with_ignored_flag(obstacle.is_some() && !in_ci)
-        })
-        .collect();
+    let trials =
+        [world::SCENARIOS, verdict::SCENARIOS, life::SCENARIOS, input::SCENARIOS, figures::SCENARIOS]
+            .concat()
+            .into_iter()
+            .map(|(name, scenario)| {
+                Trial::test(name, move || attempt(scenario)).with_ignored_flag(obstacle.is_some() && !in_ci)
+            })
+            .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
