@@ -1,7 +1,18 @@
 //! netmon: one data flow from evidence to a published verdict.
+//!
+//! ```text
+//! source/bpf      ─┐                                            ┌─ output/metrics
+//! source/netlink  ─┼─ Observation ─> health ─> Snapshot ─────── ┼─ output/api
+//! source/probe    ─┘   (a value)     (pure)    (published)      └─ output/log
+//! ```
+//!
+//! A source turns the outside world into [`observation::Observation`]s and decides nothing. [`health`] decides and
+//! touches nothing. A [`state::Snapshot`] is all that an output sees. `agent` is the only place that knows all parts.
 
 pub mod capability;
+pub mod config;
 pub mod health;
 pub mod observation;
+pub mod plan;
 pub mod state;
 pub mod time;

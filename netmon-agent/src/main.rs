@@ -1,2 +1,7 @@
-//! The binary.
-fn main() {}
+//! The binary `netmon`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    netmon_agent::cli::main()
+}

@@ -1,5 +1,418 @@
-//! The health core: how evidence becomes a verdict. Pure.
+//! The health core: how evidence becomes a verdict. Pure: it reads no clock, opens no socket, spawns nothing; every
+//! entry takes the time, and the same history gives the same verdict.
+//!
+//! | rule | what | where |
+//! |---|---|---|
+//! | R1, R4, R8 | unknown, up, suspect, down of one address | `fsm` |
+//! | R2 | a usable link | `device`, `reach` |
+//! | R2b, R6 | the verdict over all | `overall` |
+//! | R3 | targets explained by their link | `target` |
+//! | R13, R14 | distrust of oneself | `trust` |
+//! | R15 | staleness | [`crate::state::Board::is_stale`], which readers ask |
+//! | R16 | gaps | `network` |
+//! | R5, R7, R9–R12 | kernel evidence, loss, latency, flaps | to come: their reasons exist ([`ReasonCode`]), their samples are kept (`stats`) |
+//!
+//! Use: [`Health::handle`] each observation, [`Health::handle_timeout`] when [`Health::poll_timeout`] is due, then take
+//! [`Health::poll_event`] until it is empty.
 
+mod device;
+mod fsm;
+mod network;
+mod overall;
+mod reach;
+mod settings;
+mod stats;
+mod target;
+mod timers;
+mod trust;
 mod verdict;
 
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+pub use device::Watch;
+pub use fsm::AddressFsm;
+pub use network::Device;
+pub use reach::Reach;
+pub use settings::{BURST, LOST_FOR_DOWN, Settings};
+pub use stats::{AddressStats, BURST_BUCKETS, ProbeCounters, RTT_BUCKETS, WINDOW, rtt_bucket};
+pub use target::{AddressEvidence, Role, Target, TargetSpec};
 pub use verdict::{Reason, ReasonCode, State, Subject, Verdict};
+
+use crate::{
+    observation::{
+        Evidence, IfIndex, Network, Observation, ProbeEvent, ProbeOutcome, SourceKind, TargetId, TcpReading,
+    },
+    time::{Moment, Mono},
+};
+use overall::ScopeTally;
+use timers::Timers;
+use trust::{ClockWatch, Interruption, LateScore};
+
+/// The core looks at the clocks at least this often (R14).
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the core wants the world to know or to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A verdict changed its state.
+    Changed {
+        /// Whose.
+        subject: Subject,
+        /// Before.
+        previous: State,
+        /// After.
+        state: State,
+        /// Why.
+        reasons: Vec<Reason>,
+    },
+    /// Probe this address now, out of turn.
+    Probe {
+        /// Whose.
+        target: TargetId,
+        /// Which.
+        address: IpAddr,
+    },
+    /// R13: multiply every time-out by this, 1–8.
+    TimeoutScale(u8),
+    /// The routes changed: default gateways may be others now.
+    RoutesChanged,
+}
+
+/// What is known of the links.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum LinkKnowledge {
+    /// No netlink here: R2 and R3 are silent.
+    Absent,
+    /// Not read yet, or being read anew after a gap (R16).
+    Pending(ReasonCode),
+    /// Known.
+    Known,
+}
+
+/// The core.
+#[derive(Debug)]
+pub struct Health {
+    settings: Settings,
+    watch: Watch,
+    clocks: ClockWatch,
+    late: LateScore,
+    started: Mono,
+    settled: bool,
+    links: LinkKnowledge,
+    network: Network,
+    devices: BTreeMap<IfIndex, Device>,
+    targets: HashMap<TargetId, Target>,
+    order: Vec<TargetId>,
+    scopes: BTreeMap<String, ScopeTally>,
+    tcp: Option<Arc<TcpReading>>,
+    verdict: Verdict,
+    interrupted: Option<Reason>,
+    timers: Timers<(TargetId, IpAddr)>,
+    events: VecDeque<Event>,
+    dirty: bool,
+}
+
+impl Health {
+    /// A core that knows nothing yet: unknown (R1). `netlink` tells whether links will be told of at all.
+    pub fn new(now: Moment, settings: Settings, watch: Watch, netlink: bool) -> Self {
+        let mut verdict = Verdict { since: now, ..Verdict::default() };
+        verdict.reasons = vec![Reason::new(ReasonCode::Starting, "", "the agent has just started")];
+        let mut clocks = ClockWatch::default();
+        clocks.look(now, &settings);
+        Self {
+            settings,
+            watch,
+            clocks,
+            late: LateScore::default(),
+            started: now.mono,
+            settled: false,
+            links: if netlink { LinkKnowledge::Pending(ReasonCode::Starting) } else { LinkKnowledge::Absent },
+            network: Network::default(),
+            devices: BTreeMap::new(),
+            targets: HashMap::new(),
+            order: Vec::new(),
+            scopes: BTreeMap::new(),
+            tcp: None,
+            verdict,
+            interrupted: None,
+            timers: Timers::default(),
+            events: VecDeque::new(),
+            dirty: true,
+        }
+    }
+
+    /// Sets the targets to these. One that is unchanged keeps its evidence; one whose addresses changed keeps that of
+    /// the addresses that stayed.
+    pub fn set_targets(&mut self, now: Moment, specs: Vec<TargetSpec>) {
+        self.order = specs.iter().map(|s| s.id).collect();
+        let kept: std::collections::HashSet<TargetId> = self.order.iter().copied().collect();
+        let gone: Vec<TargetId> = self.targets.keys().filter(|id| !kept.contains(id)).copied().collect();
+        for id in gone {
+            self.forget_target(id);
+        }
+        for spec in specs {
+            self.put_target(now, spec);
+        }
+        self.judge_all(now);
+    }
+
+    /// Sets the thresholds and the watched devices to these. Evidence is kept.
+    pub fn configure(&mut self, now: Moment, settings: Settings, watch: Watch) {
+        self.settings = settings;
+        self.watch = watch;
+        if self.links == LinkKnowledge::Known {
+            self.links_judged_anew(now);
+        }
+    }
+
+    /// Takes one observation.
+    pub fn handle(&mut self, now: Moment, observation: Observation) {
+        self.look_at_clocks(now);
+        match observation.evidence {
+            Evidence::Network(change) => self.network_changed(now, change),
+            Evidence::Probe(event) => self.probe(now, observation.at, &event),
+            Evidence::Tcp(reading) => {
+                self.tcp = Some(Arc::new(reading));
+                self.dirty = true;
+            }
+            Evidence::Gap(SourceKind::Netlink) => self.network_gap(now),
+            Evidence::Gap(SourceKind::Probe) => self.forget_probes(),
+            // Counters that were lost are counted at their source.
+            Evidence::Gap(SourceKind::Bpf) => {}
+            Evidence::Resolved { target, addresses } => self.resolved(now, target, &addresses),
+            Evidence::ResolveFailed { target, error } => {
+                if let Some(t) = self.targets.get_mut(&target) {
+                    t.unresolved = Some(error);
+                    self.judge_target(now, target);
+                    self.judge_overall(now);
+                }
+            }
+        }
+    }
+
+    /// Time passed. Call it when [`Health::poll_timeout`] is due, after the observations that are waiting.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        let due = self.poll_timeout();
+        self.look_at_clocks(now);
+        if now.mono.since(due) > self.settings.late_tick {
+            self.note_lateness(now.mono);
+        } else if self.late.quiet(now.mono) {
+            self.events.push_back(Event::TimeoutScale(self.late.scale()));
+        }
+        while let Some((id, address)) = self.timers.pop_due(now.mono) {
+            let Some(a) = address_mut(&mut self.targets, id, address) else { continue };
+            if a.fsm.on_timer(now.mono, &self.settings) {
+                self.events.push_back(Event::Probe { target: id, address });
+            }
+            self.timers.set((id, address), a.fsm.deadline());
+        }
+        if !self.settled || self.interrupted.is_some() {
+            self.judge_overall(now);
+        }
+    }
+
+    /// When [`Health::handle_timeout`] wants to be called; never more than a second after the last look (R14).
+    pub fn poll_timeout(&self) -> Mono {
+        let tick = self.clocks.last().map_or(self.started, |m| m.mono) + TICK;
+        self.timers.next().map_or(tick, |t| t.min(tick))
+    }
+
+    /// The next thing that the world should know or do.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Whether anything worth publishing changed since the last call.
+    pub fn take_dirty(&mut self) -> bool {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// The verdict over all.
+    pub fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// The network as last told.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The watched devices, by index.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.devices.values()
+    }
+
+    /// The targets, in the order they were given.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.order.iter().filter_map(|id| self.targets.get(id))
+    }
+
+    /// The last reading of the kernel's TCP counters.
+    pub fn tcp(&self) -> Option<&Arc<TcpReading>> {
+        self.tcp.as_ref()
+    }
+
+    fn probe(&mut self, now: Moment, at: Mono, event: &ProbeEvent) {
+        if let ProbeOutcome::Inconclusive { lag } = event.outcome
+            && lag > self.settings.late_tick
+        {
+            self.note_lateness(now.mono);
+        }
+        let scale = u32::from(self.late.scale());
+        let Some(a) = address_mut(&mut self.targets, event.target, event.address) else { return };
+        a.stats.record(at, &event.outcome);
+        let before = (a.fsm.state(), a.fsm.last_failure());
+        match event.outcome {
+            ProbeOutcome::Sent => {
+                let late_after =
+                    a.stats.expected_within().unwrap_or_default().max(self.settings.suspect_min) * scale;
+                a.fsm.sent(at, event.seq, late_after);
+            }
+            ProbeOutcome::Reply { .. } => a.fsm.replied(at, event.seq, &self.settings),
+            ProbeOutcome::Failed { reason, .. } => a.fsm.failed(at, event.seq, reason, &self.settings),
+            ProbeOutcome::Inconclusive { .. } => a.fsm.inconclusive(at, event.seq),
+            ProbeOutcome::Late { .. } | ProbeOutcome::Duplicate => {}
+        }
+        if self.links == LinkKnowledge::Known && a.reach != Reach::Routed {
+            // R3: while its link is lost no reply can acquit it, and none of its losses are its own.
+            a.fsm.force_down();
+        }
+        let after = (a.fsm.state(), a.fsm.last_failure());
+        self.timers.set((event.target, event.address), a.fsm.deadline());
+        self.dirty = true;
+        if before != after {
+            self.judge_target(now, event.target);
+            self.judge_overall(now);
+        }
+    }
+
+    fn resolved(&mut self, now: Moment, id: TargetId, addresses: &[IpAddr]) {
+        let Some(target) = self.targets.get(&id) else { return };
+        let spec = TargetSpec { addresses: addresses.to_vec(), ..target.spec.clone() };
+        self.put_target(now, spec);
+        if let Some(target) = self.targets.get_mut(&id) {
+            target.unresolved = None;
+        }
+        self.judge_target(now, id);
+        self.judge_overall(now);
+    }
+
+    fn put_target(&mut self, now: Moment, spec: TargetSpec) {
+        let id = spec.id;
+        let usable = network::usable_links(&self.network, &self.settings);
+        let reach_of = |a: IpAddr| reach::reach(&self.network, |i| usable.contains(&i), a);
+        let mut old = match self.targets.remove(&id) {
+            Some(t) if t.spec.method == spec.method => Some(t),
+            _ => None,
+        };
+        let mut previous = old.as_mut().map(|t| std::mem::take(&mut t.addresses)).unwrap_or_default();
+        let addresses =
+            spec.addresses.iter().map(|address| match previous.iter().position(|a| a.address == *address) {
+                Some(i) => previous.swap_remove(i),
+                None => AddressEvidence::new(*address, reach_of(*address)),
+            });
+        let addresses = addresses.collect();
+        for a in previous {
+            self.timers.set((id, a.address), None);
+        }
+        let (verdict, unresolved) = match old {
+            Some(t) => {
+                if t.spec.scope != spec.scope || t.spec.name != spec.name {
+                    self.untally(&t.spec);
+                }
+                (t.verdict, t.unresolved)
+            }
+            None => (Verdict { since: now, ..Verdict::default() }, None),
+        };
+        self.scopes.entry(spec.scope.clone()).or_default().put(&spec.name, verdict.state);
+        self.targets.insert(id, Target { spec, addresses, verdict, unresolved });
+        self.dirty = true;
+    }
+
+    fn forget_target(&mut self, id: TargetId) {
+        if let Some(t) = self.targets.remove(&id) {
+            for a in &t.addresses {
+                self.timers.set((id, a.address), None);
+            }
+            self.untally(&t.spec);
+            self.dirty = true;
+        }
+    }
+
+    fn untally(&mut self, spec: &TargetSpec) {
+        if let Some(tally) = self.scopes.get_mut(&spec.scope) {
+            tally.take(&spec.name);
+            if tally.total() == 0 {
+                self.scopes.remove(&spec.scope);
+            }
+        }
+    }
+
+    /// Probes under way will never be heard of: they neither convict nor acquit.
+    fn forget_probes(&mut self) {
+        for t in self.targets.values_mut() {
+            for a in &mut t.addresses {
+                a.fsm.forget_outstanding();
+            }
+        }
+    }
+
+    fn note_lateness(&mut self, now: Mono) {
+        if self.late.late(now, &self.settings) {
+            self.events.push_back(Event::TimeoutScale(self.late.scale()));
+        }
+    }
+
+    /// R14: after a suspend or a stall nothing is known, and everything is probed at once.
+    fn look_at_clocks(&mut self, now: Moment) {
+        let Some(interruption) = self.clocks.look(now, &self.settings) else { return };
+        let reason = match interruption {
+            Interruption::Suspended(d) => Reason::new(
+                ReasonCode::Suspended,
+                "",
+                format!("the machine was suspended for {:.1} s", d.as_secs_f64()),
+            ),
+            Interruption::Stalled(d) => Reason::new(
+                ReasonCode::Stalled,
+                "",
+                format!("the agent stood still for {:.1} s", d.as_secs_f64()),
+            ),
+        };
+        self.interrupted = Some(reason);
+        self.settled = false;
+        self.started = now.mono;
+        for id in &self.order {
+            let Some(t) = self.targets.get_mut(id) else { continue };
+            for a in &mut t.addresses {
+                a.fsm.forget();
+                self.timers.set((*id, a.address), None);
+                self.events.push_back(Event::Probe { target: *id, address: a.address });
+            }
+        }
+        self.judge_all(now);
+    }
+
+    fn judge_all(&mut self, now: Moment) {
+        for id in self.order.clone() {
+            self.judge_target(now, id);
+        }
+        self.judge_overall(now);
+    }
+}
+
+/// The evidence of one address of one target.
+fn address_mut(
+    targets: &mut HashMap<TargetId, Target>,
+    id: TargetId,
+    address: IpAddr,
+) -> Option<&mut AddressEvidence> {
+    targets.get_mut(&id)?.addresses.iter_mut().find(|a| a.address == address)
+}

@@ -2,6 +2,8 @@
 //!
 //! Everything that a user sees is rendered from a snapshot. Readers never reach further back.
 
+mod view;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     net::IpAddr,
@@ -17,18 +19,13 @@ use tokio::sync::watch;
 use crate::{
     capability::Capability,
     health::{Reason, State, Subject, Verdict},
-    observation::{FailureReason, IfIndex, Link, TcpCounters, TcpReading},
+    observation::{IfIndex, Link, TcpCounters, TcpReading},
     time::{Boot, Moment},
 };
 
-/// Upper bounds of the RTT histogram's buckets, seconds: 50 µs to 10 s. The last bucket is +Inf.
-pub const RTT_BUCKETS: [f64; 18] = [
-    50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 5.0,
-    10.0,
-];
+pub use view::views;
 
-/// Upper bounds of the loss-burst histogram's buckets, probes in a row. The last bucket is +Inf.
-pub const BURST_BUCKETS: [u64; 8] = [1, 2, 3, 5, 10, 20, 50, 100];
+pub use crate::health::{BURST_BUCKETS, ProbeCounters, RTT_BUCKETS};
 
 /// The whole state at one instant.
 #[derive(Clone, Debug, Default)]
@@ -113,33 +110,6 @@ pub struct AddressView {
     pub jitter: Option<Duration>,
 }
 
-/// What became of the probes to one address, since the target was made.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ProbeCounters {
-    /// Probes that were concluded: answered, failed or inconclusive.
-    pub concluded: u64,
-    /// Answered in time.
-    pub replies: u64,
-    /// Failed, in the order of [`FailureReason::ALL`].
-    pub failures: [u64; FailureReason::ALL.len()],
-    /// Concluded without proof either way (R13).
-    pub inconclusive: u64,
-    /// Answered after they were given up.
-    pub late: u64,
-    /// Second answers.
-    pub duplicates: u64,
-    /// Answers out of order.
-    pub reordered: u64,
-    /// Replies by RTT, not cumulative: one per [`RTT_BUCKETS`] and +Inf.
-    pub rtt_buckets: [u64; RTT_BUCKETS.len() + 1],
-    /// Sum of RTTs.
-    pub rtt_sum: Duration,
-    /// Completed loss bursts by length, not cumulative: one per [`BURST_BUCKETS`] and +Inf.
-    pub burst_buckets: [u64; BURST_BUCKETS.len() + 1],
-    /// Sum of their lengths.
-    pub burst_sum: u64,
-}
-
 /// The agent's own counters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OwnCounters {
@@ -181,7 +151,6 @@ pub const BACKLOG: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Board {
     shared: Arc<Shared>,
-    current: watch::Receiver<Arc<Snapshot>>,
 }
 
 #[derive(Debug)]
@@ -197,12 +166,9 @@ impl Board {
     /// A board that shows `first`. A state is stale when it was last evaluated `stale_after` ago (R15).
     pub fn new(first: Snapshot, stale_after: Duration) -> Self {
         let evaluated = AtomicU64::new(first.at.boot.as_nanos());
-        let (writer, current) = watch::channel(Arc::new(first));
+        let writer = watch::Sender::new(Arc::new(first));
         let stale_after = AtomicU64::new(stale_after.as_nanos() as u64);
-        Self {
-            shared: Arc::new(Shared { writer, evaluated, stale_after, backlog: Mutex::default() }),
-            current,
-        }
+        Self { shared: Arc::new(Shared { writer, evaluated, stale_after, backlog: Mutex::default() }) }
     }
 
     /// Shows a new snapshot, with the changes that led to it, oldest first. The core alone calls this.
@@ -247,7 +213,12 @@ impl Board {
 
     /// The state now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.current.borrow().clone()
+        self.shared.writer.borrow().clone()
+    }
+
+    /// Whether anybody follows the publications.
+    pub fn is_followed(&self) -> bool {
+        self.shared.writer.receiver_count() > 0
     }
 
     /// A receiver that wakes at every publication.

@@ -1,0 +1,36 @@
+//! What works here, in the words of [`Capability`].
+
+use crate::{
+    capability::Capability,
+    source::{bpf, netlink, probe},
+};
+
+/// Tries everything as this user in this namespace, and lets go of it again.
+pub fn examine() -> Vec<Capability> {
+    let kernel = bpf::Kernel::load(bpf::Options::default());
+    let mut found = kernel.capabilities().to_vec();
+    found.extend(of_sockets(probe::Sockets::open().capabilities()));
+    found.push(match netlink::read(&netlink::Options::default()) {
+        Ok(network) => Capability::works(
+            "netlink",
+            format!("{} links, {} routes read", network.links.len(), network.routes.len()),
+        ),
+        Err(e) => Capability::missing("netlink", e.to_string(), NETLINK_REMEDY),
+    });
+    found
+}
+
+/// What mends netlink.
+pub(super) const NETLINK_REMEDY: &str = "allow AF_NETLINK sockets (RestrictAddressFamilies=, seccomp)";
+
+/// The probe engine's sockets.
+pub(super) fn of_sockets(sockets: &probe::Capabilities) -> [Capability; 2] {
+    let one = |name: &str, access: &probe::Access| match access {
+        probe::Access::Datagram => Capability::works(name, "unprivileged ping socket"),
+        probe::Access::Raw => Capability::works(name, "raw socket (CAP_NET_RAW; net.ipv4.ping_group_range is closed)"),
+        probe::Access::None { remedy } => {
+            Capability::missing(name, "no ICMP socket; TCP connects are tried in its place", remedy)
+        }
+    };
+    [one("icmp_v4", &sockets.icmp4), one("icmp_v6", &sockets.icmp6)]
+}

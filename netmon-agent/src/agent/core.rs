@@ -1,0 +1,360 @@
+//! The core's loop: evidence in, verdicts out. One thread; netlink is read on it too, so that a lost link is published
+//! without a thread being woken.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::intake::{Intake, Lost};
+use crate::{
+    capability::Capability,
+    config::Config,
+    health::{Event, Health, Role},
+    observation::{Evidence, Network, NetworkChange, Observation, SourceKind, TargetId},
+    output::log,
+    plan::{Planned, Planner, resolvers},
+    source::{bpf, netlink, probe, resolve::Resolver},
+    state::{Board, ChangeEvent, OwnCounters, Snapshot, views},
+    time::{Mono, Moment, sleep_until},
+};
+
+/// A reader's wish for figures as of now, answered when they are published.
+pub type Refresh = oneshot::Sender<()>;
+
+/// At most so many batches are taken before the timers get their turn.
+const BATCHES: usize = 64;
+
+/// How often routes that vanished are looked at again, and figures that nobody asked for are read.
+const HOUSEKEEPING: Duration = Duration::from_secs(30);
+
+/// While somebody follows every update, one is published this often.
+const UPDATE: Duration = Duration::from_secs(1);
+
+/// Where the system's resolvers stand.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// All that the core's thread needs, made before it starts.
+pub(super) struct Parts {
+    pub(super) config: Arc<Config>,
+    pub(super) started: Moment,
+    pub(super) board: Board,
+    pub(super) kernel: bpf::Kernel,
+    pub(super) sockets: probe::Sockets,
+    pub(super) capabilities: Arc<Mutex<Vec<Capability>>>,
+    pub(super) refresh: mpsc::Receiver<Refresh>,
+    pub(super) reload: mpsc::Receiver<Arc<Config>>,
+    pub(super) stop: oneshot::Receiver<()>,
+}
+
+/// Why the core could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// No runtime, no thread.
+    #[error("can't start the core: {0}")]
+    Runtime(#[from] std::io::Error),
+    /// No probe engine.
+    #[error(transparent)]
+    Engine(#[from] probe::EngineError),
+}
+
+/// Runs the core on this thread until it is told to stop. `ready` is told once it runs, or why it can't.
+pub(super) fn run(parts: Parts, ready: oneshot::Sender<Result<(), CoreError>>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(async {
+            match Core::new(parts) {
+                Ok(core) => {
+                    // Nobody waits for the answer any more only when the agent is ending already.
+                    let _ = ready.send(Ok(()));
+                    core.run().await;
+                }
+                Err(e) => drop(ready.send(Err(e))),
+            }
+        }),
+        Err(e) => drop(ready.send(Err(e.into()))),
+    }
+}
+
+struct Core {
+    parts: Parts,
+    health: Health,
+    planner: Planner,
+    engine: probe::EngineHandle,
+    resolver: Resolver,
+    links: netlink::StatsReader,
+    netlink: mpsc::UnboundedReceiver<Observation>,
+    netlink_counters: Option<Arc<netlink::Counters>>,
+    probes: mpsc::Receiver<Vec<Observation>>,
+    lost: Arc<Lost>,
+    seq: u64,
+    planned: Vec<Planned>,
+    next_housekeeping: Mono,
+    next_update: Mono,
+}
+
+impl Core {
+    fn new(mut parts: Parts) -> Result<Self, CoreError> {
+        let now = parts.started;
+        let config = Arc::clone(&parts.config);
+        let (intake, probes, lost) = Intake::new();
+        let sockets = std::mem::replace(&mut parts.sockets, probe::Sockets::none());
+        let resolver = Resolver::new(intake.sender());
+        let engine =
+            probe::Engine::start(sockets, probe::Options::default(), move |batch| intake.offer(batch))?;
+        let (netlink, netlink_counters) = start_netlink(&config, &parts.capabilities);
+        let mut core = Self {
+            health: Health::new(now, config.health.clone(), config.watch.clone(), true),
+            planner: Planner::new(config, resolvers(RESOLV_CONF.as_ref())),
+            engine,
+            resolver,
+            links: netlink::StatsReader::open(),
+            netlink,
+            netlink_counters,
+            probes,
+            lost,
+            seq: parts.board.snapshot().seq,
+            planned: Vec::new(),
+            next_housekeeping: now.mono,
+            next_update: now.mono,
+            parts,
+        };
+        core.replan(now);
+        Ok(core)
+    }
+
+    async fn run(mut self) {
+        let mut batches = Vec::with_capacity(BATCHES);
+        loop {
+            let deadline = self.health.poll_timeout().min(self.next_housekeeping);
+            tokio::select! {
+                biased;
+                _ = &mut self.parts.stop => break,
+                Some(observation) = self.netlink.recv() => {
+                    self.observe(observation);
+                    while let Ok(more) = self.netlink.try_recv() {
+                        self.observe(more);
+                    }
+                }
+                _ = self.probes.recv_many(&mut batches, BATCHES) => {
+                    batches.drain(..).flatten().for_each(|o| self.observe(o));
+                }
+                Some(reader) = self.parts.refresh.recv() => {
+                    self.read_figures();
+                    self.settle(true);
+                    // A reader that has gone needs no answer.
+                    let _ = reader.send(());
+                }
+                Some(config) = self.parts.reload.recv() => self.reload(config),
+                () = sleep_until(deadline) => {}
+            }
+            self.settle(false);
+        }
+        self.engine.stop();
+    }
+
+    fn observe(&mut self, observation: Observation) {
+        if let Evidence::Network(NetworkChange::LinkGone(index)) = observation.evidence
+            && let Err(e) = self.parts.kernel.forget(index)
+        {
+            tracing::debug!(ifindex = index.0, error = %e, "counters of a lost interface stay");
+        }
+        self.health.handle(Moment::now(), observation);
+    }
+
+    /// Lets time pass, does what the core wants, and publishes what changed; with `figures`, publishes anyhow.
+    fn settle(&mut self, figures: bool) {
+        let now = Moment::now();
+        if self.lost.take_fresh() {
+            let evidence = Evidence::Gap(SourceKind::Probe);
+            self.health.handle(now, Observation { at: now.mono, evidence });
+        }
+        if self.health.poll_timeout() <= now.mono {
+            self.health.handle_timeout(now);
+        }
+        let mut housekeeping = false;
+        if self.next_housekeeping <= now.mono {
+            self.next_housekeeping = now.mono + HOUSEKEEPING;
+            housekeeping = true;
+        }
+        let mut changes = Vec::new();
+        let mut replan = housekeeping;
+        while let Some(event) = self.health.poll_event() {
+            match event {
+                Event::Changed { subject, previous, state, reasons } => {
+                    self.seq += 1;
+                    let change = ChangeEvent { seq: self.seq, at: now.boot, subject, previous, state, reasons };
+                    log::transition(&change);
+                    changes.push(change);
+                }
+                Event::Probe { target, address } => self.engine.probe_now(target, address),
+                Event::TimeoutScale(scale) => self.engine.set_timeout_scale(f64::from(scale)),
+                Event::RoutesChanged => replan = true,
+            }
+            if std::mem::take(&mut replan) {
+                self.replan(now);
+            }
+        }
+        if std::mem::take(&mut replan) {
+            self.replan(now);
+        }
+        if housekeeping {
+            self.parts.kernel.flush_log();
+        }
+        let board = &self.parts.board;
+        board.evaluated(now.boot);
+        let followed = board.is_followed() && self.next_update <= now.mono;
+        if !changes.is_empty() || figures || (followed && self.health.take_dirty()) {
+            self.next_update = now.mono + UPDATE;
+            let snapshot = self.snapshot(now);
+            self.parts.board.publish(snapshot, changes);
+        }
+    }
+
+    /// Reads the counters that the kernel keeps and nobody is told of.
+    fn read_figures(&mut self) {
+        let now = Moment::now();
+        let network = self.health.network();
+        let interface_of = |a| network.addresses.values().find(|x| x.address == a).map(|x| x.ifindex);
+        match self.parts.kernel.read(interface_of) {
+            Ok(reading) => {
+                let evidence = Evidence::Tcp(reading);
+                self.health.handle(now, Observation { at: now.mono, evidence });
+            }
+            Err(e) => tracing::debug!(error = %e, "the kernel's counters can't be read"),
+        }
+        let stats = self.links.read();
+        let evidence = Evidence::Network(NetworkChange::LinkStats(stats));
+        self.health.handle(now, Observation { at: now.mono, evidence });
+        self.parts.kernel.flush_log();
+    }
+
+    /// The targets may be others now: tells the core, the engine and the resolver.
+    fn replan(&mut self, now: Moment) {
+        let mut planned = self.planner.plan(now.mono, self.health.network());
+        let resolved: HashMap<TargetId, _> =
+            self.health.targets().map(|t| (t.spec.id, t.spec.addresses.clone())).collect();
+        let mut names = HashMap::new();
+        for p in &mut planned {
+            if p.spec.addresses.is_empty() {
+                names.insert(p.spec.id, p.spec.host.clone());
+                p.spec.addresses = resolved.get(&p.spec.id).cloned().unwrap_or_default();
+            }
+        }
+        self.resolver.set(&names);
+        if planned == self.planned {
+            return;
+        }
+        self.health.set_targets(now, planned.iter().map(|p| p.spec.clone()).collect());
+        let network = self.health.network();
+        self.engine.set_targets(planned.iter().map(|p| probe_spec(p, network)).collect());
+        self.planned = planned;
+    }
+
+    fn reload(&mut self, config: Arc<Config>) {
+        let now = Moment::now();
+        self.parts.board.set_stale_after(config.stale_after());
+        self.health.configure(now, config.health.clone(), config.watch.clone());
+        self.planner.configure(Arc::clone(&config), resolvers(RESOLV_CONF.as_ref()));
+        self.parts.config = config;
+        self.replan(now);
+    }
+
+    fn snapshot(&self, now: Moment) -> Snapshot {
+        let (devices, targets) = views(&self.health, now.mono);
+        let capabilities = self.parts.capabilities.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Snapshot {
+            seq: self.seq,
+            at: now,
+            started: self.parts.started,
+            verdict: self.health.verdict().clone(),
+            devices,
+            targets,
+            tcp: self.health.tcp().cloned(),
+            capabilities: Arc::new(capabilities),
+            own: self.own_counters(),
+        }
+    }
+
+    fn own_counters(&self) -> OwnCounters {
+        let engine = self.engine.stats();
+        let skipped = probe::SkipReason::ALL.iter().map(|r| r.as_str()).zip(engine.skipped);
+        OwnCounters {
+            netlink_overruns: self.netlink_counters.as_ref().map_or(0, |c| c.overruns()),
+            timestamps: engine.stamps,
+            probes_skipped: skipped.collect(),
+            scheduler_lag_buckets: engine.lag,
+            scheduler_lag_sum: engine.lag_sum,
+            observations_dropped: self.lost.total(),
+        }
+    }
+}
+
+fn probe_spec(p: &Planned, network: &Network) -> probe::TargetSpec {
+    let connected = |a| network.routes.iter().any(|r| r.gateway.is_none() && !r.is_default() && r.covers(a));
+    probe::TargetSpec {
+        fallback_ports: p.fallback_ports.to_vec(),
+        interval: p.interval,
+        timeout: p.timeout,
+        scope: p.ifindex.map_or(0, |i| i.0),
+        on_link: p.spec.role == Role::Gateway || p.spec.addresses.iter().all(|a| connected(*a)),
+        ..probe::TargetSpec::new(p.spec.id, p.spec.addresses.clone(), p.spec.method)
+    }
+}
+
+type NetlinkSide = (mpsc::UnboundedReceiver<Observation>, Option<Arc<netlink::Counters>>);
+
+/// Starts telling of links: by netlink, or where that can't be had or is not wanted, by looking at sysfs once an
+/// interval. Unbounded, because reader and core take turns on one thread and the kernel bounds what can wait.
+fn start_netlink(config: &Config, capabilities: &Mutex<Vec<Capability>>) -> NetlinkSide {
+    let (out, receiver) = mpsc::unbounded_channel();
+    let options = netlink::Options::default();
+    let note = |c: Capability| capabilities.lock().unwrap_or_else(PoisonError::into_inner).push(c);
+    let interval = config.interval;
+    if !config.netlink {
+        note(Capability::missing(
+            "netlink",
+            "switched off; links are looked at once an interval",
+            "set netlink = true in [devices]",
+        ));
+        tokio::spawn(poll_sysfs(options, interval, out));
+        return (receiver, None);
+    }
+    match netlink::Netlink::open(&options) {
+        Ok(source) => {
+            note(Capability::works("netlink", "links, addresses and routes are told of as they change"));
+            let counters = source.counters();
+            tokio::spawn(async move {
+                let emit = |o| drop(out.send(o));
+                let error = source.run(emit).await;
+                tracing::error!(%error, "netlink is lost; links are looked at once an interval from now on");
+                let gap = Observation { at: Mono::now(), evidence: Evidence::Gap(SourceKind::Netlink) };
+                if out.send(gap).is_ok() {
+                    poll_sysfs(options, interval, out).await;
+                }
+            });
+            (receiver, Some(counters))
+        }
+        Err(error) => {
+            let remedy = "allow AF_NETLINK sockets (RestrictAddressFamilies=, seccomp)";
+            note(Capability::missing("netlink", format!("{error}; links are looked at once an interval"), remedy));
+            tokio::spawn(poll_sysfs(options, interval, out));
+            (receiver, None)
+        }
+    }
+}
+
+async fn poll_sysfs(options: netlink::Options, interval: Duration, out: mpsc::UnboundedSender<Observation>) {
+    let mut poller = netlink::Poller::new(options);
+    loop {
+        if let Some(observation) = poller.poll()
+            && out.send(observation).is_err()
+        {
+            return;
+        }
+        tokio::time::sleep(interval).await;
+    }
+}

@@ -1,0 +1,74 @@
+//! `netmon doctor`: each capability, whether it works, why not, and what mends it.
+
+use std::{path::Path, process::ExitCode};
+
+use anstyle::{AnsiColor, Style};
+use clap::Args;
+use serde_json::json;
+
+use crate::{agent::capabilities, capability::Capability};
+
+/// Tell what works on this machine.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// One JSON object with all capabilities
+    #[arg(long)]
+    json: bool,
+}
+
+/// Examines this machine as this user, and asks a running agent what it has. Exit code 0: all works; 1: something is
+/// missing.
+pub fn run(args: &DoctorArgs, socket: &Path) -> anyhow::Result<ExitCode> {
+    let mut found = capabilities::examine();
+    let agent = ask_agent(socket);
+    found.push(match &agent {
+        Ok(status) => Capability::works(
+            "agent",
+            format!("version {} answers on {}: {}", status.agent.version, socket.display(), status.state.as_str()),
+        ),
+        Err(e) => Capability::missing("agent", e.to_string(), "start it: netmon run"),
+    });
+    let all_well = found.iter().all(|c| c.ok);
+    let of_agent: Vec<Capability> = agent.map(of_agent).unwrap_or_default();
+    if args.json {
+        let list = |all: &[Capability]| {
+            let one = |c: &Capability| json!({"name": c.name, "ok": c.ok, "detail": c.detail, "remedy": c.remedy});
+            all.iter().map(one).collect::<Vec<_>>()
+        };
+        println!("{}", json!({"ok": all_well, "here": list(&found), "agent": list(&of_agent)}));
+    } else {
+        anstream::println!("As this user, here:");
+        print(&found);
+        if !of_agent.is_empty() {
+            anstream::println!("\nThe running agent:");
+            print(&of_agent);
+        }
+    }
+    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn ask_agent(socket: &Path) -> Result<netmon_client::wire::Status, netmon_client::Error> {
+    netmon_client::Client::new(socket).status()
+}
+
+fn of_agent(status: netmon_client::wire::Status) -> Vec<Capability> {
+    let one = |(name, c): (String, netmon_client::wire::Capability)| Capability {
+        name,
+        ok: c.ok,
+        detail: c.detail,
+        remedy: c.remedy,
+    };
+    status.agent.capabilities.into_iter().map(one).collect()
+}
+
+fn print(all: &[Capability]) {
+    let width = all.iter().map(|c| c.name.len()).max().unwrap_or_default();
+    for c in all {
+        let (word, color) = if c.ok { ("ok     ", AnsiColor::Green) } else { ("missing", AnsiColor::Red) };
+        let style = Style::new().fg_color(Some(color.into()));
+        anstream::println!("  {style}{word}{style:#} {:width$}  {}", c.name, c.detail);
+        if !c.remedy.is_empty() {
+            anstream::println!("          {:width$}  → {}", "", c.remedy);
+        }
+    }
+}

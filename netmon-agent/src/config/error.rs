@@ -1,0 +1,121 @@
+//! What is wrong with a configuration, and where.
+
+use std::{fmt, ops::Range, path::Path, path::PathBuf};
+
+/// A configuration that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("can't read {}: {error}; name another with --config, or make it readable", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Something in it is wrong.
+    #[error("{0}")]
+    Invalid(Located),
+}
+
+/// A fault with its place in the file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Located {
+    path: PathBuf,
+    line: usize,
+    column: usize,
+    source: String,
+    width: usize,
+    message: String,
+    hint: Option<String>,
+}
+
+impl fmt::Display for Located {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.path.display(), self.line, self.column, self.message)?;
+        let margin = self.line.to_string().len();
+        write!(f, "\n{:margin$} |\n{} | {}\n{:margin$} | ", "", self.line, self.source, "")?;
+        write!(f, "{:pad$}{}", "", "^".repeat(self.width), pad = self.column - 1)?;
+        if let Some(hint) = &self.hint {
+            write!(f, "\n{:margin$} = {hint}", "")?;
+        }
+        Ok(())
+    }
+}
+
+/// A fault with its place in bytes, before the file is looked at again for line and column.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) span: Option<Range<usize>>,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Fault {
+    /// A fault at `span`.
+    pub(super) fn at(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self { span: Some(span), message: message.into(), hint: None }
+    }
+
+    /// With a word on how to mend it.
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// With line, column and the line itself.
+    pub(super) fn locate(self, text: &str, path: &Path) -> ConfigError {
+        let span = self.span.unwrap_or(0..0);
+        let start = floor_char(text, span.start);
+        let line_start = text[..start].rfind('\n').map_or(0, |i| i + 1);
+        let line_end = text[start..].find('\n').map_or(text.len(), |i| start + i);
+        let end = floor_char(text, span.end).clamp(start, line_end);
+        ConfigError::Invalid(Located {
+            path: path.to_owned(),
+            line: text[..start].matches('\n').count() + 1,
+            column: text[line_start..start].chars().count() + 1,
+            source: text[line_start..line_end].replace('\t', " "),
+            width: text[start..end].chars().count().max(1),
+            message: self.message,
+            hint: self.hint,
+        })
+    }
+}
+
+fn floor_char(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+impl From<toml::de::Error> for Fault {
+    fn from(e: toml::de::Error) -> Self {
+        let message = e.message().to_owned();
+        let hint = nearest_key(&message);
+        // The list of all keys buries the message when the nearest one is known.
+        let message = match &hint {
+            Some(_) => message.split(", expected").next().unwrap_or_default().replacen("field", "key", 1),
+            None => message,
+        };
+        Self { span: e.span(), message, hint }
+    }
+}
+
+/// From serde's "unknown field `x`, expected one of `a`, `b`": the known key that is meant, or all of them.
+fn nearest_key(message: &str) -> Option<String> {
+    let rest =
+        message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `"))?;
+    let mut quoted = rest.split('`').step_by(2);
+    let unknown = quoted.next()?;
+    let known: Vec<&str> = rest.split('`').skip(2).step_by(2).filter(|k| !k.is_empty()).collect();
+    let best = known
+        .iter()
+        .max_by(|a, b| strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b)))?;
+    if strsim::jaro_winkler(unknown, best) > 0.75 {
+        Some(format!("did you mean `{best}`?"))
+    } else {
+        Some(format!("known here: {}", known.join(", ")))
+    }
+}

@@ -1,0 +1,133 @@
+//! The file as written: serde structs, one a table, with the defaults.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+
+use super::error::Fault;
+
+pub(super) fn parse(text: &str) -> Result<File, Fault> {
+    Ok(toml::from_str(text)?)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) agent: Agent,
+    pub(super) defaults: Defaults,
+    pub(super) devices: Devices,
+    pub(super) health: Health,
+    pub(super) target: Vec<Target>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Agent {
+    pub(super) listen: Vec<SocketAddr>,
+    pub(super) socket: Option<PathBuf>,
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self {
+            listen: vec![([127, 0, 0, 1], 9817).into(), (std::net::Ipv6Addr::LOCALHOST, 9817).into()],
+            socket: None,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Defaults {
+    pub(super) interval: Spanned<Span>,
+    pub(super) timeout: Spanned<Span>,
+    pub(super) auto_targets: bool,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self { interval: seconds(2), timeout: seconds(1), auto_targets: true }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Devices {
+    pub(super) netlink: bool,
+    pub(super) include: Vec<Spanned<String>>,
+    pub(super) exclude: Vec<Spanned<String>>,
+    pub(super) required: Vec<String>,
+    pub(super) preferred: Vec<String>,
+}
+
+impl Default for Devices {
+    fn default() -> Self {
+        let all = |patterns: &[&str]| patterns.iter().map(|p| Spanned::new(0..0, (*p).to_owned())).collect();
+        Self {
+            netlink: true,
+            include: all(&["*"]),
+            exclude: all(&["lo", "veth*", "docker*", "br-*", "cni*", "cali*"]),
+            required: Vec::new(),
+            preferred: Vec::new(),
+        }
+    }
+}
+
+/// Thresholds: each is left at its default when absent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Health {
+    pub(super) suspect_min: Option<Spanned<Span>>,
+    pub(super) recovery_interval: Option<Spanned<Span>>,
+    pub(super) recovery_successes: Option<Spanned<u8>>,
+    pub(super) late_tick: Option<Spanned<Span>>,
+    pub(super) max_timeout_scale: Option<Spanned<u8>>,
+    pub(super) suspend_jump: Option<Spanned<Span>>,
+    pub(super) stall_gap: Option<Spanned<Span>>,
+    pub(super) quorum: BTreeMap<String, Spanned<usize>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Target {
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) host: Spanned<String>,
+    #[serde(default = "icmp")]
+    pub(super) probe: Spanned<String>,
+    pub(super) port: Option<Spanned<u16>>,
+    pub(super) scope: Option<Spanned<String>>,
+    pub(super) interval: Option<Spanned<Span>>,
+    pub(super) timeout: Option<Spanned<Span>>,
+}
+
+fn icmp() -> Spanned<String> {
+    Spanned::new(0..0, "icmp".to_owned())
+}
+
+fn seconds(s: u64) -> Spanned<Span> {
+    Spanned::new(0..0, Span(Duration::from_secs(s)))
+}
+
+/// A duration as people write it: `10s`, `1m30s`, `250ms`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span(pub(super) Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Span;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a duration with its unit in quotes, such as \"10s\", \"1m30s\" or \"250ms\"")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Span, E> {
+                let bad = |e| {
+                    E::custom(format!("bad duration \"{text}\": {e}; write \"10s\", \"1m30s\" or \"250ms\""))
+                };
+                humantime::parse_duration(text).map(Span).map_err(bad)
+            }
+        }
+        d.deserialize_any(Visitor)
+    }
+}

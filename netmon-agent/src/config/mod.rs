@@ -1,0 +1,91 @@
+//! Configuration: a TOML file becomes [`Config`], valid as a whole, or one clear error. The rest of the program sees
+//! validated types only.
+
+mod error;
+mod file;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+
+pub use error::ConfigError;
+
+use crate::{
+    health::{Settings, Watch},
+    observation::Method,
+};
+
+/// Where the configuration is looked for when none is named.
+pub const DEFAULT_PATH: &str = "/etc/netmon/netmon.toml";
+
+/// The validated configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where metrics, page and health are served over TCP.
+    pub listen: Vec<SocketAddr>,
+    /// Path of the Unix socket, if the file names one.
+    pub socket: Option<PathBuf>,
+    /// Interval of probing where a target has none of its own.
+    pub interval: Duration,
+    /// Time-out of a probe where a target has none of its own.
+    pub timeout: Duration,
+    /// Whether gateways, resolvers and the public hosts are probed.
+    pub auto_targets: bool,
+    /// Whether links are told of by netlink; polled from sysfs otherwise.
+    pub netlink: bool,
+    /// Which devices are watched.
+    pub watch: Watch,
+    /// Thresholds of the rules.
+    pub health: Settings,
+    /// Configured targets.
+    pub targets: Vec<TargetConfig>,
+}
+
+/// A configured target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetConfig {
+    /// Its name, unique and printable.
+    pub name: String,
+    /// Host name or address.
+    pub host: String,
+    /// How it is probed.
+    pub method: Method,
+    /// Its scope.
+    pub scope: String,
+    /// How often.
+    pub interval: Duration,
+    /// How long a reply may take.
+    pub timeout: Duration,
+}
+
+impl Config {
+    /// Reads the file at `path`; the default path may be missing, a named one may not.
+    ///
+    /// # Errors
+    /// The file can't be read, is no TOML, has an unknown key or an impossible value. The error names the place.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let named = path.is_some();
+        let path = path.unwrap_or(Path::new(DEFAULT_PATH));
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !named => Self::parse("", path),
+            Err(error) => Err(ConfigError::Read { path: path.to_owned(), error }),
+        }
+    }
+
+    /// Parses and validates `text`; `path` is for messages.
+    ///
+    /// # Errors
+    /// As for [`Config::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let file = file::parse(text).map_err(|e| e.locate(text, path))?;
+        validate::validate(file).map_err(|e| e.locate(text, path))
+    }
+
+    /// R15: the age at which the state is stale: three of the longest interval.
+    pub fn stale_after(&self) -> Duration {
+        self.targets.iter().map(|t| t.interval).fold(self.interval, Duration::max) * 3
+    }
+}

@@ -1,0 +1,90 @@
+use std::{path::Path, time::Duration};
+
+use super::Config;
+use crate::observation::Method;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("netmon.toml")).map_err(|e| e.to_string())
+}
+
+#[track_caller]
+fn refused(text: &str, place: &str, words: &str) {
+    let error = parse(text).expect_err("must be refused");
+    assert!(error.starts_with(&format!("netmon.toml:{place}: ")), "{error}");
+    assert!(error.contains(words), "{error}");
+}
+
+#[test]
+fn nothing_is_needed() {
+    let c = parse("").unwrap();
+    assert_eq!((c.interval, c.timeout), (Duration::from_secs(2), Duration::from_secs(1)));
+    assert!(c.auto_targets && c.netlink);
+    assert_eq!(
+        c.listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["127.0.0.1:9817", "[::1]:9817"]
+    );
+    assert_eq!(c.stale_after(), Duration::from_secs(6));
+}
+
+#[test]
+fn a_full_file_is_read() {
+    let c = parse(
+        r#"
+        [agent]
+        listen = ["127.0.0.1:1234"]
+        [defaults]
+        interval = "1m30s"
+        timeout = "500ms"
+        auto_targets = false
+        [devices]
+        netlink = false
+        include = ["eth*"]
+        required = ["eth0"]
+        [health]
+        stall_gap = "4s"
+        [health.quorum]
+        backup = 1
+        [[target]]
+        name = "vcenter"
+        host = "vcenter.example.com"
+        probe = "tcp"
+        port = 443
+        scope = "backup"
+        [[target]]
+        host = "2001:db8::1"
+        interval = "1s"
+        "#,
+    )
+    .unwrap();
+    assert_eq!(c.targets[0].method, Method::Tcp { port: 443 });
+    assert_eq!((c.targets[0].scope.as_str(), c.targets[1].scope.as_str()), ("backup", "custom"));
+    assert_eq!((c.targets[1].name.as_str(), c.targets[1].interval), ("2001:db8::1", Duration::from_secs(1)));
+    assert_eq!((c.health.quorum["backup"], c.health.stall_gap), (1, Duration::from_secs(4)));
+    assert_eq!(c.stale_after(), Duration::from_secs(270));
+}
+
+#[test]
+fn faults_name_their_place_and_the_remedy() {
+    refused("[defaults]\nintervall = \"2s\"", "2:1", "did you mean `interval`?");
+    refused("[defualts]\n", "1:2", "did you mean `defaults`?");
+    refused("[defaults]\ninterval = \"2 parsecs\"", "2:12", "bad duration");
+    refused("[defaults]\ninterval = 2", "2:12", "a duration with its unit");
+    refused("[defaults]\ninterval = \"1ms\"", "2:12", "an interval is between 20ms");
+    refused("[[target]]\nhost = \"a\"\nprobe = \"tcp\"", "2:8", "add `port = 443`");
+    refused("[[target]]\nhost = \"a\"\nprobe = \"smtp\"", "3:9", "known: \"icmp\"");
+    refused("[[target]]\nhost = \"a\"\n[[target]]\nhost = \"a\"", "4:8", "is there twice");
+    refused("[[target]]\nhost = \"http://a/\"", "2:8", "no host name");
+    refused("[[target]]\nhost = \"a\"\nport = 0\nprobe = \"dns\"", "3:8", "port 0");
+    refused("[devices]\nexclude = [\"a[\"]", "2:12", "bad pattern");
+    refused("[health.quorum]\ninternet = 0", "2:12", "quorum of 0");
+    refused("[agent]\nlisten = [\"localhost\"]", "2:11", "socket address");
+    refused("a = ", "1:5", "");
+}
+
+#[test]
+fn the_caret_stands_under_the_fault() {
+    let error = parse("[devices]\n\n  inclde = [\"*\"]\n").unwrap_err();
+    let lines: Vec<&str> = error.lines().collect();
+    assert_eq!(lines[2], "3 |   inclde = [\"*\"]");
+    assert_eq!(lines[3], "  |   ^^^^^^");
+}

@@ -1,0 +1,184 @@
+//! What a schema can't say: ranges, names, patterns, and what must fit together.
+
+use std::{collections::HashSet, time::Duration};
+
+use toml::Spanned;
+
+use super::{
+    Config, TargetConfig,
+    error::Fault,
+    file::{self, Span},
+};
+use crate::{
+    health::{Settings, Watch},
+    observation::Method,
+};
+
+/// Shortest interval: 50 probes a second to one target is a flood, not monitoring.
+const MIN_INTERVAL: Duration = Duration::from_millis(20);
+
+const MAX_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// Longest name of a target, bytes; it becomes a label.
+const MAX_NAME: usize = 128;
+
+pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
+    let interval = interval(&f.defaults.interval)?;
+    let timeout = timeout(&f.defaults.timeout)?;
+    let health = settings(f.health, &f.devices)?;
+    let watch = watch(&f.devices)?;
+    let mut names = HashSet::new();
+    let mut targets = Vec::with_capacity(f.target.len());
+    for t in &f.target {
+        targets.push(target(t, interval, timeout, &mut names)?);
+    }
+    Ok(Config {
+        listen: f.agent.listen,
+        socket: f.agent.socket,
+        interval,
+        timeout,
+        auto_targets: f.defaults.auto_targets,
+        netlink: f.devices.netlink,
+        watch,
+        health,
+        targets,
+    })
+}
+
+fn target(
+    t: &file::Target,
+    interval_default: Duration,
+    timeout_default: Duration,
+    names: &mut HashSet<String>,
+) -> Result<TargetConfig, Fault> {
+    let name = t.name.as_ref().unwrap_or(&t.host);
+    let printable = |s: &str| !s.is_empty() && s.len() <= MAX_NAME && !s.chars().any(char::is_control);
+    if !printable(name.get_ref()) {
+        let what = format!("a target's name has 1 to {MAX_NAME} bytes and no control characters");
+        return Err(Fault::at(name.span(), what));
+    }
+    if !names.insert(name.get_ref().clone()) {
+        let message = format!("target \"{}\" is there twice", name.get_ref());
+        return Err(Fault::at(name.span(), message).hint("give each target a `name` of its own"));
+    }
+    let host = t.host.get_ref();
+    if host.is_empty()
+        || host.contains(|c: char| c.is_whitespace() || c.is_control() || "/:@".contains(c))
+            && host.parse::<std::net::IpAddr>().is_err()
+    {
+        let message = format!("\"{}\" is no host name and no address", host.escape_default());
+        return Err(Fault::at(t.host.span(), message)
+            .hint("write the name or the address alone; a port goes into `port`"));
+    }
+    let port = |default| match (&t.port, default) {
+        (Some(p), _) if *p.get_ref() == 0 => Err(Fault::at(p.span(), "port 0 can't be probed; 1 to 65535")),
+        (Some(p), _) => Ok(*p.get_ref()),
+        (None, Some(default)) => Ok(default),
+        (None, None) => {
+            Err(Fault::at(t.host.span(), "a tcp target needs a port").hint("add `port = 443` to this target"))
+        }
+    };
+    let method = match t.probe.get_ref().as_str() {
+        "icmp" => match &t.port {
+            Some(p) => {
+                return Err(Fault::at(p.span(), "an icmp target has no port")
+                    .hint("leave `port` out, or set `probe = \"tcp\"`"));
+            }
+            None => Method::Icmp,
+        },
+        "tcp" => Method::Tcp { port: port(None)? },
+        "dns" => Method::Dns { port: port(Some(53))? },
+        other => {
+            let message = format!("unknown probe \"{}\"", other.escape_default());
+            return Err(Fault::at(t.probe.span(), message).hint("known: \"icmp\", \"tcp\", \"dns\""));
+        }
+    };
+    let scope = match &t.scope {
+        Some(s) if !printable(s.get_ref()) => {
+            return Err(Fault::at(s.span(), "a scope is a short word with no control characters"));
+        }
+        Some(s) => s.get_ref().clone(),
+        None => "custom".to_owned(),
+    };
+    Ok(TargetConfig {
+        name: name.get_ref().clone(),
+        host: host.clone(),
+        method,
+        scope,
+        interval: t.interval.as_ref().map_or(Ok(interval_default), interval)?,
+        timeout: t.timeout.as_ref().map_or(Ok(timeout_default), timeout)?,
+    })
+}
+
+fn interval(s: &Spanned<Span>) -> Result<Duration, Fault> {
+    within(s, MIN_INTERVAL..=MAX_INTERVAL, "an interval")
+}
+
+fn timeout(s: &Spanned<Span>) -> Result<Duration, Fault> {
+    within(s, Duration::from_millis(1)..=Duration::from_secs(60), "a time-out")
+}
+
+fn within(
+    s: &Spanned<Span>,
+    range: std::ops::RangeInclusive<Duration>,
+    what: &str,
+) -> Result<Duration, Fault> {
+    let d = s.get_ref().0;
+    if range.contains(&d) {
+        return Ok(d);
+    }
+    let show = humantime::format_duration;
+    let message =
+        format!("{what} is between {} and {}, not {}", show(*range.start()), show(*range.end()), show(d));
+    Err(Fault::at(s.span(), message))
+}
+
+fn settings(h: file::Health, devices: &file::Devices) -> Result<Settings, Fault> {
+    let d = Settings::default();
+    let ms = Duration::from_millis;
+    let span = |s: &Option<Spanned<Span>>, default, low, high, what| {
+        s.as_ref().map_or(Ok(default), |s| within(s, ms(low)..=ms(high), what))
+    };
+    let count = |s: &Option<Spanned<u8>>, default, high: u8, what| match s {
+        Some(s) if !(1..=high).contains(s.get_ref()) => {
+            Err(Fault::at(s.span(), format!("{what} is between 1 and {high}, not {}", s.get_ref())))
+        }
+        Some(s) => Ok(*s.get_ref()),
+        None => Ok(default),
+    };
+    let mut quorum = std::collections::BTreeMap::new();
+    for (scope, n) in h.quorum {
+        if *n.get_ref() == 0 {
+            return Err(Fault::at(n.span(), "a quorum of 0 would call a healthy scope down; 1 or more"));
+        }
+        quorum.insert(scope, n.into_inner());
+    }
+    Ok(Settings {
+        suspect_min: span(&h.suspect_min, d.suspect_min, 1, 10_000, "suspect_min")?,
+        recovery_interval: span(&h.recovery_interval, d.recovery_interval, 20, 10_000, "recovery_interval")?,
+        recovery_successes: count(&h.recovery_successes, d.recovery_successes, 100, "recovery_successes")?,
+        late_tick: span(&h.late_tick, d.late_tick, 10, 10_000, "late_tick")?,
+        max_timeout_scale: count(&h.max_timeout_scale, d.max_timeout_scale, 32, "max_timeout_scale")?,
+        suspend_jump: span(&h.suspend_jump, d.suspend_jump, 100, 60_000, "suspend_jump")?,
+        stall_gap: span(&h.stall_gap, d.stall_gap, 1500, 60_000, "stall_gap")?,
+        quorum,
+        required: devices.required.clone(),
+        preferred: devices.preferred.clone(),
+        ..d
+    })
+}
+
+fn watch(devices: &file::Devices) -> Result<Watch, Fault> {
+    for p in devices.include.iter().chain(&devices.exclude) {
+        if let Err(e) = globset::Glob::new(p.get_ref()) {
+            let message = format!("bad pattern \"{}\": {}", p.get_ref().escape_default(), e.kind());
+            return Err(Fault::at(p.span(), message).hint("patterns are as in the shell: *, ?, [abc], {a,b}"));
+        }
+    }
+    let all = |v: &[Spanned<String>]| v.iter().map(|p| p.get_ref().clone()).collect::<Vec<_>>();
+    Watch::new(&all(&devices.include), &all(&devices.exclude)).map_err(|e| Fault {
+        span: None,
+        message: format!("devices: {e}"),
+        hint: None,
+    })
+}

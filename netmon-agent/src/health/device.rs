@@ -1,0 +1,129 @@
+//! One device: rule R2, and which devices are watched.
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+
+use super::verdict::{Reason, ReasonCode, State};
+use crate::observation::{Address, IfName, Link, Network, OperState};
+
+/// Which devices are watched, by patterns over their printable names.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    include: GlobSet,
+    exclude: GlobSet,
+}
+
+impl Watch {
+    /// Patterns as in the shell: `*`, `?`, `[…]`, `{a,b}`. An error names the bad pattern.
+    pub fn new(include: &[String], exclude: &[String]) -> Result<Self, globset::Error> {
+        let set = |patterns: &[String]| {
+            let mut builder = GlobSetBuilder::new();
+            for p in patterns {
+                builder.add(Glob::new(p)?);
+            }
+            builder.build()
+        };
+        Ok(Self { include: set(include)?, exclude: set(exclude)? })
+    }
+
+    /// Whether a device of this name is watched.
+    pub fn watches(&self, name: &IfName) -> bool {
+        let name = name.escaped();
+        self.include.is_match(&name) && !self.exclude.is_match(&name)
+    }
+}
+
+/// R2 for one link: admin up, carrier, operational, with an address. Up, or down with the first thing that is missing.
+pub fn judge(link: &Link, network: &Network) -> (State, Vec<Reason>) {
+    let name = link.name.escaped();
+    let down = |code, detail: String| (State::Down, vec![Reason::new(code, &name, detail)]);
+    if !link.admin_up {
+        return down(ReasonCode::AdminDown, format!("{name} is set down by the administrator"));
+    }
+    if !link.carrier {
+        return down(ReasonCode::NoCarrier, format!("{name} has no carrier"));
+    }
+    if !matches!(link.oper, OperState::Up | OperState::Unknown) {
+        return down(ReasonCode::OperDown, format!("{name} is operationally {}", link.oper.as_str()));
+    }
+    // A port of a bond, bridge or VRF serves by its master's address.
+    if link.master.is_none() && !has_address(link, network) {
+        return down(ReasonCode::NoAddress, format!("{name} has no usable address"));
+    }
+    (State::Up, Vec::new())
+}
+
+/// A link-local address is enough only where a default route stands on the link (unnumbered uplinks).
+fn has_address(link: &Link, network: &Network) -> bool {
+    let routed = network.routes.iter().any(|r| r.is_default() && r.ifindex == link.index);
+    let serves = |a: &Address| a.usable && (routed || !a.is_link_local());
+    network.addresses_of(link.index).any(serves)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observation::{IfIndex, NetworkChange, Route};
+
+    fn network(address: Option<&str>) -> Network {
+        let mut n = Network::default();
+        if let Some(a) = address {
+            n.apply(NetworkChange::Address(Address {
+                ifindex: IfIndex(2),
+                address: a.parse().unwrap(),
+                prefix_len: 24,
+                usable: true,
+            }));
+        }
+        n
+    }
+
+    fn link() -> Link {
+        Link {
+            index: IfIndex(2),
+            name: IfName::new(*b"eth0"),
+            admin_up: true,
+            carrier: true,
+            oper: OperState::Up,
+            ..Link::default()
+        }
+    }
+
+    fn code(link: &Link, network: &Network) -> Option<ReasonCode> {
+        judge(link, network).1.first().map(|r| r.code)
+    }
+
+    #[test]
+    fn each_missing_thing_has_its_reason() {
+        let ok = network(Some("10.0.0.2"));
+        assert_eq!(code(&link(), &ok), None);
+        assert_eq!(code(&Link { admin_up: false, ..link() }, &ok), Some(ReasonCode::AdminDown));
+        assert_eq!(code(&Link { carrier: false, ..link() }, &ok), Some(ReasonCode::NoCarrier));
+        assert_eq!(code(&Link { oper: OperState::Dormant, ..link() }, &ok), Some(ReasonCode::OperDown));
+        assert_eq!(code(&link(), &network(None)), Some(ReasonCode::NoAddress));
+        assert_eq!(code(&Link { master: Some(IfIndex(9)), ..link() }, &network(None)), None);
+    }
+
+    #[test]
+    fn link_local_serves_an_unnumbered_uplink_only() {
+        let mut n = network(Some("fe80::1"));
+        assert_eq!(code(&link(), &n), Some(ReasonCode::NoAddress));
+        n.routes.push(Route {
+            table: 254,
+            destination: "::".parse().unwrap(),
+            prefix_len: 0,
+            gateway: Some("fe80::9".parse().unwrap()),
+            ifindex: IfIndex(2),
+            metric: 1024,
+        });
+        assert_eq!(code(&link(), &n), None);
+    }
+
+    #[test]
+    fn default_patterns_leave_out_plumbing() {
+        let s = |v: &[&str]| v.iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        let w = Watch::new(&s(&["*"]), &s(&["lo", "veth*", "docker*", "br-*"])).unwrap();
+        assert!(w.watches(&IfName::new(*b"eth0")) && w.watches(&IfName::new(*b"bond0")));
+        assert!(w.watches(&IfName::new(*b"w\xff")), "bytes that are not UTF-8 are a name like any other");
+        assert!(!w.watches(&IfName::new(*b"lo")) && !w.watches(&IfName::new(*b"veth12ab")));
+    }
+}

@@ -1,0 +1,289 @@
+//! Links, routes and devices as they bear on the verdicts: R2, R2b, R3, R16.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use super::{
+    Event, Health, LinkKnowledge, device,
+    overall::{self, LinkFinding},
+    reach::{self, Reach},
+    settings::Settings,
+    target::Surroundings,
+    verdict::{Reason, ReasonCode, State, Subject, Verdict},
+};
+use crate::{
+    observation::{IfIndex, Network, NetworkChange, TargetId},
+    time::Moment,
+};
+
+/// A watched device and its verdict. What netlink says of it stands in [`Health::network`].
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// Its index.
+    pub index: IfIndex,
+    /// Its printable name.
+    pub name: String,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// Whether it has ever been usable: an idle port that never was is no fault of the node's (R2b).
+    pub in_service: bool,
+}
+
+/// Links that R2 finds usable: all but loopback, or the preferred ones where some are given.
+pub(super) fn usable_links(network: &Network, settings: &Settings) -> BTreeSet<IfIndex> {
+    let carries = |name: &str| settings.preferred.is_empty() || settings.preferred.iter().any(|p| p == name);
+    let links = network.links.values().filter(|l| !l.loopback);
+    let usable = links.filter(|l| carries(&l.name.escaped()) && device::judge(l, network).0 == State::Up);
+    usable.map(|l| l.index).collect()
+}
+
+impl Health {
+    /// Takes a change of the network.
+    pub(super) fn network_changed(&mut self, now: Moment, change: NetworkChange) {
+        self.dirty = true;
+        let routes = matches!(
+            change,
+            NetworkChange::Routes { .. } | NetworkChange::Dump(_) | NetworkChange::LinkGone(_)
+        );
+        let only_counters = matches!(change, NetworkChange::LinkStats(_));
+        let first = self.links == LinkKnowledge::Pending(ReasonCode::Starting);
+        if matches!(change, NetworkChange::Dump(_)) {
+            self.links = LinkKnowledge::Known;
+        }
+        self.network.apply(change);
+        if only_counters || self.links != LinkKnowledge::Known {
+            return;
+        }
+        self.judge_devices(now);
+        self.update_reach(now, first);
+        if routes {
+            self.events.push_back(Event::RoutesChanged);
+        }
+        self.judge_all(now);
+    }
+
+    /// The same links under other rules.
+    pub(super) fn links_judged_anew(&mut self, now: Moment) {
+        self.judge_devices(now);
+        self.update_reach(now, false);
+        self.judge_all(now);
+    }
+
+    /// R16: events were lost. What links said before is unknown until it is read anew.
+    pub(super) fn network_gap(&mut self, now: Moment) {
+        if self.links == LinkKnowledge::Absent {
+            return;
+        }
+        self.links = LinkKnowledge::Pending(ReasonCode::Gap);
+        let reason =
+            Reason::new(ReasonCode::Gap, "", "netlink events were lost; the state is being read anew");
+        for device in self.devices.values_mut() {
+            let previous = device.verdict.state;
+            if device.verdict.update(now, State::Unknown, vec![reason.clone()]) {
+                let subject = Subject::Device(device.name.clone());
+                let reasons = device.verdict.reasons.clone();
+                self.events.push_back(Event::Changed { subject, previous, state: State::Unknown, reasons });
+            }
+        }
+        self.judge_overall(now);
+    }
+
+    /// R2 for each watched device.
+    fn judge_devices(&mut self, now: Moment) {
+        let watched = |l: &crate::observation::Link| self.watch.watches(&l.name);
+        let present: BTreeSet<IfIndex> =
+            self.network.links.values().filter(|l| watched(l)).map(|l| l.index).collect();
+        let gone: Vec<IfIndex> = self.devices.keys().filter(|i| !present.contains(i)).copied().collect();
+        for index in gone {
+            let Some(d) = self.devices.remove(&index) else { continue };
+            let reasons = vec![Reason::new(ReasonCode::DeviceGone, &d.name, format!("{} is gone", d.name))];
+            if d.verdict.state != State::Down {
+                let subject = Subject::Device(d.name);
+                self.events.push_back(Event::Changed {
+                    subject,
+                    previous: d.verdict.state,
+                    state: State::Down,
+                    reasons,
+                });
+            }
+        }
+        for index in present {
+            let link = &self.network.links[&index];
+            let (state, reasons) = device::judge(link, &self.network);
+            let device = self.devices.entry(index).or_insert_with(|| Device {
+                index,
+                name: String::new(),
+                verdict: Verdict { since: now, ..Verdict::default() },
+                in_service: false,
+            });
+            device.name = link.name.escaped();
+            device.in_service |= state == State::Up;
+            let previous = device.verdict.state;
+            if device.verdict.update(now, state, reasons) {
+                let subject = Subject::Device(device.name.clone());
+                let reasons = device.verdict.reasons.clone();
+                self.events.push_back(Event::Changed { subject, previous, state, reasons });
+            }
+        }
+    }
+
+    /// R3: an address whose last usable route went is down at once; one that has a route again is probed at once.
+    fn update_reach(&mut self, now: Moment, first: bool) {
+        let usable = usable_links(&self.network, &self.settings);
+        for id in &self.order {
+            let Some(target) = self.targets.get_mut(id) else { continue };
+            for a in &mut target.addresses {
+                let was = std::mem::replace(
+                    &mut a.reach,
+                    reach::reach(&self.network, |i| usable.contains(&i), a.address),
+                );
+                match (was == Reach::Routed, a.reach == Reach::Routed) {
+                    (true, false) => a.fsm.force_down(),
+                    // At the start every target is being probed already.
+                    (false, true) if first => continue,
+                    (false, true) if a.fsm.state() == State::Unknown => {
+                        self.events.push_back(Event::Probe { target: *id, address: a.address });
+                    }
+                    (false, true) => a.fsm.hasten(now.mono, &self.settings),
+                    _ => continue,
+                }
+                self.timers.set((*id, a.address), a.fsm.deadline());
+            }
+        }
+    }
+
+    pub(super) fn judge_target(&mut self, now: Moment, id: TargetId) {
+        let network = &self.network;
+        let link_names = |reach: &Reach| match reach {
+            Reach::LinkDown(links) => {
+                let name = |i: &IfIndex| {
+                    network.links.get(i).map_or_else(|| format!("#{}", i.0), |l| l.name.escaped())
+                };
+                links.iter().map(name).collect::<Vec<_>>().join(", ")
+            }
+            _ => String::new(),
+        };
+        let neighbour = |a: IpAddr| network.neighbours.values().find(|n| n.address == a).map(|n| n.state);
+        let still_gateway = |a: IpAddr| network.routes.iter().any(|r| r.is_default() && r.gateway == Some(a));
+        let around = Surroundings {
+            links_known: self.links == LinkKnowledge::Known,
+            link_names: &link_names,
+            neighbour: &neighbour,
+            still_gateway: &still_gateway,
+        };
+        let Some(target) = self.targets.get(&id) else { return };
+        let (state, reasons) = target.judge(&around);
+        let Some(target) = self.targets.get_mut(&id) else { return };
+        self.dirty |= target.verdict.reasons != reasons;
+        let previous = target.verdict.state;
+        if !target.verdict.update(now, state, reasons) {
+            return;
+        }
+        self.dirty = true;
+        if let Some(tally) = self.scopes.get_mut(&target.spec.scope) {
+            tally.put(&target.spec.name, state);
+        }
+        let subject = Subject::Target(target.spec.name.to_string());
+        let reasons = target.verdict.reasons.clone();
+        self.events.push_back(Event::Changed { subject, previous, state, reasons });
+    }
+
+    pub(super) fn judge_overall(&mut self, now: Moment) {
+        let unknown = |t: &super::Target| t.verdict.state == State::Unknown;
+        self.settled |=
+            now.mono.since(self.started) > self.settings.settle || !self.targets.values().any(unknown);
+        let evidence = overall::Evidence {
+            settled: self.settled,
+            links: self.link_finding(),
+            required_down: self.required_down(),
+            devices_down: self.devices_down(),
+            scopes: &self.scopes,
+            quorum: &self.settings.quorum,
+        };
+        let (state, mut reasons) = overall::judge(&evidence);
+        match &self.interrupted {
+            Some(why) if state == State::Unknown => reasons.insert(0, why.clone()),
+            _ => self.interrupted = None,
+        }
+        self.dirty |= self.verdict.reasons != reasons;
+        let previous = self.verdict.state;
+        if self.verdict.update(now, state, reasons) {
+            self.dirty = true;
+            let reasons = self.verdict.reasons.clone();
+            self.events.push_back(Event::Changed { subject: Subject::Network, previous, state, reasons });
+        }
+    }
+
+    /// R2 over all links.
+    fn link_finding(&self) -> LinkFinding {
+        match self.links {
+            LinkKnowledge::Absent => return LinkFinding::Unknown(None),
+            LinkKnowledge::Pending(code) => {
+                let detail = match code {
+                    ReasonCode::Gap => "netlink events were lost; the state is being read anew",
+                    _ => "links have not been read yet",
+                };
+                return LinkFinding::Unknown(Some(Reason::new(code, "", detail)));
+            }
+            LinkKnowledge::Known => {}
+        }
+        let usable = usable_links(&self.network, &self.settings);
+        let routed = |a: &super::AddressEvidence| a.reach == Reach::Routed;
+        if self.network.routes.iter().any(|r| r.is_default() && usable.contains(&r.ifindex))
+            || self.targets.values().any(|t| t.addresses.iter().any(routed))
+        {
+            return LinkFinding::Usable;
+        }
+        let mut defaults: Vec<IfIndex> = self.network.default_routes().iter().map(|r| r.ifindex).collect();
+        let mut seen = BTreeSet::new();
+        defaults.retain(|i| seen.insert(*i));
+        let mut reasons: Vec<Reason> = defaults
+            .iter()
+            .filter_map(|i| self.network.links.get(i))
+            .flat_map(|link| device::judge(link, &self.network).1)
+            .collect();
+        // Routes go with their link, so the culprit may be a device that no route names any more.
+        for d in self.devices_down() {
+            if !reasons.iter().any(|r| r.subject == d.subject) {
+                reasons.push(d);
+            }
+        }
+        reasons.push(match defaults.is_empty() {
+            true => Reason::new(ReasonCode::NoRoute, "", "no default route, and no route to any target"),
+            false => Reason::new(ReasonCode::NoUsableLink, "", "no usable link carries a default route"),
+        });
+        LinkFinding::Unusable(reasons)
+    }
+
+    /// R2b: required devices that are down or missing.
+    fn required_down(&self) -> Vec<Reason> {
+        if self.links != LinkKnowledge::Known {
+            return Vec::new();
+        }
+        let mut reasons = Vec::new();
+        for name in &self.settings.required {
+            match self.network.links.values().find(|l| l.name.escaped() == *name) {
+                None => {
+                    let detail = format!("required device {name} does not exist");
+                    reasons.push(Reason::new(ReasonCode::DeviceGone, name, detail));
+                }
+                Some(link) => {
+                    let (state, why) = device::judge(link, &self.network);
+                    if state == State::Down {
+                        let detail = format!("required device {name} is down");
+                        reasons.push(Reason::new(ReasonCode::RequiredDeviceDown, name, detail));
+                        reasons.extend(why);
+                    }
+                }
+            }
+        }
+        reasons
+    }
+
+    /// R2b: devices that have been in service and are down, with why.
+    fn devices_down(&self) -> Vec<Reason> {
+        let down = self.devices.values().filter(|d| d.in_service && d.verdict.state == State::Down);
+        let counts =
+            |d: &&Device| self.settings.preferred.is_empty() || self.settings.preferred.contains(&d.name);
+        down.filter(counts).flat_map(|d| d.verdict.reasons.iter().cloned()).collect()
+    }
+}

@@ -1,0 +1,72 @@
+//! Whether a route to an address stands on a usable link (R2, R3).
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use crate::observation::{IfIndex, Network};
+
+/// How an address can be reached, by links and routes alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// A route to it stands on a usable link, or it is this machine's own.
+    Routed,
+    /// Routes to it stand, but only on these links, none of them usable.
+    LinkDown(BTreeSet<IfIndex>),
+    /// No route covers it.
+    NoRoute,
+}
+
+/// Judges one address against what netlink told; `usable` tells R2's verdict of a link.
+pub fn reach(network: &Network, usable: impl Fn(IfIndex) -> bool, address: IpAddr) -> Reach {
+    if address.is_loopback() || network.addresses.values().any(|a| a.address == address) {
+        return Reach::Routed;
+    }
+    let mut lost = BTreeSet::new();
+    for route in network.routes.iter().filter(|r| r.covers(address)) {
+        if usable(route.ifindex) {
+            return Reach::Routed;
+        }
+        lost.insert(route.ifindex);
+    }
+    match lost.is_empty() {
+        // Routes were left out for being too many: one of those may cover it.
+        true if network.routes_truncated => Reach::Routed,
+        true => Reach::NoRoute,
+        false => Reach::LinkDown(lost),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observation::Route;
+
+    fn net(routes: &[(&str, u8, u32)]) -> Network {
+        let route = |(dst, len, ifi): &(&str, u8, u32)| Route {
+            table: 254,
+            destination: dst.parse().unwrap(),
+            prefix_len: *len,
+            gateway: None,
+            ifindex: IfIndex(*ifi),
+            metric: 0,
+        };
+        Network { routes: routes.iter().map(route).collect(), ..Network::default() }
+    }
+
+    #[test]
+    fn a_route_counts_only_on_a_usable_link() {
+        let n = net(&[("0.0.0.0", 0, 2), ("10.0.0.0", 8, 3)]);
+        let to = |a: &str, up: u32| reach(&n, |i| i.0 == up, a.parse().unwrap());
+        assert_eq!(to("8.8.8.8", 2), Reach::Routed);
+        assert_eq!(to("8.8.8.8", 3), Reach::LinkDown([IfIndex(2)].into()));
+        assert_eq!(to("10.1.1.1", 3), Reach::Routed);
+        assert_eq!(to("10.1.1.1", 9), Reach::LinkDown([IfIndex(2), IfIndex(3)].into()));
+        assert_eq!(to("2001:db8::1", 2), Reach::NoRoute);
+        assert_eq!(to("127.0.0.1", 9), Reach::Routed);
+    }
+
+    #[test]
+    fn a_truncated_table_proves_no_absence() {
+        let n = Network { routes_truncated: true, ..net(&[]) };
+        assert_eq!(reach(&n, |_| false, "8.8.8.8".parse().unwrap()), Reach::Routed);
+    }
+}

@@ -1,0 +1,63 @@
+//! The thresholds of the rules, by name. Defaults are those of the rules' table, for an interval of 2 s.
+
+use std::{collections::BTreeMap, time::Duration};
+
+/// Offsets of the burst's extra probes from the moment of suspicion less [`Settings::suspect_min`] (R4).
+pub const BURST: [Duration; 5] = [
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_millis(900),
+    Duration::from_millis(1400),
+    Duration::from_millis(2000),
+];
+
+/// Probes lost in a row that make a target down: the suspect one and the burst (R4).
+pub const LOST_FOR_DOWN: u8 = BURST.len() as u8 + 1;
+
+/// Thresholds of the rules.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// R4: a reply this late makes a target suspect, unless its own SRTT + 4·RTTVAR is longer.
+    pub suspect_min: Duration,
+    /// R8: pace of probing while a target comes back.
+    pub recovery_interval: Duration,
+    /// R8: replies in a row that make it up.
+    pub recovery_successes: u8,
+    /// R8: how long after its link came back a target is probed at the recovery pace without having answered.
+    pub recovery_hasten: Duration,
+    /// R13: own lateness beyond which time-outs prove nothing.
+    pub late_tick: Duration,
+    /// R13: highest factor by which time-outs stretch.
+    pub max_timeout_scale: u8,
+    /// R14: growth of BOOTTIME − MONOTONIC that means a suspend.
+    pub suspend_jump: Duration,
+    /// R14: gap between two looks at the evidence that means a stall.
+    pub stall_gap: Duration,
+    /// R1: the longest that the verdict over all waits for a first verdict of every target.
+    pub settle: Duration,
+    /// R6: targets of a scope that must be down for the scope to be down; all of them where none is given.
+    pub quorum: BTreeMap<String, usize>,
+    /// R2b: any of these down: the node is down. Interface names in printable form.
+    pub required: Vec<String>,
+    /// R2: only these carry the verdict, if given.
+    pub preferred: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            suspect_min: Duration::from_millis(200),
+            recovery_interval: Duration::from_millis(250),
+            recovery_successes: 3,
+            recovery_hasten: Duration::from_secs(3),
+            late_tick: Duration::from_millis(100),
+            max_timeout_scale: 8,
+            suspend_jump: Duration::from_secs(1),
+            stall_gap: Duration::from_secs(3),
+            settle: Duration::from_millis(3500),
+            quorum: BTreeMap::new(),
+            required: Vec::new(),
+            preferred: Vec::new(),
+        }
+    }
+}

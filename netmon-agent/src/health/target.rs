@@ -1,0 +1,196 @@
+//! One target: its addresses' evidence becomes one verdict (R3, and R6 within the target).
+
+use std::{net::IpAddr, sync::Arc};
+
+use super::{
+    fsm::AddressFsm,
+    reach::Reach,
+    stats::AddressStats,
+    verdict::{Reason, ReasonCode, State, Verdict},
+};
+use crate::observation::{FailureReason, Method, NeighbourState, TargetId};
+
+/// What a target is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Anything that is probed.
+    #[default]
+    Plain,
+    /// A default gateway: it also answers for its address on the link.
+    Gateway,
+}
+
+/// A target as the core knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetSpec {
+    /// Its number.
+    pub id: TargetId,
+    /// Its name, unique and printable.
+    pub name: Arc<str>,
+    /// Host name or address, as configured.
+    pub host: String,
+    /// Its scope (R6).
+    pub scope: String,
+    /// How it is probed.
+    pub method: Method,
+    /// What it is for.
+    pub role: Role,
+    /// Its addresses; empty until its name is resolved.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Evidence of one address.
+#[derive(Clone, Debug)]
+pub struct AddressEvidence {
+    /// The address.
+    pub address: IpAddr,
+    /// Its state machine.
+    pub fsm: AddressFsm,
+    /// Its statistics.
+    pub stats: AddressStats,
+    /// Whether a route to it stands.
+    pub reach: Reach,
+}
+
+impl AddressEvidence {
+    pub(super) fn new(address: IpAddr, reach: Reach) -> Self {
+        Self { address, fsm: AddressFsm::default(), stats: AddressStats::default(), reach }
+    }
+}
+
+/// A target with its evidence and its verdict.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// What it is.
+    pub spec: TargetSpec,
+    /// By address, in the order of the specification.
+    pub addresses: Vec<AddressEvidence>,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// The resolver's last error, while it lasts.
+    pub unresolved: Option<String>,
+}
+
+/// What else the judgement of a target looks at.
+pub(super) struct Surroundings<'a> {
+    /// Whether links and routes are known; without them R3 is silent.
+    pub links_known: bool,
+    /// Printable names of the links that R3 blames.
+    pub link_names: &'a dyn Fn(&Reach) -> String,
+    /// The kernel's opinion of a gateway's address.
+    pub neighbour: &'a dyn Fn(IpAddr) -> Option<NeighbourState>,
+    /// Whether a default route still points at this gateway.
+    pub still_gateway: &'a dyn Fn(IpAddr) -> bool,
+}
+
+impl Target {
+    /// The judgement, from the evidence in hand.
+    pub(super) fn judge(&self, around: &Surroundings<'_>) -> (State, Vec<Reason>) {
+        let name = &*self.spec.name;
+        if self.addresses.is_empty() {
+            return match &self.unresolved {
+                Some(error) => (State::Down, vec![self.dns_reason(error)]),
+                None => (
+                    State::Unknown,
+                    vec![Reason::new(ReasonCode::Starting, name, "its name is being resolved")],
+                ),
+            };
+        }
+        if around.links_known
+            && let Some(verdict) = self.explained(around)
+        {
+            return verdict;
+        }
+        // An address of a family that has no route here is no evidence against a host that has another.
+        let routed = |a: &&AddressEvidence| !around.links_known || a.reach == Reach::Routed;
+        let judged: Vec<_> =
+            self.addresses.iter().filter(routed).map(|a| self.judge_address(a, around)).collect();
+        let count = |state| judged.iter().filter(|(s, _)| *s == state).count();
+        let (up, down) = (count(State::Up), count(State::Down));
+        let mut reasons: Vec<Reason> = judged.iter().filter_map(|(_, reason)| reason.clone()).collect();
+        let state = if down == judged.len() {
+            State::Down
+        } else if up == 0 {
+            reasons.push(Reason::new(
+                ReasonCode::Starting,
+                name,
+                "no probe has been answered or given up yet",
+            ));
+            State::Unknown
+        } else if down > 0 {
+            let detail = format!("{down} of {} addresses of {name} do not answer", judged.len());
+            reasons.insert(0, Reason::new(ReasonCode::AddressDown, name, detail));
+            State::Degraded
+        } else {
+            State::Up
+        };
+        if let Some(error) = &self.unresolved {
+            reasons.push(self.dns_reason(error));
+        }
+        (state, reasons)
+    }
+
+    fn dns_reason(&self, error: &str) -> Reason {
+        Reason::new(
+            ReasonCode::Dns,
+            &*self.spec.name,
+            format!("{} can't be resolved: {error}", self.spec.host),
+        )
+    }
+
+    /// R3: no address can be reached for want of a link or a route.
+    fn explained(&self, around: &Surroundings<'_>) -> Option<(State, Vec<Reason>)> {
+        let name = &*self.spec.name;
+        if self.spec.role == Role::Gateway
+            && !self.addresses.iter().any(|a| (around.still_gateway)(a.address))
+        {
+            let detail = format!("the default route through {} is gone", self.spec.host);
+            return Some((State::Down, vec![Reason::new(ReasonCode::NoRoute, name, detail)]));
+        }
+        if self.addresses.iter().any(|a| a.reach == Reach::Routed) {
+            return None;
+        }
+        let blamed = self.addresses.iter().find(|a| matches!(a.reach, Reach::LinkDown(_)));
+        let reason = match blamed {
+            Some(a) => {
+                let links = (around.link_names)(&a.reach);
+                Reason::new(ReasonCode::ExplainedByLink, name, format!("its link is down: {links}"))
+            }
+            None => Reason::new(ReasonCode::ExplainedByLink, name, format!("no route to {}", self.spec.host)),
+        };
+        Some((State::Down, vec![reason]))
+    }
+
+    fn judge_address(&self, a: &AddressEvidence, around: &Surroundings<'_>) -> (State, Option<Reason>) {
+        let name = &*self.spec.name;
+        let state = a.fsm.state();
+        if state != State::Down {
+            return (state, None);
+        }
+        let neighbour = (self.spec.role == Role::Gateway).then(|| (around.neighbour)(a.address)).flatten();
+        if let Some(n) = neighbour.filter(|n| n.is_valid() && !a.fsm.ever_replied()) {
+            let detail =
+                format!("{} answers for its address ({}) but not to echo requests", a.address, n.as_str());
+            return (State::Up, Some(Reason::new(ReasonCode::GatewaySilent, name, detail)));
+        }
+        let method = self.spec.method.as_str();
+        let (code, what) = match a.fsm.last_failure() {
+            None | Some(FailureReason::Timeout) => {
+                (ReasonCode::NoReply, format!("no reply to {method} probes"))
+            }
+            Some(FailureReason::Refused) => (ReasonCode::Refused, "the port is closed".to_owned()),
+            Some(FailureReason::ServFail) => {
+                (ReasonCode::DnsError, "the resolver answers with errors".to_owned())
+            }
+            Some(FailureReason::SendError) => {
+                (ReasonCode::SendFailed, format!("{method} probes can't be sent"))
+            }
+            Some(other) => (ReasonCode::Unreachable, format!("reported {other}")),
+        };
+        let mut detail = format!("{}: {what}", a.address);
+        if let Some(n) = neighbour.filter(|n| !n.is_valid()) {
+            detail.push_str(&format!("; its link-layer address is {}", n.as_str()));
+        }
+        (State::Down, Some(Reason::new(code, name, detail)))
+    }
+}
