@@ -9,6 +9,7 @@ mod netns;
 mod server;
 mod service;
 mod signals;
+mod switch;
 mod traffic;
 mod world;
 
@@ -18,7 +19,8 @@ pub use dns::{Answer, Resolver};
 pub use fault::{Code, Fault, Place, Way, What};
 pub use netns::Netns;
 pub use server::{DISCARD, ECHO, Server};
-pub use signals::clean_up_on_signals;
+pub use signals::{Watchdog, clean_up_on_signals};
+pub use switch::Switch;
 pub use traffic::{Bulk, abort_connections, refused_connections};
 pub use world::{Family, Options, SERVER_V4, SERVER_V6, World};
 

@@ -151,24 +151,30 @@ fn program(name: &str) -> Result<PathBuf> {
     find_program(name).ok_or_else(|| anyhow!("`{name}` is not installed"))
 }
 
-/// Ends what runs in the namespace, then removes it and its files.
+/// Ends what runs in the namespace, removes it and its files, and ends what was on its way into it.
 fn remove(name: &str) {
-    if let Ok(ours) = fs::metadata(Path::new(FOLDER).join(name)) {
-        for pid in processes().filter(|pid| *pid != Pid::this()) {
-            let theirs = fs::metadata(format!("/proc/{pid}/ns/net"));
-            if theirs.is_ok_and(|m| m.ino() == ours.ino() && m.dev() == ours.dev()) {
-                let _ = kill(pid, Signal::SIGKILL);
-            }
-        }
-    }
+    let path = Path::new(FOLDER).join(name);
+    let inside = fs::metadata(&path).ok().map(|m| (m.dev(), m.ino()));
+    end_processes(inside);
     let removed = run(Command::new("ip").args(["netns", "del", name]), "");
     if let Err(e) = removed
-        && Path::new(FOLDER).join(name).exists()
+        && path.exists()
     {
         eprintln!("lab: {e:#}");
     }
+    end_processes(inside);
     for files in [ETC, FILES] {
         let _ = fs::remove_dir_all(Path::new(files).join(name));
+    }
+}
+
+/// Ends every process in the namespace of this device and inode.
+fn end_processes(namespace: Option<(u64, u64)>) {
+    let Some(namespace) = namespace else { return };
+    for pid in processes().filter(|pid| *pid != Pid::this()) {
+        if fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|m| (m.dev(), m.ino()) == namespace) {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
     }
 }
 

@@ -1,6 +1,8 @@
-//! The way out by Ctrl-C: no drop runs then, so the namespaces are removed here.
+//! The ways out on which no drop runs, by Ctrl-C and by a trial that hangs: the namespaces are removed here.
 
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -24,4 +26,24 @@ pub fn clean_up_on_signals() {
             std::process::exit(130);
         }
     });
+}
+
+/// Ends the whole process, world and all, when it is not dropped within `limit`: for work that may hang.
+#[must_use = "it watches for as long as it lives"]
+#[derive(Debug)]
+pub struct Watchdog(#[expect(dead_code, reason = "the thread waits for its end")] Sender<()>);
+
+impl Watchdog {
+    /// Watches over `what` from now on.
+    pub fn new(what: &'static str, limit: Duration) -> Self {
+        let (alive, end) = mpsc::channel();
+        thread::spawn(move || {
+            if end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("lab: {what} still runs after {limit:?}: giving up, removing the world");
+                netns::remove_all();
+                std::process::exit(101);
+            }
+        });
+        Self(alive)
+    }
 }

@@ -10,6 +10,7 @@ mod verdict;
 mod world;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -34,13 +35,18 @@ fn main() -> ExitCode {
             .concat()
             .into_iter()
             .map(|(name, scenario)| {
-                Trial::test(name, move || attempt(scenario)).with_ignored_flag(obstacle.is_some() && !in_ci)
+                Trial::test(name, move || attempt(name, scenario))
+                    .with_ignored_flag(obstacle.is_some() && !in_ci)
             })
             .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
+/// Many times what the longest trial takes.
+const LIMIT: Duration = Duration::from_secs(300);
+
 /// Runs one trial; where it fails, what its agents logged is part of the message.
-fn attempt(scenario: fn() -> Result<()>) -> Result<(), Failed> {
+fn attempt(name: &'static str, scenario: fn() -> Result<()>) -> Result<(), Failed> {
+    let _watchdog = lab::Watchdog::new(name, LIMIT);
     scenario().map_err(|e| Failed::from(format!("{e:#}\n{}", agent::logs_of_this_thread())))
 }

@@ -1,13 +1,13 @@
 //! The lab itself: a fault that does not bite would make every other trial worthless.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use netmon_tests::agent::await_until;
 use netmon_tests::lab::{
-    Answer, Bulk, Code, Family, Options, Place, SERVER_V4, SERVER_V6, Way, What, World, abort_connections,
-    growth, refused_connections, run,
+    Answer, Bulk, Code, Family, Options, Place, SERVER_V4, SERVER_V6, Switch, Way, What, World,
+    abort_connections, growth, refused_connections, run,
 };
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
@@ -22,6 +22,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("world::loss_is_near_its_percentage", loss_is_near_its_percentage),
     ("world::a_refusal_says_its_code", a_refusal_says_its_code),
     ("world::carrier_admin_address_route_and_device_come_and_go", links_come_and_go),
+    ("world::a_switch_takes_the_carrier_of_the_other_end", a_switch_takes_the_carrier),
     ("world::the_resolver_answers_refuses_and_keeps_silent", the_resolver_has_moods),
     ("world::bulk_and_resets_grow_the_kernels_counters", traffic_grows_counters),
     ("world::closed_ping_sockets_are_closed", closed_ping_sockets),
@@ -173,6 +174,18 @@ fn links_come_and_go() -> Result<()> {
     both(true, "a storm")
 }
 
+fn a_switch_takes_the_carrier() -> Result<()> {
+    let world = World::new()?;
+    let switch = Switch::new(&world.gateways[0], "lan0")?;
+    for up in [false, true, false] {
+        switch.set(up)?;
+        let links = run(world.node.command("ip").args(["link", "show", "eth0"]), "")?;
+        ensure!(links.contains("NO-CARRIER") != up, "far end up: {up}: {links}");
+    }
+    ensure!(Switch::new(&world.node, "eth9").is_err(), "a switch of no device");
+    Ok(())
+}
+
 fn the_resolver_has_moods() -> Result<()> {
     let world = World::new()?;
     let ask = || -> Result<Option<(u8, u8)>> {
@@ -242,10 +255,14 @@ fn nothing_is_left_behind() -> Result<()> {
     let names: Vec<_> =
         world.gateways.iter().chain([&world.node, &world.internet]).map(|n| n.name().to_owned()).collect();
     let mut sleeper = world.node.command("sleep").arg("1000").spawn()?;
-    let inside = run(Command::new("ip").args(["netns", "pids", world.node.name()]), "");
+    let namespace = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    let entered = await_until(Duration::from_secs(10), || {
+        Ok((namespace(sleeper.id()) != namespace(std::process::id())).then_some(()))
+    })?;
+    ensure!(entered.is_some(), "nothing ever ran in the namespace");
     drop(world);
-    let status = sleeper.wait()?;
-    ensure!(!status.success(), "the process in the namespace outlived it ({inside:?})");
+    let ended = await_until(Duration::from_secs(10), || Ok(sleeper.try_wait()?))?;
+    ensure!(ended.is_some_and(|s| !s.success()), "the process in the namespace outlived it");
     for name in names {
         for folder in ["/run/netns", "/etc/netns"] {
             let path = std::path::Path::new(folder).join(&name);
