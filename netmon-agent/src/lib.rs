@@ -9,10 +9,17 @@
 //! A source turns the outside world into [`observation::Observation`]s and decides nothing. [`health`] decides and
 //! touches nothing. A [`state::Snapshot`] is all that an output sees. `agent` is the only place that knows all parts.
 
+//pub mod agent;
 pub mod capability;
+//pub mod cli;
 pub mod config;
 pub mod health;
 pub mod observation;
+//pub mod output;
+pub mod packet;
 pub mod plan;
+pub mod source;
 pub mod state;
+#[expect(unsafe_code, reason = "the seam to the kernel's socket interface; every block says why it is sound")]
+pub mod sys;
 pub mod time;

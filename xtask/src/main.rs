@@ -1,6 +1,7 @@
 //! Repository tasks: `cargo xtask TASK`.
 
 mod debian;
+mod ebpf;
 mod step;
 mod test;
 
@@ -25,6 +26,10 @@ enum Task {
     Test,
     /// Formatting, clippy and the documentation, warnings being errors.
     Lint,
+    /// Build the kernel object and its note anew, in netmon-ebpf/prebuilt.
+    BuildEbpf(ebpf::Options),
+    /// Prove that the committed kernel object is what the source gives.
+    VerifyEbpf(ebpf::Options),
     /// Show it to a person: a world of namespaces, the agent in it, and one fault after another (root).
     Lab {
         /// Options of the lab; `--keep` leaves the world standing at the end, `--help` lists them.
@@ -53,6 +58,8 @@ fn perform(task: Task) -> Result<()> {
     match task {
         Task::Test => test::test(),
         Task::Lint => test::lint(&mut step::Steps::default()),
+        Task::BuildEbpf(options) => ebpf::build(&options),
+        Task::VerifyEbpf(options) => ebpf::verify(&options),
         Task::Lab { options } => run(&mut tool("netmon-lab", &options)),
         Task::Bench { options } => run(&mut tool("netmon-bench", &options)),
     }

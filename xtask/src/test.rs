@@ -3,9 +3,10 @@
 use anyhow::Result;
 
 use crate::debian;
+use crate::ebpf;
 use crate::step::{Steps, cargo, target};
 
-/// Everything: packages, lint, build, unit tests, the lab.
+/// Everything: packages, lint, build, unit tests, the lab, the kernel object.
 ///
 /// # Errors
 /// At the first step that fails.
@@ -23,6 +24,8 @@ pub fn test() -> Result<()> {
         "lab",
         cargo(&["test", "--package", "netmon-tests"]).env("NETMON_BIN", target().join("release/netmon")),
     )?;
+    let options = ebpf::Options { install: debian::is_root() };
+    steps.measure("kernel object", |_| ebpf::verify(&options))?;
     steps.report();
     Ok(())
 }

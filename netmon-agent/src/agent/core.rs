@@ -43,7 +43,7 @@ pub(super) struct Parts {
     pub(super) started: Moment,
     pub(super) board: Board,
     pub(super) kernel: bpf::Kernel,
-    pub(super) sockets: probe::Sockets,
+    pub(super) sockets: Option<probe::Sockets>,
     pub(super) capabilities: Arc<Mutex<Vec<Capability>>>,
     pub(super) refresh: mpsc::Receiver<Refresh>,
     pub(super) reload: mpsc::Receiver<Arc<Config>>,
@@ -101,7 +101,7 @@ impl Core {
         let now = parts.started;
         let config = Arc::clone(&parts.config);
         let (intake, probes, lost) = Intake::new();
-        let sockets = std::mem::replace(&mut parts.sockets, probe::Sockets::none());
+        let sockets = parts.sockets.take().unwrap_or_else(probe::Sockets::open);
         let resolver = Resolver::new(intake.sender());
         let engine =
             probe::Engine::start(sockets, probe::Options::default(), move |batch| intake.offer(batch))?;
@@ -172,16 +172,30 @@ impl Core {
             let evidence = Evidence::Gap(SourceKind::Probe);
             self.health.handle(now, Observation { at: now.mono, evidence });
         }
-        if self.health.poll_timeout() <= now.mono {
-            self.health.handle_timeout(now);
-        }
-        let mut housekeeping = false;
-        if self.next_housekeeping <= now.mono {
+        let housekeeping = self.next_housekeeping <= now.mono;
+        if housekeeping {
             self.next_housekeeping = now.mono + HOUSEKEEPING;
-            housekeeping = true;
+            self.replan(now);
+            self.parts.kernel.flush_log();
         }
+        let mut changes = self.obey(now);
+        while self.health.poll_timeout() <= now.mono {
+            self.health.handle_timeout(now);
+            changes.extend(self.obey(now));
+        }
+        let board = &self.parts.board;
+        board.evaluated(now.boot);
+        let followed = board.is_followed() && self.next_update <= now.mono;
+        if !changes.is_empty() || figures || (followed && self.health.take_dirty()) {
+            self.next_update = now.mono + UPDATE;
+            let snapshot = self.snapshot(now);
+            self.parts.board.publish(snapshot, changes);
+        }
+    }
+
+    /// Does what the core wants; the changes are left to be published.
+    fn obey(&mut self, now: Moment) -> Vec<ChangeEvent> {
         let mut changes = Vec::new();
-        let mut replan = housekeeping;
         while let Some(event) = self.health.poll_event() {
             match event {
                 Event::Changed { subject, previous, state, reasons } => {
@@ -192,26 +206,10 @@ impl Core {
                 }
                 Event::Probe { target, address } => self.engine.probe_now(target, address),
                 Event::TimeoutScale(scale) => self.engine.set_timeout_scale(f64::from(scale)),
-                Event::RoutesChanged => replan = true,
-            }
-            if std::mem::take(&mut replan) {
-                self.replan(now);
+                Event::RoutesChanged => self.replan(now),
             }
         }
-        if std::mem::take(&mut replan) {
-            self.replan(now);
-        }
-        if housekeeping {
-            self.parts.kernel.flush_log();
-        }
-        let board = &self.parts.board;
-        board.evaluated(now.boot);
-        let followed = board.is_followed() && self.next_update <= now.mono;
-        if !changes.is_empty() || figures || (followed && self.health.take_dirty()) {
-            self.next_update = now.mono + UPDATE;
-            let snapshot = self.snapshot(now);
-            self.parts.board.publish(snapshot, changes);
-        }
+        changes
     }
 
     /// Reads the counters that the kernel keeps and nobody is told of.
@@ -348,7 +346,7 @@ fn start_netlink(config: &Config, capabilities: &Mutex<Vec<Capability>>) -> Netl
 }
 
 async fn poll_sysfs(options: netlink::Options, interval: Duration, out: mpsc::UnboundedSender<Observation>) {
-    let mut poller = netlink::Poller::new(options);
+    let mut poller = netlink::sysfs::Poller::new(options);
     loop {
         if let Some(observation) = poller.poll()
             && out.send(observation).is_err()

@@ -5,6 +5,7 @@ mod doctor;
 mod probe;
 mod run;
 mod status;
+mod text;
 mod wait;
 mod watch;
 
@@ -63,5 +64,5 @@ pub fn main() -> ExitCode {
 }
 
 fn client_socket(named: Option<PathBuf>) -> PathBuf {
-    named.unwrap_or_else(netmon_client::default_socket)
+    named.unwrap_or_else(netmon_client::Client::default_socket)
 }

@@ -15,21 +15,25 @@ pub struct RunArgs {
     /// Serve metrics and state on addresses outside loopback without encryption or authentication
     #[arg(long)]
     insecure: bool,
-    #[command(flatten)]
-    log: log::LogArgs,
+    /// How log lines look, on standard error
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: log::LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or directives such as info,netmon_agent::source=debug
+    #[arg(long, env = "NETMON_LOG", default_value = "info", value_name = "FILTER")]
+    log_level: String,
 }
 
 /// Runs the agent until a signal ends it.
 pub fn run(args: &RunArgs, socket: Option<PathBuf>) -> anyhow::Result<ExitCode> {
-    log::init(&args.log)?;
+    log::init(args.log_format, &args.log_level)?;
     let config = Config::load(args.config.as_deref())?;
-    let socket = socket.or_else(|| config.socket.clone()).unwrap_or_else(netmon_client::default_socket);
+    let socket = socket.or_else(|| config.socket.clone()).unwrap_or_else(agent::default_socket);
     let options = agent::Options {
         config,
         config_path: args.config.clone(),
         socket,
         insecure: args.insecure,
-        kernel_log: log::kernel_wanted(),
+        kernel_log: tracing::enabled!(tracing::Level::DEBUG),
     };
     agent::run(options)?;
     Ok(ExitCode::SUCCESS)

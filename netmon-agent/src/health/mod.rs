@@ -106,6 +106,9 @@ pub struct Health {
     late: LateScore,
     started: Mono,
     settled: bool,
+    /// The links were read for the first time; whoever looks after the targets has until the next time-out to add those
+    /// that the routes name.
+    settle_at: Option<Mono>,
     links: LinkKnowledge,
     network: Network,
     devices: BTreeMap<IfIndex, Device>,
@@ -134,6 +137,7 @@ impl Health {
             late: LateScore::default(),
             started: now.mono,
             settled: false,
+            settle_at: None,
             links: if netlink { LinkKnowledge::Pending(ReasonCode::Starting) } else { LinkKnowledge::Absent },
             network: Network::default(),
             devices: BTreeMap::new(),
@@ -214,7 +218,7 @@ impl Health {
             }
             self.timers.set((id, address), a.fsm.deadline());
         }
-        if !self.settled || self.interrupted.is_some() {
+        if self.settle_at.take().is_some() || !self.settled || self.interrupted.is_some() {
             self.judge_overall(now);
         }
     }
@@ -222,7 +226,7 @@ impl Health {
     /// When [`Health::handle_timeout`] wants to be called; never more than a second after the last look (R14).
     pub fn poll_timeout(&self) -> Mono {
         let tick = self.clocks.last().map_or(self.started, |m| m.mono) + TICK;
-        self.timers.next().map_or(tick, |t| t.min(tick))
+        [self.timers.next(), self.settle_at].into_iter().flatten().fold(tick, Mono::min)
     }
 
     /// The next thing that the world should know or do.

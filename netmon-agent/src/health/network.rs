@@ -58,6 +58,10 @@ impl Health {
         if routes {
             self.events.push_back(Event::RoutesChanged);
         }
+        if first {
+            // The first routes name the gateways, which are targets of their own: no verdict before they are in.
+            self.settle_at = Some(now.mono);
+        }
         self.judge_all(now);
     }
 
@@ -188,9 +192,7 @@ impl Health {
     }
 
     pub(super) fn judge_overall(&mut self, now: Moment) {
-        let unknown = |t: &super::Target| t.verdict.state == State::Unknown;
-        self.settled |=
-            now.mono.since(self.started) > self.settings.settle || !self.targets.values().any(unknown);
+        self.settle(now);
         let evidence = overall::Evidence {
             settled: self.settled,
             links: self.link_finding(),
@@ -211,6 +213,14 @@ impl Health {
             let reasons = self.verdict.reasons.clone();
             self.events.push_back(Event::Changed { subject: Subject::Network, previous, state, reasons });
         }
+    }
+
+    /// R1: whether the first verdict over all may be given.
+    fn settle(&mut self, now: Moment) {
+        let unknown = |t: &super::Target| t.verdict.state == State::Unknown;
+        let pending = matches!(self.links, LinkKnowledge::Pending(_)) || self.settle_at.is_some();
+        self.settled |= now.mono.since(self.started) > self.settings.settle
+            || !pending && !self.targets.values().any(unknown);
     }
 
     /// R2 over all links.

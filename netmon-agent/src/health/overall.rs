@@ -57,7 +57,7 @@ pub enum LinkFinding {
 /// Everything that the verdict over all rests on.
 #[derive(Debug)]
 pub struct Evidence<'a> {
-    /// R1: whether every target has had its first verdict, or long enough to get one.
+    /// R1: whether the links are known and every target has had its first verdict, or long enough to get one.
     pub settled: bool,
     /// R2.
     pub links: LinkFinding,
@@ -85,7 +85,7 @@ pub fn judge(e: &Evidence<'_>) -> (State, Vec<Reason>) {
     let count = |state| e.scopes.values().map(|s| s.count(state)).sum::<usize>();
     let known = count(State::Up) + count(State::Degraded) + count(State::Down);
     let unknown = count(State::Unknown);
-    if unknown > 0 && (!e.settled || known == 0) {
+    if !e.settled || (unknown > 0 && known == 0) {
         let detail = format!("{unknown} of {} targets have no verdict yet", unknown + known);
         return (State::Unknown, vec![Reason::new(ReasonCode::Starting, "", detail)]);
     }

@@ -9,7 +9,7 @@ pub use network::{
     Route,
 };
 pub use probe::{FailureReason, Method, ProbeEvent, ProbeOutcome, StampSource, TargetId};
-pub use tcp::{RetransmitKind, TcpCounters, TcpReading};
+pub use tcp::{RetransmitKind, TcpCounters, TcpProgram, TcpReading, TcpTotals};
 
 use crate::time::Mono;
 

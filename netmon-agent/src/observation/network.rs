@@ -271,7 +271,12 @@ pub enum NetworkChange {
     AddressGone(Address),
     /// All routes, read anew. (The kernel removes routes of a lost link without a message, so they are never counted
     /// up and down.)
-    Routes(Vec<Route>),
+    Routes {
+        /// The routes; see [`Network::routes`].
+        routes: Vec<Route>,
+        /// See [`Network::routes_truncated`].
+        truncated: bool,
+    },
     /// A gateway's neighbour entry is new or changed.
     Neighbour(Neighbour),
     /// A neighbour entry is gone.
@@ -325,7 +330,10 @@ impl Network {
             NetworkChange::AddressGone(a) => {
                 self.addresses.remove(&(a.ifindex, a.address, a.prefix_len));
             }
-            NetworkChange::Routes(routes) => self.routes = routes,
+            NetworkChange::Routes { routes, truncated } => {
+                self.routes = routes;
+                self.routes_truncated = truncated;
+            }
             NetworkChange::Neighbour(n) => {
                 self.neighbours.insert((n.ifindex, n.address), n);
             }

@@ -127,7 +127,8 @@ impl fmt::Display for FailureReason {
 }
 
 /// A step in a probe's life. Each probe has one `Sent`, then one of `Reply`, `Failed`, `Inconclusive`; after `Failed`
-/// may come `Late`, after a `Reply` any number of `Duplicate`s.
+/// or `Inconclusive` may come `Late`, after an answer any number of `Duplicate`s. One that could not be sent has
+/// `Failed` with [`FailureReason::SendError`] alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeEvent {
     /// Whose.

@@ -1,6 +1,6 @@
 //! The kernel's TCP counters per device.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::IfIndex;
 
@@ -44,8 +44,59 @@ pub struct TcpCounters {
     pub retransmits: [u64; 5],
     /// RST segments sent.
     pub resets_sent: u64,
-    /// Connections that a peer's RST ended.
+    /// Those of them that answered a segment which fits no connection; the others ended a socket of this host.
+    pub resets_sent_in_reply: u64,
+    /// Connections that a peer's RST ended, refused connects included.
     pub resets_received: u64,
+    /// Those of them that were refused connects.
+    pub refused_connects: u64,
+}
+
+impl TcpCounters {
+    /// Adds another's counters to these.
+    pub fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.retransmitted_segments, &other.retransmitted_segments),
+            (&mut self.retransmits, &other.retransmits),
+        ];
+        for (mine, theirs) in pairs {
+            for (mine, theirs) in mine.iter_mut().zip(theirs) {
+                *mine += theirs;
+            }
+        }
+        self.resets_sent += other.resets_sent;
+        self.resets_sent_in_reply += other.resets_sent_in_reply;
+        self.resets_received += other.resets_received;
+        self.refused_connects += other.refused_connects;
+    }
+}
+
+/// The kernel's own TCP totals of a network namespace since it was made: `/proc/net/snmp`, `/proc/net/netstat`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpTotals {
+    /// `Tcp.OutSegs`: segments sent, without those sent again.
+    pub segments_sent: u64,
+    /// `Tcp.RetransSegs`: segments sent again.
+    pub retransmitted_segments: u64,
+    /// `Tcp.OutRsts`: RST segments sent.
+    pub resets_sent: u64,
+    /// `Tcp.AttemptFails`: connects that failed, and half-open connections that were given up.
+    pub failed_connects: u64,
+    /// `Tcp.EstabResets`: established connections that were reset, by either side.
+    pub reset_connections: u64,
+    /// `TcpExt.TCPRetransFail`: retransmissions that never left the host.
+    pub failed_retransmits: u64,
+}
+
+/// How one kernel program does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpProgram {
+    /// Whether it is attached.
+    pub attached: bool,
+    /// Events the kernel kept from it because it was already running on that CPU.
+    pub recursion_misses: u64,
+    /// How long it has run; 0 unless `kernel.bpf_stats_enabled` is set.
+    pub run_time: Duration,
 }
 
 /// One reading of the kernel's TCP counters, for one network namespace.
@@ -53,6 +104,14 @@ pub struct TcpCounters {
 pub struct TcpReading {
     /// By interface; index 0 is what could not be laid to an interface.
     pub devices: BTreeMap<IfIndex, TcpCounters>,
-    /// Events lost per map because it was full.
+    /// The kernel's own totals, whatever the programs saw. `None` when `/proc` does not show them.
+    pub totals: Option<TcpTotals>,
+    /// Segments sent again that the kernel's totals have, since the programs were loaded, and no interface has.
+    pub unattributed_segments: u64,
+    /// RST segments sent, likewise.
+    pub unattributed_resets: u64,
+    /// Events lost per map because it was full, in every network namespace together.
     pub dropped: BTreeMap<&'static str, u64>,
+    /// Every program by the name of its tracepoint, attached or not.
+    pub programs: BTreeMap<&'static str, TcpProgram>,
 }

@@ -39,7 +39,9 @@ impl Resolver {
         });
         for (id, name) in names {
             let (id, out) = (*id, self.out.clone());
-            self.tasks.entry(id).or_insert_with(|| (name.clone(), tokio::spawn(keep_resolved(id, name.clone(), out))));
+            self.tasks
+                .entry(id)
+                .or_insert_with(|| (name.clone(), tokio::spawn(keep_resolved(id, name.clone(), out))));
         }
     }
 }
@@ -85,7 +87,8 @@ mod tests {
     async fn a_name_is_resolved_and_a_bad_one_says_why() {
         let (out, mut seen) = mpsc::channel(4);
         let mut resolver = Resolver::new(out);
-        resolver.set(&HashMap::from([(TargetId(1), "localhost".to_owned()), (TargetId(2), "a..b".to_owned())]));
+        resolver
+            .set(&HashMap::from([(TargetId(1), "localhost".to_owned()), (TargetId(2), "a..b".to_owned())]));
         let mut evidence = Vec::new();
         while evidence.len() < 2 {
             evidence.extend(seen.recv().await.unwrap().into_iter().map(|o| o.evidence));

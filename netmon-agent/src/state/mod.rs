@@ -25,6 +25,9 @@ use crate::{
 
 pub use view::views;
 
+/// Upper bounds of the scheduler lag's buckets, seconds. The last bucket is +Inf.
+pub const LAG_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
+
 pub use crate::health::{BURST_BUCKETS, ProbeCounters, RTT_BUCKETS};
 
 /// The whole state at one instant.
@@ -119,8 +122,8 @@ pub struct OwnCounters {
     pub timestamps: [u64; 3],
     /// Probes that were not sent, by reason.
     pub probes_skipped: BTreeMap<&'static str, u64>,
-    /// How late the probe engine's ticks were: counts by [`RTT_BUCKETS`] and +Inf.
-    pub scheduler_lag_buckets: [u64; RTT_BUCKETS.len() + 1],
+    /// How late the probe engine's ticks were: counts by [`LAG_BUCKETS`] and +Inf.
+    pub scheduler_lag_buckets: [u64; LAG_BUCKETS.len() + 1],
     /// Sum of that lateness.
     pub scheduler_lag_sum: Duration,
     /// Observations that found the core's queue full.

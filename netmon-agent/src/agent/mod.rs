@@ -1,0 +1,208 @@
+//! The composition root: the only place that knows all the parts. Starts them, runs until a signal, ends them.
+
+pub mod capabilities;
+mod core;
+mod intake;
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+};
+
+pub use self::core::{CoreError, Refresh};
+use crate::{
+    config::{Config, ConfigError},
+    health::{Reason, ReasonCode, Verdict},
+    output::api,
+    source::{bpf, probe},
+    state::{Board, Snapshot},
+    time::Moment,
+};
+
+/// Threads that serve sockets. Two keep a slow scrape from holding up a waiter.
+const API_WORKERS: usize = 2;
+
+/// What the agent is told from outside its configuration.
+#[derive(Debug)]
+pub struct Options {
+    /// The configuration.
+    pub config: Config,
+    /// Where it was read from, for SIGHUP; none is the default place.
+    pub config_path: Option<PathBuf>,
+    /// The Unix socket.
+    pub socket: PathBuf,
+    /// Whether addresses outside loopback may be served in the clear.
+    pub insecure: bool,
+    /// Whether the kernel programs may log.
+    pub kernel_log: bool,
+}
+
+/// Why the agent could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// An address outside loopback, without encryption.
+    #[error(
+        "{0} is not a loopback address, and what it would serve is neither encrypted nor authenticated; \
+         listen on 127.0.0.1 or [::1], or say --insecure"
+    )]
+    Exposed(SocketAddr),
+    /// No runtime, no signal handler.
+    #[error("can't start: {0}")]
+    Runtime(#[from] std::io::Error),
+    /// The Unix socket can't be had.
+    #[error(transparent)]
+    Socket(#[from] api::SocketError),
+    /// The core can't start.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// The core ended by itself.
+    #[error("the core ended unexpectedly; nothing would be judged any more")]
+    CoreGone,
+}
+
+/// Where the agent's socket is when nobody says otherwise: the system's place for root, the user's own for others.
+pub fn default_socket() -> PathBuf {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !nix::unistd::geteuid().is_root());
+    match runtime {
+        Some(dir) => PathBuf::from(dir).join("netmon.sock"),
+        None => "/run/netmon/netmon.sock".into(),
+    }
+}
+
+/// Runs the agent until SIGINT or SIGTERM. When it returns, waiters were answered, the socket's file is gone, and
+/// nothing is left in the kernel.
+///
+/// # Errors
+/// What the agent can't do without: see [`AgentError`].
+pub fn run(options: Options) -> Result<(), AgentError> {
+    let exposed = |a: &&SocketAddr| !a.ip().is_loopback();
+    if let Some(address) = options.config.listen.iter().find(exposed).filter(|_| !options.insecure) {
+        return Err(AgentError::Exposed(*address));
+    }
+    let started = Moment::now();
+    // What takes privilege comes first, on the only thread there is.
+    let kernel = bpf::Kernel::load(bpf::Options { log: options.kernel_log });
+    let sockets = probe::Sockets::open();
+    let mut found = kernel.capabilities().to_vec();
+    found.extend(capabilities::of_sockets(sockets.capabilities()));
+    for c in found.iter().filter(|c| !c.ok) {
+        tracing::warn!(capability = c.name, remedy = c.remedy, "{}: {}", c.name, c.detail);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(API_WORKERS)
+        .thread_name("api")
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(serve(options, started, kernel, sockets, Arc::new(Mutex::new(found))));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn serve(
+    options: Options,
+    started: Moment,
+    kernel: bpf::Kernel,
+    sockets: probe::Sockets,
+    capabilities: Arc<Mutex<Vec<crate::capability::Capability>>>,
+) -> Result<(), AgentError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let Options { config, config_path, socket, .. } = options;
+    let config = Arc::new(config);
+    let board = Board::new(first_snapshot(started), config.stale_after());
+    let (refresh_sender, refresh) = mpsc::channel(64);
+    let server = api::start(
+        board.clone(),
+        api::Options {
+            socket,
+            listen: config.listen.clone(),
+            heartbeat: config.interval,
+            refresh: Some(refresh_sender),
+            ..api::Options::default()
+        },
+    )?;
+    if let Ok(mut all) = capabilities.lock() {
+        all.extend(server.capabilities().iter().cloned());
+    }
+    let (reload_sender, reload) = mpsc::channel(1);
+    let (stop, stopped) = oneshot::channel();
+    let (ready, is_ready) = oneshot::channel();
+    let parts = core::Parts {
+        config,
+        started,
+        board,
+        kernel,
+        sockets: Some(sockets),
+        capabilities,
+        refresh,
+        reload,
+        stop: stopped,
+    };
+    let (ended, mut core_ended) = oneshot::channel::<()>();
+    let core_thread = thread::Builder::new().name("core".to_owned()).spawn(move || {
+        core::run(parts, ready);
+        drop(ended);
+    })?;
+    is_ready.await.map_err(|_| AgentError::CoreGone)??;
+    tracing::info!(socket = %server.socket().display(), tcp = ?server.tcp(), "netmon {} runs", env!("CARGO_PKG_VERSION"));
+
+    let mut result = Ok(());
+    loop {
+        let signal = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            _ = hangup.recv() => {
+                reload_from(config_path.as_deref(), &reload_sender).await;
+                continue;
+            }
+            _ = &mut core_ended => {
+                result = Err(AgentError::CoreGone);
+                break;
+            }
+        };
+        tracing::info!("{signal}: ending");
+        break;
+    }
+    server.shutdown().await;
+    // The core may be gone already; either way its thread ends.
+    let _ = stop.send(());
+    if core_thread.join().is_err() {
+        result = Err(AgentError::CoreGone);
+    }
+    result
+}
+
+/// All or nothing: a bad file changes nothing.
+async fn reload_from(path: Option<&std::path::Path>, core: &mpsc::Sender<Arc<Config>>) {
+    let loaded: Result<Config, ConfigError> = Config::load(path);
+    match loaded {
+        Ok(config) => {
+            if core.send(Arc::new(config)).await.is_ok() {
+                tracing::info!("SIGHUP: configuration read anew; [agent] takes effect at the next start");
+            }
+        }
+        Err(error) => tracing::error!("SIGHUP: the old configuration stays: {error}"),
+    }
+}
+
+/// What is shown before the core's first word: unknown (R1). Numbers start at the boot time in microseconds, so that
+/// they grow across restarts of the agent.
+fn first_snapshot(started: Moment) -> Snapshot {
+    let reasons = vec![Reason::new(ReasonCode::Starting, "", "the agent has just started")];
+    Snapshot {
+        seq: started.boot.as_nanos() / 1000,
+        at: started,
+        started,
+        verdict: Verdict { since: started, reasons, ..Verdict::default() },
+        ..Snapshot::default()
+    }
+}

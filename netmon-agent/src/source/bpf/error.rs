@@ -1,0 +1,183 @@
+//! What can go wrong between the agent and the kernel, and what mends it.
+
+use std::{error::Error, io};
+
+use aya::{EbpfError, maps::MapError, programs::ProgramError, util::KernelVersion};
+use caps::CapSet;
+use thiserror::Error;
+
+use super::btf::BtfError;
+
+const BTF_FILE: &str = "/sys/kernel/btf/vmlinux";
+
+/// Why one program, or all of them, are not in the kernel.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The object is built for little-endian machines.
+    #[error("no kernel programs for a big-endian machine")]
+    Endian,
+    /// The process may not load programs.
+    #[error("not permitted: {0}")]
+    Permission(String),
+    /// The kernel does not describe its types.
+    #[error("the kernel does not describe its types: {BTF_FILE}: {0}")]
+    NoBtf(#[source] io::Error),
+    /// The kernel's description of its types can't be read.
+    #[error("the kernel's description of its types can't be read: {0}")]
+    Btf(#[from] BtfError),
+    /// This kernel lacks something that the program reads.
+    #[error("{0}")]
+    Missing(String),
+    /// The kernel refused the maps.
+    #[error("the kernel refused the object: {}", chain(.0))]
+    Object(#[from] EbpfError),
+    /// The kernel refused a program, or its tracepoint.
+    #[error("the kernel refused the program: {}", chain(.0))]
+    Program(#[from] ProgramError),
+    /// The object lacks a program or a map.
+    #[error("the kernel object has no {0}")]
+    NotInObject(&'static str),
+}
+
+impl LoadError {
+    /// What a person can do about it; `None` when only another kernel would help.
+    pub fn remedy(&self) -> Option<String> {
+        const CAPABILITIES: &str = "run as root, or grant CAP_BPF and CAP_PERFMON: as a service, \
+            AmbientCapabilities=CAP_BPF CAP_PERFMON; by hand, `setcap cap_bpf,cap_perfmon+ep` on the binary \
+            (before Linux 5.8: CAP_SYS_ADMIN)";
+        match self {
+            Self::Permission(_) => Some(CAPABILITIES.to_owned()),
+            Self::NoBtf(_) | Self::Btf(_) => Some(
+                "use a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian's is, from 11 on); in a container, mount \
+                 the host's /sys"
+                    .to_owned(),
+            ),
+            Self::Object(_) | Self::Program(_) if self.os_error() == Some(libc::EPERM) => {
+                Some(after_refusal(before(5, 11)))
+            }
+            Self::Object(_) | Self::Program(_) if before(5, 8) => {
+                Some("use Linux 5.8 or later: older ones lack BPF ring buffers".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    fn os_error(&self) -> Option<i32> {
+        let mut error: Option<&(dyn Error + 'static)> = self.source();
+        while let Some(current) = error {
+            if let Some(io) = current.downcast_ref::<io::Error>() {
+                return io.raw_os_error();
+            }
+            error = current.source();
+        }
+        None
+    }
+}
+
+/// Why the counters could not be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// A map did not answer.
+    #[error("BPF map {map}: {}", chain(.source))]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// The kernel's answer.
+        source: MapError,
+    },
+}
+
+/// Finds out beforehand what the kernel would only answer with a bare EPERM.
+pub(super) fn check_permission() -> Result<(), LoadError> {
+    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(true);
+    // CAP_SYS_ADMIN has stood for both since they were split from it in 5.8.
+    if has(caps::Capability::CAP_SYS_ADMIN) {
+        return Ok(());
+    }
+    let missing: Vec<&str> =
+        [(caps::Capability::CAP_BPF, "CAP_BPF"), (caps::Capability::CAP_PERFMON, "CAP_PERFMON")]
+            .into_iter()
+            .filter_map(|(capability, name)| (!has(capability)).then_some(name))
+            .collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(LoadError::Permission(format!("no {}", missing.join(", no "))))
+    }
+}
+
+/// The running kernel's types, as bytes of BTF.
+pub(super) fn read_btf() -> Result<Vec<u8>, LoadError> {
+    std::fs::read(BTF_FILE).map_err(LoadError::NoBtf)
+}
+
+pub(super) fn before(major: u8, minor: u8) -> bool {
+    KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(major, minor, 0))
+}
+
+/// The capabilities are there, and still the answer was EPERM.
+fn after_refusal(counts_locked_memory: bool) -> String {
+    let mut remedy = String::from(
+        "run in the initial user namespace, without a seccomp filter on bpf(2), and without kernel lockdown in \
+         confidentiality mode",
+    );
+    if counts_locked_memory {
+        remedy.push_str("; before Linux 5.11, also raise the limit on locked memory (LimitMEMLOCK=infinity)");
+    }
+    remedy
+}
+
+/// The message and those of its causes that it does not repeat, on one line and without the verifier's log.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut line = first_line(error);
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = first_line(cause);
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        source = cause.source();
+    }
+    line
+}
+
+fn first_line(error: &dyn Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().trim_end_matches("Verifier output: ").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: i32) -> LoadError {
+        let io_error = io::Error::from_raw_os_error(code);
+        EbpfError::MapError(MapError::CreateError { name: "COUNTERS".to_owned(), io_error }).into()
+    }
+
+    #[test]
+    fn a_refusal_says_what_was_refused_and_why_on_one_line() {
+        let text = refused(libc::EPERM).to_string();
+        assert_eq!(
+            text,
+            "the kernel refused the object: map error: failed to create map `COUNTERS`: Operation not permitted \
+             (os error 1)"
+        );
+    }
+
+    #[test]
+    fn only_what_can_be_mended_has_a_remedy() {
+        assert!(refused(libc::EPERM).remedy().unwrap().contains("user namespace"));
+        assert!(LoadError::Permission("no CAP_BPF".to_owned()).remedy().unwrap().contains("CAP_PERFMON"));
+        let no_btf = LoadError::NoBtf(io::Error::from_raw_os_error(libc::ENOENT));
+        assert!(no_btf.remedy().unwrap().contains("CONFIG_DEBUG_INFO_BTF"));
+        assert_eq!(LoadError::Missing("this kernel has no x.y".to_owned()).remedy(), None);
+    }
+
+    #[test]
+    fn locked_memory_is_named_where_it_counts() {
+        assert!(after_refusal(true).contains("LimitMEMLOCK"));
+        assert!(!after_refusal(false).contains("LimitMEMLOCK"));
+    }
+}

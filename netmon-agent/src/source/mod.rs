@@ -1,0 +1,6 @@
+//! Sources: each turns one part of the outside world into observations, and decides nothing.
+
+pub mod bpf;
+pub mod netlink;
+pub mod probe;
+pub mod resolve;

@@ -1,0 +1,197 @@
+//! The kinds of probe. Each is one file behind [`Prober`]: it sends, reads its sockets, and knows an answer from a
+//! forgery. When to probe and what an answer means is not its business.
+
+mod dns;
+mod icmp;
+mod tcp;
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, SocketAddrV6},
+    os::fd::AsFd,
+    rc::Rc,
+    sync::Arc,
+};
+
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+
+use super::{inflight::Token, rtt::RoundTrip, rtt::Stamp, sockets::IcmpSocket, stats::Counters};
+use crate::{
+    observation::FailureReason,
+    sys::{Batch, Datagram, Queue},
+    time::Mono,
+};
+
+/// The probers' places: ICMP as in `Sockets::icmp`, then these.
+pub(super) const TCP: usize = 4;
+pub(super) const DNS: usize = 5;
+/// Ports tried at once for one probe, at most: as many as [`EventKey`] can tell apart.
+pub(super) const ATTEMPTS: usize = 16;
+
+/// A probe to send.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    pub(super) token: Token,
+    pub(super) address: IpAddr,
+    /// Interface index for link-local IPv6.
+    pub(super) scope: u32,
+    /// Destination ports, all tried at once; ICMP has none.
+    pub(super) ports: &'a [u16],
+    /// The target asks for ICMP: a refusal proves as much as an answer.
+    pub(super) in_place_of_icmp: bool,
+}
+
+impl Request<'_> {
+    fn to(&self, port: u16) -> SocketAddr {
+        match self.address {
+            IpAddr::V4(a) => (a, port).into(),
+            IpAddr::V6(a) => SocketAddrV6::new(a, port, 0, self.scope).into(),
+        }
+    }
+}
+
+/// A probe that left.
+#[derive(Debug)]
+pub(super) struct Departure {
+    /// Just before.
+    pub(super) at: Stamp,
+    /// Failures it takes for the whole to have failed.
+    pub(super) attempts: usize,
+}
+
+/// Something came of a probe.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) token: Token,
+    pub(super) at: Mono,
+    pub(super) what: What,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    Reply { trip: RoundTrip, ttl: Option<u8> },
+    Failed { reason: FailureReason, reporter: Option<IpAddr> },
+}
+
+/// What every prober works with.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) batch: Batch,
+    pub(super) answers: Vec<Answer>,
+    pub(super) counters: Arc<Counters>,
+}
+
+/// One kind of probe.
+pub(super) trait Prober {
+    /// Sends a probe. What comes of it at once may already be among the answers.
+    ///
+    /// # Errors
+    /// It could not be sent from here; nothing was.
+    fn send(&mut self, request: &Request<'_>, shared: &mut Shared) -> io::Result<Departure>;
+
+    /// Reads what waits at a socket.
+    fn ready(&mut self, key: EventKey, errors: bool, shared: &mut Shared);
+
+    /// A probe is settled: what is held for it alone can go.
+    fn settled(&mut self, _token: Token) {}
+
+    /// Probes sent before this will not be asked for again.
+    fn forget(&mut self, _before: Mono) {}
+
+    /// A probe timed out.
+    fn timed_out(&mut self, _now: Mono, _shared: &mut Shared) {}
+
+    /// Whether the kernel dropped datagrams for want of buffer between `sent` and `now`.
+    fn dropped(&mut self, _sent: Mono, _now: Mono, _shared: &mut Shared) -> bool {
+        false
+    }
+}
+
+/// Every prober that the sockets allow, in their places.
+pub(super) fn probers(
+    icmp: [Option<IcmpSocket>; 4],
+    epoll: &Rc<Epoll>,
+) -> io::Result<Vec<Option<Box<dyn Prober>>>> {
+    let mut out: Vec<Option<Box<dyn Prober>>> = Vec::new();
+    for (place, socket) in icmp.into_iter().enumerate() {
+        out.push(match socket {
+            Some(socket) => Some(Box::new(icmp::IcmpProber::new(place, socket, epoll.clone())?)),
+            None => None,
+        });
+    }
+    out.push(Some(Box::new(tcp::TcpProber::new(epoll.clone()))));
+    out.push(Some(Box::new(dns::DnsProber::new(epoll.clone()))));
+    Ok(out)
+}
+
+/// What an epoll event carries: prober, probe, attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct EventKey(u64);
+
+impl EventKey {
+    fn new(place: usize, token: Token, attempt: usize) -> Self {
+        Self(token.0 << 8 | (attempt as u64 & 15) << 4 | place as u64 & 15)
+    }
+
+    pub(super) fn from_event(event: &EpollEvent) -> Self {
+        Self(event.data())
+    }
+
+    pub(super) fn place(self) -> usize {
+        (self.0 & 15) as usize
+    }
+
+    fn token(self) -> Token {
+        Token(self.0 >> 8)
+    }
+}
+
+fn watch(epoll: &Epoll, fd: impl AsFd, key: EventKey, flags: EpollFlags) -> io::Result<()> {
+    Ok(epoll.add(fd, EpollEvent::new(flags, key.0))?)
+}
+
+/// Reads one of a socket's queues to its end, batch by batch. A pending error, which may be another probe's, is taken
+/// off and passed over: the error queue holds it in full.
+fn drain(
+    socket: &impl AsFd,
+    queue: Queue,
+    batch: &mut Batch,
+    mut each: impl FnMut(Stamp, Datagram<'_>),
+) -> (usize, bool) {
+    let (mut count, mut met_error) = (0, false);
+    // Each pass of a broken socket would fail alike; a healthy one has at most the one pending error.
+    let mut errors = 0;
+    loop {
+        match batch.receive(socket.as_fd(), queue) {
+            Ok(0) => return (count, met_error),
+            Ok(n) => {
+                let read = Stamp::now();
+                count += n;
+                batch.iter().for_each(|datagram| each(read, datagram));
+                if !batch.is_full() {
+                    return (count, met_error);
+                }
+            }
+            Err(_) => {
+                met_error = true;
+                errors += 1;
+                if errors > 8 {
+                    return (count, met_error);
+                }
+            }
+        }
+    }
+}
+
+/// The first error on a socket's queue that says something of its probe.
+fn queued_failure(socket: &impl AsFd, batch: &mut Batch) -> Option<(FailureReason, Option<IpAddr>)> {
+    let mut found = None;
+    drain(socket, Queue::Errors, batch, |_, datagram| {
+        if let Some(error) = datagram.ancillary.error
+            && found.is_none()
+        {
+            found = super::reason::of_error(&error).map(|reason| (reason, error.offender));
+        }
+    });
+    found
+}

@@ -1,0 +1,117 @@
+//! A round trip from the stamps of its two ends.
+
+use std::time::Duration;
+
+use crate::{
+    observation::StampSource,
+    time::{Mono, Wall},
+};
+
+/// How far the distance of the two clocks may differ between two readings. They are disciplined alike, so the distance
+/// changes by clock steps alone; what remains is the time between the two reads.
+const STEP: u64 = 200_000;
+
+/// One moment on the clock that never steps and on the one socket stamps are taken on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) mono: Mono,
+    pub(super) wall: Wall,
+}
+
+impl Stamp {
+    pub(super) fn now() -> Self {
+        // The wall clock is read last: next to the send, whose time it is to be.
+        let mono = Mono::now();
+        Self { mono, wall: Wall::now() }
+    }
+
+    fn distance(self) -> i128 {
+        i128::from(self.wall.as_nanos()) - i128::from(self.mono.as_nanos())
+    }
+}
+
+/// A measured round trip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RoundTrip {
+    pub(super) rtt: Duration,
+    pub(super) source: StampSource,
+    /// The wall clock stepped in between, so the kernel's stamp could not be used.
+    pub(super) stepped: bool,
+}
+
+/// The time from `sent` to `received`, the kernel's stamp; or to `read`, when the datagram was read, where there is
+/// no stamp or the wall clock stepped in between.
+pub(super) fn round_trip(sent: Stamp, received: Option<Wall>, read: Stamp) -> RoundTrip {
+    let seen = read.mono.since(sent.mono);
+    let user = |stepped| RoundTrip { rtt: seen, source: StampSource::User, stepped };
+    let Some(received) = received else { return user(false) };
+    let stepped = (read.distance() - sent.distance()).unsigned_abs() > u128::from(STEP);
+    let Some(rtt) = received.as_nanos().checked_sub(sent.wall.as_nanos()) else { return user(true) };
+    let rtt = Duration::from_nanos(rtt);
+    // It cannot have come later than it was read.
+    if stepped || rtt > seen + Duration::from_nanos(STEP) {
+        return user(true);
+    }
+    RoundTrip { rtt, source: StampSource::Kernel, stepped: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+    const MS: u64 = 1_000_000;
+
+    fn at(mono: u64, wall: u64) -> Stamp {
+        Stamp { mono: Mono::from_nanos(mono), wall: Wall::from_nanos(wall) }
+    }
+
+    #[test]
+    fn the_kernels_stamp_makes_a_late_wake_up_irrelevant() {
+        let r = round_trip(
+            at(S, 9 * S),
+            Some(Wall::from_nanos(9 * S + 5 * MS)),
+            at(S + 80 * MS, 9 * S + 80 * MS),
+        );
+        assert_eq!(
+            r,
+            RoundTrip { rtt: Duration::from_millis(5), source: StampSource::Kernel, stepped: false }
+        );
+    }
+
+    #[test]
+    fn without_a_stamp_the_time_of_reading_counts() {
+        let r = round_trip(at(S, 9 * S), None, at(S + 8 * MS, 9 * S + 8 * MS));
+        assert_eq!((r.rtt, r.source, r.stepped), (Duration::from_millis(8), StampSource::User, false));
+    }
+
+    proptest! {
+        #[test]
+        fn a_step_of_the_wall_clock_spoils_no_round_trip(
+            step in prop_oneof![-(3_600 * S as i64)..-(MS as i64), MS as i64..3_600 * S as i64],
+            path in 0..900 * MS,
+            wake in 0..50 * MS,
+            before_arrival: bool,
+        ) {
+            let sent = at(S, 10_000 * S);
+            let shifted = |ns: u64| ns.checked_add_signed(step).unwrap();
+            let arrival = 10_000 * S + path;
+            let stamp = if before_arrival { shifted(arrival) } else { arrival };
+            let read = at(S + path + wake, shifted(10_000 * S + path + wake));
+            let r = round_trip(sent, Some(Wall::from_nanos(stamp)), read);
+            prop_assert_eq!(r.source, StampSource::User);
+            prop_assert!(r.stepped);
+            prop_assert_eq!(r.rtt, Duration::from_nanos(path + wake));
+        }
+
+        #[test]
+        fn a_round_trip_is_never_longer_than_it_was_awaited(
+            sent_wall: u64, stamp: u64, mono in 0..u64::MAX / 2, wait in 0..100 * S, read_wall: u64,
+        ) {
+            let r = round_trip(at(mono, sent_wall), Some(Wall::from_nanos(stamp)), at(mono + wait, read_wall));
+            prop_assert!(r.rtt <= Duration::from_nanos(wait + STEP));
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The engine's thread: wait, read, judge, send, tell.
+
+use std::{
+    io,
+    net::IpAddr,
+    os::fd::AsFd,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering, mpsc},
+    time::Duration,
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, ppoll},
+    sys::{
+        epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+        eventfd::EventFd,
+        time::TimeSpec,
+    },
+};
+use rand::{SeedableRng, rngs::SmallRng};
+
+use super::{
+    engine::{Command, Options},
+    inflight::{InFlight, Probe, judge_timeout},
+    method::{self, Answer, DNS, EventKey, Prober, Request, Shared, TCP, What},
+    schedule::{Key, Schedule, TargetSpec, tick},
+    sockets::Sockets,
+    stats::{Counters, SkipReason, add},
+};
+use crate::{
+    observation::{Evidence, FailureReason, Method, Observation, ProbeEvent, ProbeOutcome},
+    sys::Batch,
+    time::Mono,
+};
+
+/// Probes sent before the sockets are read again.
+const SENDS_A_ROUND: usize = 256;
+const EVENTS: usize = 256;
+
+pub(super) struct Worker<F> {
+    commands: mpsc::Receiver<Command>,
+    wake: Arc<EventFd>,
+    emit: F,
+    epoll: Rc<Epoll>,
+    probers: Vec<Option<Box<dyn Prober>>>,
+    shared: Shared,
+    schedule: Schedule,
+    flight: InFlight,
+    timeout_scale: f64,
+    rng: SmallRng,
+    told: Vec<Observation>,
+    events: Vec<EpollEvent>,
+}
+
+impl<F: FnMut(Vec<Observation>)> Worker<F> {
+    pub(super) fn new(
+        sockets: Sockets,
+        options: &Options,
+        counters: Arc<Counters>,
+        commands: mpsc::Receiver<Command>,
+        wake: Arc<EventFd>,
+        emit: F,
+    ) -> io::Result<Self> {
+        let epoll = Rc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
+        Ok(Self {
+            commands,
+            wake,
+            emit,
+            probers: method::probers(sockets.icmp, &epoll)?,
+            epoll,
+            shared: Shared { batch: Batch::new(), answers: Vec::new(), counters },
+            schedule: Schedule::new(options.jitter),
+            flight: InFlight::default(),
+            timeout_scale: 1.0,
+            rng: SmallRng::seed_from_u64(rand::random()),
+            told: Vec::new(),
+            events: vec![EpollEvent::empty(); EVENTS],
+        })
+    }
+
+    /// Runs until told to stop.
+    pub(super) fn run(mut self) {
+        let mut woken = Mono::now();
+        loop {
+            let planned = [self.schedule.next(), self.flight.next_deadline()].into_iter().flatten().min();
+            let gather = tick(self.schedule.rate());
+            let at = planned.map(|p| p.max(woken + gather));
+            // Where probes are dense, replies wait for the next turn; otherwise each is told as it comes.
+            let listen = gather.is_zero() || at.is_none_or(|at| at > woken + gather);
+            self.wait(at, listen);
+            let now = Mono::now();
+            woken = now;
+            let lag = at.filter(|at| *at <= now).map(|at| now.since(at));
+            if let Some(lag) = lag {
+                self.shared.counters.lagged(lag);
+            }
+            self.read();
+            self.judge(now, lag.unwrap_or_default());
+            if !self.obey(now) {
+                return self.tell();
+            }
+            self.send();
+            let oldest = self.flight.forget(now);
+            self.probers.iter_mut().flatten().for_each(|p| p.forget(oldest));
+            self.tell();
+        }
+    }
+
+    /// Sleeps until a time, a command, or, if `listen`, an arrival.
+    fn wait(&self, until: Option<Mono>, listen: bool) {
+        let timeout = until.map(|at| TimeSpec::from_duration(at.since(Mono::now())));
+        let mut fds = [
+            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN),
+        ];
+        // An interruption is but an early turn.
+        let _ = ppoll(if listen { &mut fds } else { &mut fds[..1] }, timeout, None);
+        // Non-blocking; empty is fine.
+        let _ = self.wake.read();
+    }
+
+    /// Reads every socket to its end.
+    fn read(&mut self) {
+        loop {
+            let count = self.epoll.wait(&mut self.events, EpollTimeout::ZERO).unwrap_or(0);
+            for event in &self.events[..count] {
+                let key = EventKey::from_event(event);
+                let errors = event.events().intersects(EpollFlags::EPOLLERR);
+                if let Some(Some(prober)) = self.probers.get_mut(key.place()) {
+                    prober.ready(key, errors, &mut self.shared);
+                }
+            }
+            self.settle();
+            if count < EVENTS {
+                return;
+            }
+        }
+    }
+
+    /// Draws the conclusions from what was read.
+    fn settle(&mut self) {
+        let mut answers = std::mem::take(&mut self.shared.answers);
+        for Answer { token, at, what } in answers.drain(..) {
+            let Some(probe) = self.flight.get(token) else { continue };
+            let (key, seq, place) = (probe.key, probe.seq, probe.method);
+            let Some(lane) = self.schedule.lane(&key) else { continue };
+            let outcomes = match what {
+                What::Reply { trip, ttl } => self.flight.reply(token, trip, ttl, &mut lane.answered),
+                What::Failed { reason, reporter } if self.flight.fail(token) => {
+                    vec![ProbeOutcome::Failed { reason, reporter }]
+                }
+                What::Failed { .. } => continue,
+            };
+            for outcome in outcomes {
+                if let ProbeOutcome::Reply { stamp, .. } = outcome {
+                    self.shared.counters.stamped(stamp);
+                }
+                self.told.push(observation(at, key, seq, outcome));
+            }
+            if let Some(prober) = &mut self.probers[place] {
+                prober.settled(token);
+            }
+        }
+        self.shared.answers = answers;
+    }
+
+    /// Gives up what is overdue at `now`. Every socket has been read since.
+    fn judge(&mut self, now: Mono, lag: Duration) {
+        while let Some(token) = self.flight.expire(now) {
+            let Some(probe) = self.flight.get(token) else { continue };
+            let (key, seq, place, sent) = (probe.key, probe.seq, probe.method, probe.sent);
+            let Some(prober) = &mut self.probers[place] else { continue };
+            let outcome = judge_timeout(lag, prober.dropped(sent, now, &mut self.shared));
+            if matches!(outcome, ProbeOutcome::Failed { .. }) {
+                prober.timed_out(now, &mut self.shared);
+            }
+            prober.settled(token);
+            self.told.push(observation(now, key, seq, outcome));
+        }
+    }
+
+    /// Does what it was told; false to stop.
+    fn obey(&mut self, now: Mono) -> bool {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Targets(targets)) => self.set_targets(now, targets),
+                Ok(Command::Probe(key)) => self.probe(key),
+                Ok(Command::TimeoutScale(scale)) => self.timeout_scale = scale,
+                Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => return false,
+                Err(mpsc::TryRecvError::Empty) => return true,
+            }
+        }
+    }
+
+    fn set_targets(&mut self, now: Mono, targets: Vec<TargetSpec>) {
+        self.schedule.set(now, targets);
+        let schedule = &mut self.schedule;
+        for token in self.flight.abandon(|key| schedule.lane(key).is_none()) {
+            if let Some(Some(prober)) = self.flight.get(token).map(|p| p.method).map(|m| &mut self.probers[m])
+            {
+                prober.settled(token);
+            }
+        }
+        self.shared.counters.lanes.store(self.schedule.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Sends what is due, reading in between.
+    fn send(&mut self) {
+        loop {
+            let now = Mono::now();
+            let mut sent = 0;
+            while sent < SENDS_A_ROUND
+                && let Some(due) = self.schedule.pop(now, &mut self.rng)
+            {
+                self.shared.counters.skipped(SkipReason::Lag, due.missed);
+                self.probe(due.key);
+                sent += 1;
+            }
+            self.settle();
+            if sent < SENDS_A_ROUND {
+                return;
+            }
+            self.read();
+        }
+    }
+
+    fn probe(&mut self, key: Key) {
+        let Some(lane) = self.schedule.lane(&key) else { return };
+        let seq = lane.next_seq();
+        let one;
+        let (place, ports) = match lane.spec.method {
+            Method::Icmp => match icmp_place(&self.probers, key.1, lane.spec.on_link) {
+                Some(place) => (place, &[][..]),
+                None => (TCP, &lane.spec.fallback_ports[..]),
+            },
+            Method::Tcp { port } => {
+                one = [port];
+                (TCP, &one[..])
+            }
+            Method::Dns { port } => {
+                one = [port];
+                (DNS, &one[..])
+            }
+        };
+        let token = self.flight.next_token();
+        let in_place_of_icmp = lane.spec.method == Method::Icmp;
+        let request = Request { token, address: key.1, scope: lane.spec.scope, ports, in_place_of_icmp };
+        let timeout = lane.spec.timeout.mul_f64(self.timeout_scale);
+        let counters = self.shared.counters.clone();
+        let Some(prober) = self.probers[place].as_mut().filter(|_| place < TCP || !ports.is_empty()) else {
+            counters.skipped(SkipReason::NoSocket, 1);
+            return self.tell_send_error(key, seq);
+        };
+        match prober.send(&request, &mut self.shared) {
+            Ok(departure) => {
+                add(&counters.sent, 1);
+                let sent = departure.at.mono;
+                self.flight.insert(Probe::new(key, seq, sent, timeout, place, departure.attempts));
+                self.told.push(observation(sent, key, seq, ProbeOutcome::Sent));
+            }
+            Err(e) => {
+                add(&counters.send_errors, 1);
+                if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS)) {
+                    counters.skipped(SkipReason::SendBuffer, 1);
+                }
+                self.tell_send_error(key, seq);
+            }
+        }
+    }
+
+    fn tell_send_error(&mut self, key: Key, seq: u64) {
+        let outcome = ProbeOutcome::Failed { reason: FailureReason::SendError, reporter: None };
+        self.told.push(observation(Mono::now(), key, seq, outcome));
+    }
+
+    fn tell(&mut self) {
+        if !self.told.is_empty() {
+            (self.emit)(std::mem::take(&mut self.told));
+        }
+    }
+}
+
+/// The ICMP prober for an address: the on-link one for neighbours, where there is one.
+fn icmp_place(probers: &[Option<Box<dyn Prober>>], address: IpAddr, on_link: bool) -> Option<usize> {
+    let routed = if address.is_ipv4() { 0 } else { 2 };
+    let preferred = routed + usize::from(on_link);
+    [preferred, routed].into_iter().find(|place| probers[*place].is_some())
+}
+
+fn observation(at: Mono, key: Key, seq: u64, outcome: ProbeOutcome) -> Observation {
+    let (target, address) = key;
+    Observation { at, evidence: Evidence::Probe(ProbeEvent { target, address, seq, outcome }) }
+}

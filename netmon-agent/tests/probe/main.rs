@@ -1,0 +1,6 @@
+//! The probe engine against the real kernel, each test in a network namespace of its own.
+
+mod hostile;
+mod icmp;
+mod others;
+mod world;

@@ -1,0 +1,146 @@
+//! A network namespace of the test's own, and an engine in it that is listened to.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    process::Command,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use netmon_agent::{
+    observation::{Evidence, FailureReason, Method, Observation, ProbeEvent, ProbeOutcome, TargetId},
+    source::probe::{Engine, EngineHandle, Options, Sockets, TargetSpec},
+    time::Mono,
+};
+use nix::sched::{CloneFlags, unshare};
+
+/// Long past anything a test waits for, however busy the machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs `test` in a thread of its own, in a network namespace of its own where only the loopback device is, and up.
+pub fn in_netns(test: impl FnOnce() + Send + 'static) {
+    let thread = thread::spawn(|| {
+        if unshare(CloneFlags::CLONE_NEWNET).is_err() {
+            eprintln!("SKIPPED: needs root");
+            assert!(std::env::var_os("CI").is_none(), "skipped where nothing may be skipped");
+            return;
+        }
+        shell("ip link set lo up");
+        sysctl("ipv4/ping_group_range", "0 2147483647");
+        sysctl("ipv4/icmp_ratelimit", "0");
+        sysctl("ipv4/icmp_msgs_per_sec", "100000");
+        sysctl("ipv6/icmp/ratelimit", "0");
+        test();
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Runs a command in the calling thread's namespace; it must succeed.
+pub fn shell(line: &str) {
+    let output = Command::new("sh").args(["-c", line]).output().expect("sh");
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Loads nftables rules into the input chain, one a line.
+pub fn nft_input(rules: &[String]) {
+    let mut line =
+        "nft add table inet t; nft add chain inet t i '{ type filter hook input priority 0; }'".to_owned();
+    for rule in rules {
+        line += &format!("; nft add rule inet t i '{rule}'");
+    }
+    shell(&format!("set -e; {line}"));
+}
+
+pub fn sysctl(name: &str, value: &str) {
+    std::fs::write(format!("/proc/sys/net/{name}"), value).expect("sysctl");
+}
+
+/// 127.0.0.`n`: every loopback address is a host of its own to the engine.
+pub fn host(n: u8) -> IpAddr {
+    Ipv4Addr::new(127, 0, 0, n).into()
+}
+
+/// A target probed `count` times, quickly.
+pub fn target(id: u32, address: IpAddr, method: Method, count: u64) -> TargetSpec {
+    TargetSpec {
+        interval: Duration::from_millis(50),
+        timeout: Duration::from_secs(1),
+        count: Some(count),
+        ..TargetSpec::new(TargetId(id), vec![address], method)
+    }
+}
+
+/// An engine and all it has said.
+pub struct Probing {
+    pub engine: EngineHandle,
+    heard: mpsc::Receiver<Vec<Observation>>,
+    pub events: Vec<ProbeEvent>,
+}
+
+impl Probing {
+    pub fn start() -> Self {
+        Self::hearing(|_| {})
+    }
+
+    /// `hear` is called on the engine's thread first.
+    pub fn hearing(mut hear: impl FnMut(&[Observation]) + Send + 'static) -> Self {
+        let (sender, heard) = mpsc::channel();
+        let engine = Engine::start(Sockets::open(), Options { jitter: 0.0 }, move |seen| {
+            hear(&seen);
+            let _ = sender.send(seen);
+        });
+        Self { engine: engine.expect("an engine"), heard, events: Vec::new() }
+    }
+
+    /// Listens until `done`; fails when that does not come.
+    pub fn until(&mut self, done: impl Fn(&[ProbeEvent]) -> bool) {
+        let deadline = Mono::now() + PATIENCE;
+        while !done(&self.events) {
+            let left = deadline.since(Mono::now());
+            let Ok(seen) = self.heard.recv_timeout(left) else {
+                panic!("waited in vain; heard {:#?}\n{:?}", self.events, self.engine.stats())
+            };
+            for observation in seen {
+                match observation.evidence {
+                    Evidence::Probe(event) => self.events.push(event),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+
+    /// Probes these until each has had its `count` settled.
+    pub fn run(&mut self, targets: Vec<TargetSpec>) {
+        let wanted: u64 = targets.iter().filter_map(|t| t.count).sum();
+        self.engine.set_targets(targets);
+        self.until(|events| events.iter().filter(|e| settles(&e.outcome)).count() as u64 >= wanted);
+    }
+
+    /// What a target's probes came to, `Sent` left out.
+    pub fn outcomes(&self, id: u32) -> Vec<&ProbeOutcome> {
+        let of = |e: &&ProbeEvent| e.target == TargetId(id) && e.outcome != ProbeOutcome::Sent;
+        self.events.iter().filter(of).map(|e| &e.outcome).collect()
+    }
+
+    /// Whether every one of a target's probes was answered, and answered once.
+    pub fn all_answered(&self, id: u32) -> bool {
+        let outcomes = self.outcomes(id);
+        !outcomes.is_empty() && outcomes.iter().all(|o| matches!(o, ProbeOutcome::Reply { .. }))
+    }
+
+    /// Whether a target's probes failed with just this, as far as anything is known of them: on a busy machine the
+    /// engine may have run late, and then a time-out proves nothing.
+    pub fn all_failed(&self, id: u32, reason: FailureReason, reporter: Option<IpAddr>) -> bool {
+        let mut known = self.outcomes(id);
+        known.retain(|o| !matches!(o, ProbeOutcome::Inconclusive { .. }));
+        !known.is_empty() && known.iter().all(|o| **o == ProbeOutcome::Failed { reason, reporter })
+    }
+}
+
+pub fn settles(outcome: &ProbeOutcome) -> bool {
+    use ProbeOutcome::{Failed, Inconclusive, Reply};
+    matches!(outcome, Reply { .. } | Failed { .. } | Inconclusive { .. })
+}
