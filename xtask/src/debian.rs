@@ -10,14 +10,13 @@ use anyhow::{Context, Result};
 use crate::step::{run, target};
 
 /// Program and package of what the tests call.
-const NEEDED: [(&str, &str); 7] = [
+const NEEDED: [(&str, &str); 6] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),
     ("strace", "strace"),
     ("bpftool", "bpftool"),
-    ("curl", "curl"),
 ];
 /// Only unpacked, never installed: its package would start a server.
 const PROMETHEUS: &str = "prometheus";
