@@ -1,1 +1,12 @@
-//! The lab.
+//! The lab: a small internet made of network namespaces, the real `netmon` binary in it, and ways to break it.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`lab`] | the world: namespaces, devices, servers, faults, the kernel's own counters |
+//! | [`agent`] | the real binary in the world, and all that a user of it sees |
+//!
+//! Nothing here sends a packet outside the namespaces it made. Everything is removed on drop, also after a
+//! panic; what a killed run leaves behind, the next run sweeps away.
+
+pub mod agent;
+pub mod lab;

@@ -1,21 +1,74 @@
-//! Repository tasks.
+//! Repository tasks: `cargo xtask TASK`.
 
-use clap::Parser;
-
+mod debian;
 mod ebpf;
+mod step;
+mod test;
 
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use step::{cargo, run};
+
+/// Repository tasks.
 #[derive(Parser)]
-#[command(about = "Repository tasks of netmon")]
-enum Task {
-    /// Builds the kernel object and its note anew, in netmon-ebpf/prebuilt.
-    BuildEbpf(ebpf::Options),
-    /// Proves that the committed kernel object is what the source gives.
-    VerifyEbpf(ebpf::Options),
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Task::parse() {
+#[derive(Subcommand)]
+enum Task {
+    /// Set up what the tests need, then lint, build and run all of them.
+    Test,
+    /// Formatting, clippy and the documentation, warnings being errors.
+    Lint,
+    /// Build the kernel object and its note anew, in netmon-ebpf/prebuilt.
+    BuildEbpf(ebpf::Options),
+    /// Prove that the committed kernel object is what the source gives.
+    VerifyEbpf(ebpf::Options),
+    /// Show it to a person: a world of namespaces, the agent in it, and one fault after another (root).
+    Lab {
+        /// Options of the lab; `--keep` leaves the world standing at the end, `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// Measure: flaps, idle, read, exact, or all of them (root).
+    Bench {
+        /// Options of the bench; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match perform(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("xtask: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<()> {
+    match task {
+        Task::Test => test::test(),
+        Task::Lint => test::lint(&mut step::Steps::default()),
         Task::BuildEbpf(options) => ebpf::build(&options),
         Task::VerifyEbpf(options) => ebpf::verify(&options),
+        Task::Lab { options } => run(&mut tool("netmon-lab", &options)),
+        Task::Bench { options } => run(&mut tool("netmon-bench", &options)),
     }
+}
+
+/// A program of the lab's package, optimised: it stands beside what it measures.
+fn tool(name: &str, options: &[String]) -> std::process::Command {
+    let mut command =
+        cargo(&["run", "--quiet", "--release", "--package", "netmon-tests", "--bin", name, "--"]);
+    command.args(options);
+    command
 }

@@ -1,0 +1,211 @@
+//! The lab for a person: a world, the agent in it, and one fault after another, with what netmon says to each.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use netmon_agent::time::Mono;
+use netmon_tests::agent::{Agent, Watch};
+use netmon_tests::lab::{
+    self, Bulk, Counters, Fault, Place, SERVER_V4, SERVER_V6, Way, What, World, abort_connections, growth,
+    refused_connections,
+};
+use serde_json::Value;
+
+/// Shows what netmon says when a network breaks: in network namespaces, in under two minutes. Needs root.
+#[derive(Parser)]
+struct Arguments {
+    /// Leave the world and the agent running at the end, until Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Far longer than any verdict may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    lab::clean_up_on_signals();
+    if let Some(why) = lab::obstacle() {
+        eprintln!("netmon-lab: {why}");
+        return ExitCode::FAILURE;
+    }
+    match show(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("netmon-lab: {e:#}\n{}", netmon_tests::agent::logs_of_this_thread());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show(arguments: &Arguments) -> Result<()> {
+    let world = World::new()?;
+    println!(
+        "A world of network namespaces: node – gateway – internet, which owns 8.8.8.8, 1.1.1.1 and 8.8.4.4."
+    );
+    println!("`netmon run`, with no configuration, starts in the node.\n");
+    let mut agent = Agent::start(&world)?;
+    let mut stage = Stage::open(&agent)?;
+    stage.verdict("up", agent.started, "start")?;
+    stage.status()?;
+
+    stage.counters(&world)?;
+    let cable = "The cable is pulled at the far end (carrier loss)";
+    stage.scene(cable, "down", || world.carrier_down(0), |()| world.carrier_up(0))?;
+    stage.scene("`ip link set eth0 down`", "down", || world.admin_down(0), |()| world.admin_up(0))?;
+    let one = What::Host("1.1.1.1".parse()?);
+    let lost = || world.lose(Place::Wan(0), Way::FromNode, one);
+    stage.scene("1.1.1.1 alone no longer answers", "degraded", lost, Fault::mend)?;
+    let behind = "All behind the gateway is silent; the gateway still answers";
+    stage.scene(behind, "degraded", || world.blackhole_behind(), Fault::mend)?;
+    let silent = "A blackhole: the link is up, and nothing comes back";
+    stage.scene(silent, "down", || world.blackhole(), Fault::mend)?;
+
+    if arguments.keep {
+        stage.keep(&world)?;
+    }
+    drop(stage);
+    let status = agent.stop()?;
+    ensure!(status.success(), "the agent ended with {status}");
+    println!("SIGTERM: the agent ended with {status}. The world is gone.");
+    Ok(())
+}
+
+/// What the audience sees.
+struct Stage<'a> {
+    agent: &'a Agent<'a>,
+    watch: Watch,
+    shown: usize,
+    opened: Mono,
+}
+
+impl<'a> Stage<'a> {
+    fn open(agent: &'a Agent<'a>) -> Result<Self> {
+        Ok(Self { agent, watch: Watch::start(agent, &[])?, shown: 0, opened: agent.started })
+    }
+
+    /// One fault, until netmon says `expected`, and its end, until all is well again.
+    fn scene<T>(
+        &mut self,
+        title: &str,
+        expected: &str,
+        break_it: impl FnOnce() -> Result<T>,
+        mend_it: impl FnOnce(T) -> Result<()>,
+    ) -> Result<()> {
+        println!("\n── {title}");
+        let broken = Mono::now();
+        let fault = break_it()?;
+        self.verdict(expected, broken, "the break")?;
+        let mended = Mono::now();
+        mend_it(fault)?;
+        self.verdict("up", mended, "the repair")
+    }
+
+    /// Waits for a verdict as `netmon wait` does, and says how long it took and why it is so.
+    fn verdict(&mut self, expected: &str, since: Mono, what: &str) -> Result<()> {
+        let path = format!("/v1/wait?state={expected}&timeout={}s", PATIENCE.as_secs());
+        let answer = lab_get(self.agent, &path)?;
+        let took = Mono::now().since(since);
+        ensure!(answer["satisfied"] == true, "no `{expected}` within {PATIENCE:?} of {what}: {answer}");
+        let status = self.agent.status()?;
+        self.changes()?;
+        println!("   {expected}, {} after {what}", spoken(took));
+        for reason in status["reasons"].as_array().into_iter().flatten() {
+            println!("      {}: {}", text(&reason["code"]), text(&reason["detail"]));
+        }
+        Ok(())
+    }
+
+    /// Prints the changes that `netmon watch` has told since the last call.
+    fn changes(&mut self) -> Result<()> {
+        let all = self.watch.changes()?;
+        for change in &all[self.shown..] {
+            let at = Mono::now().since(self.opened).as_secs_f64();
+            let (kind, subject) = (text(&change["kind"]), text(&change["subject"]));
+            println!("   {at:6.1} s  watch  {kind:<6} {subject:<28} {}", text(&change["state"]));
+        }
+        self.shown = all.len();
+        Ok(())
+    }
+
+    fn status(&self) -> Result<()> {
+        let output = self.agent.cli_output(&["status"])?;
+        println!();
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            println!("   | {line}");
+        }
+        Ok(())
+    }
+
+    /// Loss under two uploads: netmon's counters beside the kernel's own.
+    fn counters(&mut self, world: &World) -> Result<()> {
+        println!("\n── 20 % of what the node sends is lost while it uploads; then it resets 60 connections");
+        println!("              retransmitted segments      resets sent");
+        println!("                netmon       kernel     netmon     kernel");
+        let before = (self.read()?, world.counters()?);
+        let fault = world.lose(Place::Uplink(0), Way::FromNode, What::Loss(20.0))?;
+        let bulk = Bulk::start(world, &[SERVER_V4.into(), SERVER_V6.into()])?;
+        for _ in 0..4 {
+            std::thread::sleep(Duration::from_secs(1));
+            self.compare(world, &before)?;
+        }
+        bulk.stop();
+        fault.mend()?;
+        abort_connections(world, 40)?;
+        refused_connections(world, 20)?;
+        std::thread::sleep(Duration::from_millis(1500));
+        self.compare(world, &before)?;
+        let (seen, true_) = self.compare(world, &before)?;
+        if !(0.995..=1.005).contains(&(seen / true_)) {
+            bail!("netmon counted {seen} retransmitted segments, the kernel {true_}");
+        }
+        self.changes()?;
+        let since = Mono::now();
+        self.verdict("up", since, "the repair")
+    }
+
+    fn compare(&self, world: &World, before: &((f64, f64), Counters)) -> Result<(f64, f64)> {
+        let (now, kernel) = (self.read()?, world.counters()?);
+        let grown = |name| growth(&before.1, &kernel, name);
+        let (segments, resets) = (now.0 - before.0.0, now.1 - before.0.1);
+        let true_ = grown("TcpRetransSegs");
+        println!("            {segments:>10} {true_:>12} {resets:>10} {:>10}", grown("TcpOutRsts"));
+        Ok((segments, true_ as f64))
+    }
+
+    fn read(&self) -> Result<(f64, f64)> {
+        let metrics = self.agent.metrics()?;
+        let resets = metrics.sum("netmon_tcp_resets_total", &[("direction", "sent")]);
+        Ok((metrics.sum("netmon_tcp_retransmitted_segments_total", &[]), resets))
+    }
+
+    fn keep(&self, world: &World) -> Result<()> {
+        let (node, socket) = (world.node.name(), self.agent.socket.display());
+        println!("\nAll is left standing; Ctrl-C removes it. In another terminal, as root:");
+        println!("   ip netns exec {node} bash        # the node: break it as you like");
+        println!("   export NETMON_SOCKET={socket}     # then: netmon status, netmon watch, netmon wait");
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// A request that may take as long as a verdict.
+fn lab_get(agent: &Agent<'_>, path: &str) -> Result<Value> {
+    netmon_tests::agent::get(&agent.socket, path, PATIENCE + Duration::from_secs(5))?
+        .json()
+        .context("the answer to a wait")
+}
+
+fn spoken(time: Duration) -> String {
+    match time.as_secs_f64() {
+        s if s < 1.0 => format!("{:.1} ms", s * 1000.0),
+        s => format!("{s:.2} s"),
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}

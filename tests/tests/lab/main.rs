@@ -1,0 +1,52 @@
+//! Trials in the lab: each makes its own world, and most run the real agent in it.
+//!
+//! Without root, or where no namespace can be made, every trial is reported as ignored; with `CI` set in the
+//! environment that is a failure instead.
+
+mod figures;
+mod input;
+mod life;
+mod verdict;
+mod world;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Failed, Trial};
+use netmon_tests::{agent, lab};
+
+/// A trial: its name and what it does.
+type Scenario = (&'static str, fn() -> Result<()>);
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // More at once on two cores, and the agents' own lateness would show as inconclusive probes.
+    arguments.test_threads.get_or_insert(2);
+    lab::clean_up_on_signals();
+
+    let obstacle = lab::obstacle();
+    if let Some(why) = &obstacle {
+        eprintln!("lab: every trial is ignored: {why}");
+    }
+    let in_ci = std::env::var_os("CI").is_some();
+    let trials =
+        [world::SCENARIOS, verdict::SCENARIOS, life::SCENARIOS, input::SCENARIOS, figures::SCENARIOS]
+            .concat()
+            .into_iter()
+            .map(|(name, scenario)| {
+                Trial::test(name, move || attempt(name, scenario))
+                    .with_ignored_flag(obstacle.is_some() && !in_ci)
+            })
+            .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Many times what the longest trial takes.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Runs one trial; where it fails, what its agents logged is part of the message.
+fn attempt(name: &'static str, scenario: fn() -> Result<()>) -> Result<(), Failed> {
+    let _watchdog = lab::Watchdog::new(name, LIMIT);
+    scenario().map_err(|e| Failed::from(format!("{e:#}\n{}", agent::logs_of_this_thread())))
+}

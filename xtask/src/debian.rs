@@ -1,0 +1,91 @@
+//! The Debian packages the tests need.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::step::{run, target};
+
+/// Program and package of what the tests call.
+const NEEDED: [(&str, &str); 6] = [
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("ping", "iputils-ping"),
+    ("ethtool", "ethtool"),
+    ("strace", "strace"),
+    ("bpftool", "bpftool"),
+];
+/// Only unpacked, never installed: its package would start a server.
+const PROMETHEUS: &str = "prometheus";
+
+/// Installs what is missing when this is root on Debian; otherwise says what it is.
+///
+/// # Errors
+/// When a package cannot be had.
+pub fn provide() -> Result<()> {
+    let missing: Vec<_> =
+        NEEDED.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect();
+    let prometheus = find("promtool").is_none();
+    if missing.is_empty() && !prometheus {
+        println!("nothing is missing");
+        return Ok(());
+    }
+    let root = is_root();
+    if !root || find("apt-get").is_none() {
+        let wanted = [missing, if prometheus { vec![PROMETHEUS] } else { vec![] }].concat().join(" ");
+        let why = if root { "there is no apt-get here" } else { "installing needs root" };
+        println!("missing, and {why}: apt-get install {wanted}");
+        return Ok(());
+    }
+    run(apt_get().args(["--quiet", "update"]))?;
+    if !missing.is_empty() {
+        run(apt_get().args(["--quiet", "--yes", "--no-install-recommends", "install"]).args(&missing))?;
+    }
+    if prometheus { unpack(PROMETHEUS) } else { Ok(()) }
+}
+
+/// Where programs of unpacked packages are.
+pub fn unpacked() -> PathBuf {
+    target().join("debian/usr/bin")
+}
+
+/// Whether this process is root's, by its effective user.
+pub fn is_root() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let users = status.lines().find_map(|l| l.strip_prefix("Uid:"));
+    users.and_then(|u| u.split_whitespace().nth(1)) == Some("0")
+}
+
+/// Downloads a package and unpacks it below `target/`.
+fn unpack(package: &str) -> Result<()> {
+    let folder = target().join("debian");
+    fs::create_dir_all(&folder)?;
+    // apt fetches as a user of its own where it can, who may not write here; root may.
+    run(apt_get()
+        .args(["--quiet", "-o", "APT::Sandbox::User=root", "download", package])
+        .current_dir(&folder))?;
+    for entry in fs::read_dir(&folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "deb") {
+            run(Command::new("dpkg").arg("-x").arg(&path).arg(&folder)).context("unpacking")?;
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain([Path::new("/usr/sbin").to_owned(), Path::new("/sbin").to_owned(), unpacked()])
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}

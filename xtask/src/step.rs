@@ -1,0 +1,97 @@
+//! Running programs one after another, each with its time, ending at the first that fails.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// The steps done so far.
+#[derive(Debug, Default)]
+pub struct Steps {
+    done: Vec<(String, Duration)>,
+    results: Vec<String>,
+}
+
+impl Steps {
+    /// Runs `command` as the step `name`; its output goes through, and closing lines of test runners are kept.
+    ///
+    /// # Errors
+    /// When it cannot be started or fails.
+    pub fn run(&mut self, name: &str, command: &mut Command) -> Result<()> {
+        self.measure(name, |steps| {
+            let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| shown(command))?;
+            for line in BufReader::new(child.stdout.take().context("its standard output")?).split(b'\n') {
+                let line = String::from_utf8_lossy(&line?).into_owned();
+                println!("{line}");
+                if line.starts_with("test result:") {
+                    steps.results.push(format!("{name}: {line}"));
+                }
+            }
+            let status = child.wait()?;
+            if !status.success() {
+                bail!("{name}: {status}: {}", shown(command));
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs a step of our own.
+    pub fn measure(&mut self, name: &str, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        println!("== {name}");
+        let start = now();
+        work(self)?;
+        let took = start.elapsed();
+        println!("-- {name}: {:.1} s", took.as_secs_f64());
+        self.done.push((name.to_owned(), took));
+        Ok(())
+    }
+
+    /// Prints what was done, how long it took, and what the test runners said of themselves.
+    pub fn report(&self) {
+        println!("== summary");
+        for (name, took) in &self.done {
+            println!("{:>8.1} s  {name}", took.as_secs_f64());
+        }
+        let all: Duration = self.done.iter().map(|(_, took)| *took).sum();
+        println!("{:>8.1} s  in all", all.as_secs_f64());
+        self.results.iter().for_each(|line| println!("{line}"));
+    }
+}
+
+/// Runs `command` with this process's own input and output.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| shown(command))?;
+    if !status.success() {
+        bail!("{status}: {}", shown(command));
+    }
+    Ok(())
+}
+
+/// The cargo that runs this, in the workspace's root.
+pub fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// The root of the workspace.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+}
+
+/// Where cargo puts what it builds.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn shown(command: &Command) -> String {
+    let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
+    format!("{} {}", command.get_program().display(), arguments.join(" "))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the time a build step takes is no time of the agent's")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,41 @@
+//! `cargo xtask test` and the part of it that needs no root.
+
+use anyhow::Result;
+
+use crate::debian;
+use crate::ebpf;
+use crate::step::{Steps, cargo, target};
+
+/// Everything: packages, lint, build, unit tests, the lab, the kernel object.
+///
+/// # Errors
+/// At the first step that fails.
+pub fn test() -> Result<()> {
+    let mut steps = Steps::default();
+    steps.measure("packages", |_| debian::provide())?;
+    lint(&mut steps)?;
+    steps
+        .run("build", &mut cargo(&["build", "--release", "--package", "netmon-agent", "--bin", "netmon"]))?;
+    steps.run("tests", &mut cargo(&["test", "--workspace", "--exclude", "netmon-tests"]))?;
+    if !debian::is_root() {
+        println!("the lab's trials need root and will be ignored");
+    }
+    steps.run(
+        "lab",
+        cargo(&["test", "--package", "netmon-tests"]).env("NETMON_BIN", target().join("release/netmon")),
+    )?;
+    let options = ebpf::Options { install: debian::is_root() };
+    steps.measure("kernel object", |_| ebpf::verify(&options))?;
+    steps.report();
+    Ok(())
+}
+
+/// Formatting, clippy, documentation.
+///
+/// # Errors
+/// At the first that finds something.
+pub fn lint(steps: &mut Steps) -> Result<()> {
+    steps.run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
+    steps.run("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    steps.run("documentation", cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
