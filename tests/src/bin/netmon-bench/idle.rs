@@ -1,0 +1,38 @@
+//! What the agent costs at rest.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use netmon_agent::time::Mono;
+use netmon_tests::agent::Agent;
+use netmon_tests::lab::World;
+
+use crate::await_up;
+
+/// Lets the agent watch a quiet network with its default targets for `time`.
+pub fn measure(time: Duration) -> Result<()> {
+    let world = World::new()?;
+    let agent = Agent::start(&world)?;
+    await_up(&agent)?;
+    let (before, start) = (agent.usage()?, Mono::now());
+    thread::sleep(time);
+    let (after, took) = (agent.usage()?, Mono::now().since(start));
+    let targets = agent.status()?["targets"].as_array().map_or(0, Vec::len);
+    let cpu = Duration::from_nanos(after.cpu_ns - before.cpu_ns);
+    println!("idle: {:.0} s, {targets} default targets, {} threads", took.as_secs_f64(), after.threads);
+    println!(
+        "  CPU                {:.3} % of a core ({cpu:.1?})",
+        cpu.as_secs_f64() / took.as_secs_f64() * 100.0
+    );
+    println!(
+        "  context switches   {:.1} a second",
+        (after.switches - before.switches) as f64 / took.as_secs_f64()
+    );
+    println!(
+        "  resident           {:.1} MB, of which {:.1} MB anonymous",
+        after.resident_kib as f64 / 1024.0,
+        after.anonymous_kib as f64 / 1024.0
+    );
+    Ok(())
+}

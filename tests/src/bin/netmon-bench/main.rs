@@ -1,0 +1,112 @@
+//! Measurements in the lab, printed plainly. Each is one subcommand; none given means all.
+
+mod exact;
+mod flaps;
+mod idle;
+mod read;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand};
+use netmon_tests::agent::{Agent, logs_of_this_thread};
+use netmon_tests::lab;
+
+/// Measures the agent in network namespaces. Needs root.
+#[derive(Parser)]
+#[command(name = "netmon-bench")]
+struct Arguments {
+    #[command(subcommand)]
+    which: Option<Which>,
+}
+
+#[derive(Subcommand)]
+enum Which {
+    /// Kernel link event → state published → waiter woken.
+    Flaps {
+        /// How many times the carrier is taken and given back.
+        #[arg(long, default_value_t = 200)]
+        flaps: usize,
+    },
+    /// CPU, context switches and memory at rest, with the default targets.
+    Idle {
+        /// For how many seconds.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+    /// Nanoseconds a read of the state in a process that embeds the client, and proof that it makes no system call.
+    Read,
+    /// Retransmitted segments and resets, the agent's count beside the kernel's.
+    Exact {
+        /// For how many seconds each upload runs.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+    /// The traced half of `read`.
+    #[command(hide = true)]
+    ReadLoop { socket: std::path::PathBuf },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.which {
+        Some(Which::ReadLoop { socket }) => read::traced_loop(&socket),
+        which => {
+            lab::clean_up_on_signals();
+            measure(which.as_ref())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("netmon-bench: {e:#}\n{}", logs_of_this_thread());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(which: Option<&Which>) -> Result<()> {
+    if let Some(why) = lab::obstacle() {
+        anyhow::bail!("{why}");
+    }
+    match which {
+        Some(Which::Flaps { flaps }) => flaps::measure(*flaps),
+        Some(Which::Idle { seconds }) => idle::measure(Duration::from_secs(*seconds)),
+        Some(Which::Exact { seconds }) => exact::measure(Duration::from_secs(*seconds)),
+        Some(Which::Read | Which::ReadLoop { .. }) => read::measure(),
+        None => {
+            idle::measure(Duration::from_secs(60))?;
+            read::measure()?;
+            exact::measure(Duration::from_secs(5))?;
+            flaps::measure(200)
+        }
+    }
+}
+
+/// Waits until the network is up.
+fn await_up(agent: &Agent<'_>) -> Result<()> {
+    let code = agent.cli_code(&["wait", "--state", "up", "--timeout", "20s"])?;
+    ensure!(code == 0, "the network is not up: {}", agent.status()?);
+    Ok(())
+}
+
+/// The value below which the share `q` of the samples lies; they are sorted in place.
+fn quantile(samples: &mut [Duration], q: f64) -> Duration {
+    samples.sort_unstable();
+    let rank = (samples.len() as f64 * q).ceil() as usize;
+    samples.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_a_sample_by_nearest_rank() {
+        let mut samples: Vec<_> = (1..=200).rev().map(Duration::from_millis).collect();
+        assert_eq!(quantile(&mut samples, 0.5), Duration::from_millis(100));
+        assert_eq!(quantile(&mut samples, 0.99), Duration::from_millis(198));
+        assert_eq!(quantile(&mut samples, 1.0), Duration::from_millis(200));
+    }
+}
