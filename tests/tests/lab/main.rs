@@ -48,5 +48,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// Runs one trial; where it fails, what its agents logged is part of the message.
 fn attempt(name: &'static str, scenario: fn() -> Result<()>) -> Result<(), Failed> {
     let _watchdog = lab::Watchdog::new(name, LIMIT);
+    // Those of the trials before this one on the same thread.
+    drop(agent::logs_of_this_thread());
     scenario().map_err(|e| Failed::from(format!("{e:#}\n{}", agent::logs_of_this_thread())))
 }

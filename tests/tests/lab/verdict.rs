@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use netmon_agent::time::Mono;
-use netmon_tests::agent::{Agent, Witness};
+use netmon_tests::agent::{Agent, Start, Witness, await_until};
 use netmon_tests::lab::{Answer, Family, Fault, Options, Place, Way, What, World};
+use serde_json::Value;
 
 use crate::Scenario;
 
@@ -76,6 +77,9 @@ fn break_and_mend<T>(
     })?;
     let mended = witness.after("up", &[], PROBES, || fault.map_or(Ok(()), mend_it))?;
     eprintln!("{reasons:?} → {state} {broken:.2?}, mended → up {mended:.2?}");
+    if std::env::var_os("TRACE").is_some() {
+        eprintln!("{}", agent.log.lines().join("\n"));
+    }
     Ok(())
 }
 
@@ -113,14 +117,30 @@ fn route_removed() -> Result<()> {
 
 fn device_deleted() -> Result<()> {
     let world = World::new()?;
-    break_and_mend(
-        &world,
-        "down",
-        &["no_route"],
-        LINK,
-        || world.delete_device(0),
-        |()| world.create_device(0),
-    )
+    let agent = Agent::start(&world)?;
+    let witness = Witness::new(&agent)?;
+    witness.up(PROBES)?;
+    let index = |status: &Value| status["devices"][0]["ifindex"].as_u64();
+    let old = index(&agent.status()?);
+    // The kernel sets a device down before it removes it, so the first reason is that one.
+    witness.after("down", &[], LINK, || world.delete_device(0))?;
+    let gone = await_until(LINK, || {
+        let status = agent.status()?;
+        let no_route =
+            status["reasons"].as_array().is_some_and(|r| r.iter().any(|r| r["code"] == "no_route"));
+        Ok((no_route && status["devices"].as_array().is_some_and(Vec::is_empty)).then_some(()))
+    })?;
+    ensure!(gone.is_some(), "{}", agent.status()?);
+    let told =
+        witness.watch().expect(LINK, |c| c["kind"] == "device" && c["reasons"][0]["code"] == "device_gone");
+    eprintln!("watch on the deletion: {told:?}");
+    witness.after("up", &[], PROBES, || world.create_device(0))?;
+    let new = index(&agent.status()?);
+    ensure!(
+        old.is_some() && new.is_some() && old != new,
+        "the successor has the index of the old one: {old:?}, {new:?}"
+    );
+    Ok(())
 }
 
 fn device_renamed() -> Result<()> {
@@ -129,11 +149,11 @@ fn device_renamed() -> Result<()> {
     let witness = Witness::new(&agent)?;
     witness.up(PROBES)?;
     world.rename_device("eth0", "uplink0")?;
-    let named = |status: &serde_json::Value| -> Vec<String> {
+    let named = |status: &Value| -> Vec<String> {
         let devices = status["devices"].as_array().into_iter().flatten();
         devices.filter_map(|d| d["name"].as_str().map(str::to_owned)).collect()
     };
-    let renamed = netmon_tests::agent::await_until(LINK, || {
+    let renamed = await_until(LINK, || {
         let names = named(&agent.status()?);
         Ok((names.contains(&"uplink0".to_owned()) && !names.contains(&"eth0".to_owned())).then_some(()))
     })?;
@@ -196,7 +216,7 @@ fn second_uplink_lost() -> Result<()> {
 
 fn required_uplink_lost() -> Result<()> {
     let world = World::with(Options { uplinks: 2, ..Options::default() })?;
-    let start = netmon_tests::agent::Start::new(&world)?.config("[devices]\nrequired = [\"eth1\"]\n");
+    let start = Start::new(&world)?.config("[devices]\nrequired = [\"eth1\"]\n");
     let agent = start.start()?;
     let witness = Witness::new(&agent)?;
     witness.up(PROBES)?;
