@@ -183,11 +183,20 @@ impl<'a> Agent<'a> {
 
     /// Waits until `count` waiters or more are held.
     pub fn await_waiters(&self, count: usize) -> Result<()> {
-        let held = await_until(ANSWER, || {
-            let held = self.metrics()?.value("netmon_wait_clients", &[]).context("no netmon_wait_clients")?;
-            Ok((held >= count as f64).then_some(()))
+        self.await_gauge("netmon_wait_clients", count)
+    }
+
+    /// Waits until `count` clients or more follow the changes.
+    pub fn await_followers(&self, count: usize) -> Result<()> {
+        self.await_gauge("netmon_event_clients", count)
+    }
+
+    fn await_gauge(&self, name: &str, least: usize) -> Result<()> {
+        let reached = await_until(ANSWER, || {
+            let now = self.metrics()?.value(name, &[]).with_context(|| format!("no {name}"))?;
+            Ok((now >= least as f64).then_some(()))
         })?;
-        held.with_context(|| format!("fewer than {count} waiters after {ANSWER:?}"))
+        reached.with_context(|| format!("{name} is below {least} after {ANSWER:?}"))
     }
 
     /// Sends it a signal.

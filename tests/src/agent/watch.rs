@@ -17,11 +17,13 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts it and waits for its first line, if `first` says that one is due at once.
+    /// Starts it and waits until the agent knows of it: no later change is missed.
     pub fn start(agent: &Agent<'_>, arguments: &[&str]) -> Result<Self> {
         let mut child = agent.cli_spawn(&[&["watch", "--json"], arguments].concat())?;
         let lines = Log::follow(child.stdout.take().context("its standard output")?);
-        Ok(Self { child, lines })
+        let watch = Self { child, lines };
+        agent.await_followers(1)?;
+        Ok(watch)
     }
 
     /// Waits for a change that satisfies `wanted`; `None` when none came in time.

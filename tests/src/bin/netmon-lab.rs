@@ -26,7 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    lab::clean_up_on_signals();
     if let Some(why) = lab::obstacle() {
         eprintln!("netmon-lab: {why}");
         return ExitCode::FAILURE;
@@ -41,6 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn show(arguments: &Arguments) -> Result<()> {
+    lab::clean_up_on_signals()?;
     let world = World::new()?;
     println!(
         "A world of network namespaces: node – gateway – internet, which owns 8.8.8.8, 1.1.1.1 and 8.8.4.4."

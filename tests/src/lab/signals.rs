@@ -1,31 +1,36 @@
 //! The ways out on which no drop runs, by Ctrl-C and by a trial that hangs: the namespaces are removed here.
 
+use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::{SigSet, Signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::netns;
 
 /// From here on SIGINT and SIGTERM remove every namespace of this process and end it with 130.
 ///
-/// Call it before any thread starts: the signals are blocked for the threads that come after. Children do not
-/// inherit that, as the standard library starts them with an empty mask.
-pub fn clean_up_on_signals() {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    if signals.thread_block().is_err() {
-        return;
-    }
+/// Both are handled, not blocked: a blocked signal would stay so in every child, whose own end by it is under test.
+///
+/// # Errors
+/// When no handler can be installed.
+pub fn clean_up_on_signals() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _inside = runtime.enter();
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     thread::spawn(move || {
-        if let Ok(signal) = signals.wait() {
-            eprintln!("lab: {signal}: removing the world");
-            netns::remove_all();
-            std::process::exit(130);
-        }
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        });
+        eprintln!("lab: ended by a signal: removing the world");
+        netns::remove_all();
+        std::process::exit(130);
     });
+    Ok(())
 }
 
 /// Ends the whole process, world and all, when it is not dropped within `limit`: for work that may hang.

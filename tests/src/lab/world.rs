@@ -22,6 +22,10 @@ pub const SERVER_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 /// The same host by IPv6 (RFC 3849 documentation range).
 pub const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 0x10);
 
+/// Interface index of a gateway's end of an uplink, which the node's end never has. Where both are equal the kernel
+/// takes the node's device for a real one and holds its carrier events back to one a second (`linkwatch_urgent_event`).
+const FAR_END: u32 = 1000;
+
 const PUBLIC: [&str; 8] = [
     "8.8.8.8/32",
     "1.1.1.1/32",
@@ -171,11 +175,10 @@ impl World {
     /// Makes the veth pair of uplink `n` (again), without configuring the node's end.
     pub(super) fn plug_in(&self, n: usize) -> Result<()> {
         let gateway = &self.gateways[n];
-        self.node.ip(&format!(
-            "link add name {} type veth peer name lan0 netns {}",
-            self.device(n),
-            gateway.name()
-        ))?;
+        let (node, device) = (self.node.name(), self.device(n));
+        // From this side, as `ip` takes an index for the first of a pair only.
+        gateway
+            .ip(&format!("link add name lan0 index {FAR_END} type veth peer name {device} netns {node}"))?;
         self.configure_gateway(n)?;
         if !self.options.offload {
             self.no_offload(n)?;

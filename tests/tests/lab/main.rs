@@ -23,7 +23,9 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // More at once on two cores, and the agents' own lateness would show as inconclusive probes.
     arguments.test_threads.get_or_insert(2);
-    lab::clean_up_on_signals();
+    if let Err(e) = lab::clean_up_on_signals() {
+        eprintln!("lab: a run ended by a signal will leave its namespaces to the next one: {e}");
+    }
 
     let obstacle = lab::obstacle();
     if let Some(why) = &obstacle {

@@ -77,9 +77,6 @@ fn break_and_mend<T>(
     })?;
     let mended = witness.after("up", &[], PROBES, || fault.map_or(Ok(()), mend_it))?;
     eprintln!("{reasons:?} → {state} {broken:.2?}, mended → up {mended:.2?}");
-    if std::env::var_os("TRACE").is_some() {
-        eprintln!("{}", agent.log.lines().join("\n"));
-    }
     Ok(())
 }
 
@@ -131,9 +128,6 @@ fn device_deleted() -> Result<()> {
         Ok((no_route && status["devices"].as_array().is_some_and(Vec::is_empty)).then_some(()))
     })?;
     ensure!(gone.is_some(), "{}", agent.status()?);
-    let told =
-        witness.watch().expect(LINK, |c| c["kind"] == "device" && c["reasons"][0]["code"] == "device_gone");
-    eprintln!("watch on the deletion: {told:?}");
     witness.after("up", &[], PROBES, || world.create_device(0))?;
     let new = index(&agent.status()?);
     ensure!(

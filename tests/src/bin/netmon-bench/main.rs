@@ -52,10 +52,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.which {
         Some(Which::ReadLoop { socket }) => read::traced_loop(&socket),
-        which => {
-            lab::clean_up_on_signals();
-            measure(which.as_ref())
-        }
+        which => measure(which.as_ref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,6 +64,7 @@ fn main() -> ExitCode {
 }
 
 fn measure(which: Option<&Which>) -> Result<()> {
+    lab::clean_up_on_signals()?;
     if let Some(why) = lab::obstacle() {
         anyhow::bail!("{why}");
     }
