@@ -216,6 +216,13 @@ pub(super) fn tick(rate: f64) -> Duration {
     }
 }
 
+/// Whether departures are to be stamped by the kernel. A sparse probe meets a cold path, tens of microseconds from the
+/// clock to the device, and the stamp costs next to nothing beside the wake-up (1,000/s: 7.0 µs of CPU against 6.9);
+/// a dense one finds the path hot, and the stamp would cost a fifth more (10,000/s: 4.0 against 3.3).
+pub(super) fn stamp_sends(rate: f64) -> bool {
+    rate < 10.0 * DENSE
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -318,6 +325,7 @@ mod tests {
         assert_eq!(tick(10.0), Duration::ZERO);
         assert_eq!(tick(1_000.0), Duration::from_millis(20));
         assert_eq!(tick(10_000.0), Duration::from_millis(10));
+        assert!(stamp_sends(1_000.0) && !stamp_sends(10_000.0));
     }
 
     proptest! {

@@ -23,7 +23,7 @@ use super::{
     engine::{Command, Options},
     inflight::{InFlight, Probe, judge_timeout},
     method::{self, Answer, DNS, EventKey, Prober, Request, Shared, TCP, What},
-    schedule::{Key, Schedule, TargetSpec, tick},
+    schedule::{Key, Schedule, TargetSpec, stamp_sends, tick},
     sockets::Sockets,
     stats::{Counters, SkipReason, add},
 };
@@ -194,6 +194,8 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
 
     fn set_targets(&mut self, now: Mono, targets: Vec<TargetSpec>) {
         self.schedule.set(now, targets);
+        let stamped = stamp_sends(self.schedule.rate());
+        self.probers.iter_mut().flatten().for_each(|p| p.stamp_sends(stamped));
         let schedule = &mut self.schedule;
         for token in self.flight.abandon(|key| schedule.lane(key).is_none()) {
             if let Some(Some(prober)) = self.flight.get(token).map(|p| p.method).map(|m| &mut self.probers[m])

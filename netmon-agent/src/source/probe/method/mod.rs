@@ -101,6 +101,9 @@ pub(super) trait Prober {
     /// A probe timed out.
     fn timed_out(&mut self, _now: Mono, _shared: &mut Shared) {}
 
+    /// Asks for the kernel's stamps of departures, or no more. They cost a wake-up each.
+    fn stamp_sends(&mut self, _wanted: bool) {}
+
     /// Whether the kernel dropped datagrams for want of buffer between `sent` and `now`.
     fn dropped(&mut self, _sent: Mono, _now: Mono, _shared: &mut Shared) -> bool {
         false
