@@ -51,6 +51,17 @@ pub fn enable_receive_ttl(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Asks for buffers of this many bytes each way. With CAP_NET_ADMIN they are granted; else `rmem_max` and `wmem_max`
+/// bound them, and what is granted is what there is.
+pub fn ask_for_buffers(socket: BorrowedFd<'_>, bytes: usize) {
+    if setsockopt(&socket, sockopt::RcvBufForce, &bytes).is_err() {
+        let _ = setsockopt(&socket, sockopt::RcvBuf, &bytes);
+    }
+    if setsockopt(&socket, sockopt::SndBufForce, &bytes).is_err() {
+        let _ = setsockopt(&socket, sockopt::SndBuf, &bytes);
+    }
+}
+
 /// Asks for ICMP errors on the error queue (`IP_RECVERR`, `IPV6_RECVERR`).
 ///
 /// # Errors

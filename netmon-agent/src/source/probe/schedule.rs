@@ -29,7 +29,7 @@ pub struct TargetSpec {
     pub addresses: Vec<IpAddr>,
     /// How.
     pub method: Method,
-    /// For ICMP where no ICMP socket can be had: TCP ports to try at once instead, at most 16; one that answers, be it
+    /// For ICMP where no ICMP socket can be had: TCP ports to try at once instead, at most 8; one that answers, be it
     /// with a refusal, is a reply.
     pub fallback_ports: Vec<u16>,
     /// Time from one probe to the next, ±[`super::Options::jitter`]. At least 1 ms.

@@ -115,8 +115,10 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
         ];
         // An interruption is but an early turn.
         let _ = ppoll(if listen { &mut fds } else { &mut fds[..1] }, timeout, None);
-        // Non-blocking; empty is fine.
-        let _ = self.wake.read();
+        if fds[0].any() == Some(true) {
+            // It does not block, and what it holds is of no interest.
+            let _ = self.wake.read();
+        }
     }
 
     /// Reads every socket to its end.

@@ -25,8 +25,8 @@ use crate::{
 /// The probers' places: ICMP as in `Sockets::icmp`, then these.
 pub(super) const TCP: usize = 4;
 pub(super) const DNS: usize = 5;
-/// Ports tried at once for one probe, at most: as many as [`EventKey`] can tell apart.
-pub(super) const ATTEMPTS: usize = 16;
+/// Ports tried at once for one probe, at most. [`EventKey`] could tell 16 apart.
+pub(super) const ATTEMPTS: usize = 8;
 
 /// A probe to send.
 #[derive(Debug)]

@@ -164,9 +164,7 @@ impl Prober for TcpProber {
 
     fn settled(&mut self, token: Token) {
         for i in 0..ATTEMPTS {
-            if self.attempts.remove(&EventKey::new(TCP, token, i)).is_none() && i > 0 {
-                break;
-            }
+            self.attempts.remove(&EventKey::new(TCP, token, i));
         }
     }
 }
