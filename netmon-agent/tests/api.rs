@@ -191,7 +191,8 @@ fn nobody_is_released_on_unknown_or_stale_state() {
     assert!(world.get("/healthz").starts_with("HTTP/1.1 503 "));
     assert!(world.get("/readyz").starts_with("HTTP/1.1 503 "));
     // Evaluated again, though nothing is published: the waiter must find out by itself.
-    let waiter = thread::spawn(move || client.wait(&wait_for(Condition::Up, 0, LONG)).unwrap());
+    // Without a time-out, at which it would look once more.
+    let waiter = thread::spawn(move || client.wait(&WaitOptions::up()).unwrap());
     until("the waiter", || world.waiters() == 1);
     until("the waiter's release", || {
         world.board.evaluated(Boot::now());
