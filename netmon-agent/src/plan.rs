@@ -16,12 +16,12 @@ use crate::{
     time::Mono,
 };
 
-/// Public resolvers that answer echo requests, and TCP on ports 53 and 443 where ICMP is closed.
+/// Public resolvers that answer echo requests.
 pub const INTERNET: [Ipv4Addr; 3] =
     [Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(8, 8, 4, 4)];
 
-/// Ports tried instead of ICMP where no ICMP socket can be had.
-pub const INTERNET_FALLBACK: &[u16] = &[53, 443];
+/// TCP ports tried in ICMP's place where no ICMP socket can be had. A refusal is an answer too.
+pub const FALLBACK_PORTS: &[u16] = &[53, 443];
 
 /// How long a gateway whose route vanished is still a target, its link being fine: an operator who takes a route away
 /// for good gets rid of the alarm without a restart.
@@ -36,8 +36,6 @@ pub struct Planned {
     pub interval: Duration,
     /// How long a reply may take.
     pub timeout: Duration,
-    /// TCP ports to try where ICMP can't be sent.
-    pub fallback_ports: &'static [u16],
     /// Through which interface, for a link-local address.
     pub ifindex: Option<IfIndex>,
 }
@@ -90,10 +88,7 @@ impl Planner {
                 all.push(self.automatic(&format!("dns-{address}"), address, "dns", Method::Dns { port: 53 }));
             }
             for address in INTERNET {
-                let mut planned =
-                    self.automatic(&address.to_string(), address.into(), "internet", Method::Icmp);
-                planned.fallback_ports = INTERNET_FALLBACK;
-                all.push(planned);
+                all.push(self.automatic(&address.to_string(), address.into(), "internet", Method::Icmp));
             }
         }
         for t in &config.targets {
@@ -110,7 +105,7 @@ impl Planner {
                 addresses: t.host.parse().into_iter().collect(),
             };
             let (interval, timeout) = (t.interval, t.timeout);
-            all.push(Planned { spec, interval, timeout, fallback_ports: &[], ifindex: None });
+            all.push(Planned { spec, interval, timeout, ifindex: None });
         }
         all
     }
@@ -127,7 +122,7 @@ impl Planner {
             addresses: vec![address],
         };
         let (interval, timeout) = (self.config.interval, self.config.timeout);
-        Planned { spec, interval, timeout, fallback_ports: &[], ifindex: None }
+        Planned { spec, interval, timeout, ifindex: None }
     }
 
     fn id(&mut self, name: &Arc<str>) -> TargetId {
@@ -224,7 +219,7 @@ mod tests {
             ["gateway-10.0.0.1", "gateway-fe80::1%eth0", "dns-10.0.0.53", "8.8.8.8", "1.1.1.1", "8.8.4.4"]
         );
         assert_eq!((all[0].ifindex, all[1].ifindex), (None, Some(IfIndex(2))));
-        assert_eq!((all[2].spec.method, all[3].fallback_ports), (Method::Dns { port: 53 }, &[53, 443][..]));
+        assert_eq!(all[2].spec.method, Method::Dns { port: 53 });
     }
 
     #[test]

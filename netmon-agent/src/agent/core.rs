@@ -16,7 +16,7 @@ use crate::{
     health::{Event, Health, Role},
     observation::{Evidence, Network, NetworkChange, Observation, SourceKind, TargetId},
     output::log,
-    plan::{Planned, Planner, resolvers},
+    plan::{FALLBACK_PORTS, Planned, Planner, resolvers},
     source::{bpf, netlink, probe, resolve::Resolver},
     state::{Board, ChangeEvent, OwnCounters, Snapshot, views},
     time::{Boot, Moment, Mono, sleep_until},
@@ -305,7 +305,7 @@ impl Core {
 fn probe_spec(p: &Planned, network: &Network) -> probe::TargetSpec {
     let connected = |a| network.routes.iter().any(|r| r.gateway.is_none() && !r.is_default() && r.covers(a));
     probe::TargetSpec {
-        fallback_ports: p.fallback_ports.to_vec(),
+        fallback_ports: FALLBACK_PORTS.to_vec(),
         interval: p.interval,
         timeout: p.timeout,
         scope: p.ifindex.map_or(0, |i| i.0),

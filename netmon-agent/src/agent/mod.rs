@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
@@ -88,6 +89,7 @@ pub fn run(options: Options) -> Result<(), AgentError> {
         return Err(AgentError::Exposed(*address));
     }
     let started = Moment::now();
+    raise_descriptor_limit();
     // What takes privilege comes first, on the only thread there is.
     let kernel = bpf::Kernel::load(bpf::Options { log: options.kernel_log });
     let sockets = probe::Sockets::open();
@@ -179,6 +181,16 @@ async fn serve(
         result = Err(AgentError::CoreGone);
     }
     result
+}
+
+/// Every waiter is a descriptor; the soft limit is made for programs that use `select(2)`.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) }
+    });
+    if let Err(error) = raised {
+        tracing::info!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// All or nothing: a bad file changes nothing, and the core shows that there was one.

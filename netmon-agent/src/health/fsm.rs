@@ -117,7 +117,12 @@ impl AddressFsm {
 
     /// A probe failed.
     pub fn failed(&mut self, now: Mono, seq: u64, reason: FailureReason, settings: &Settings) {
-        let Some(sent) = self.conclude(seq) else { return };
+        let sent = match self.conclude(seq) {
+            Some(sent) => sent,
+            // What could not be sent was never under way. A target that nothing can be sent to is not up either.
+            None if reason == FailureReason::SendError => now,
+            None => return,
+        };
         self.last_failure = Some(reason);
         self.losses = self.losses.saturating_add(1);
         match &mut self.phase {
@@ -332,6 +337,24 @@ mod tests {
             fsm.on_timer(ms(seq * 100 + 60), &settings);
         }
         assert_eq!(fsm.state(), State::Unknown);
+    }
+
+    #[test]
+    fn a_target_that_nothing_can_be_sent_to_is_down() {
+        let settings = Settings::default();
+        let mut fsm = AddressFsm::default();
+        fsm.sent(ms(0), 1, LATE);
+        fsm.replied(ms(1), 1, &settings);
+        let mut t = 2000;
+        for seq in 2..8 {
+            assert_eq!(fsm.state(), State::Up);
+            fsm.failed(ms(t), seq, FailureReason::SendError, &settings);
+            while fsm.state() == State::Up && !fsm.on_timer(ms(t), &settings) {
+                t += 10;
+            }
+        }
+        assert_eq!((fsm.state(), fsm.last_failure()), (State::Down, Some(FailureReason::SendError)));
+        assert!(t <= 5000, "{t}");
     }
 
     #[test]

@@ -130,6 +130,15 @@ pub fn decode_quote(family: Family, bytes: &[u8]) -> Result<Quote, DecodeError> 
     })
 }
 
+/// Reads a request of ours at the end of a frame, whatever headers are before it.
+///
+/// # Errors
+/// When it is something else.
+pub fn decode_frame(family: Family, bytes: &[u8]) -> Result<Quote, DecodeError> {
+    let start = bytes.len().checked_sub(REQUEST_BYTES).ok_or(DecodeError::Short)?;
+    decode_quote(family, &bytes[start..])
+}
+
 /// Takes the IPv4 header off what a raw socket receives.
 pub fn strip_ipv4(bytes: &[u8]) -> Option<&[u8]> {
     let packet = Ipv4Packet::new(bytes)?;
@@ -186,6 +195,14 @@ mod tests {
         }
 
         #[test]
+        fn a_frame_ends_in_its_request(
+            family in family(), echo in echo(), headers in proptest::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let frame = [&headers[..], &encode_request(family, &echo)].concat();
+            prop_assert_eq!(decode_frame(family, &frame).unwrap().nonce, Some(echo.nonce));
+        }
+
+        #[test]
         fn a_cut_reply_is_refused(family in family(), echo in echo(), length in 0..REQUEST_BYTES) {
             let mut bytes = encode_request(family, &echo);
             bytes[0] = family.reply();
@@ -194,7 +211,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(family in family(), mut bytes in proptest::collection::vec(any::<u8>(), 0..96)) {
-            let _ = (decode_reply(family, &bytes), decode_quote(family, &bytes), strip_ipv4(&bytes));
+            let _ = (decode_reply(family, &bytes), decode_frame(family, &bytes), strip_ipv4(&bytes));
             for kind in [family.reply(), family.request()] {
                 if let Some(first) = bytes.first_mut() {
                     *first = kind;

@@ -9,7 +9,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -151,6 +151,9 @@ pub struct ChangeEvent {
     pub reasons: Vec<Reason>,
 }
 
+/// Oldest evaluation that releases a waiter.
+const RELEASE_AGE: Duration = Duration::from_millis(2500);
+
 /// How many changes the backlog keeps for clients that come back.
 pub const BACKLOG: usize = 4096;
 
@@ -167,6 +170,17 @@ struct Shared {
     evaluated: AtomicU64,
     stale_after: AtomicU64,
     backlog: Mutex<VecDeque<Arc<ChangeEvent>>>,
+    followers: AtomicUsize,
+}
+
+/// While it lives, an update is published every second although nothing changed.
+#[derive(Debug)]
+pub struct Follower(Arc<Shared>);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.followers.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Board {
@@ -175,7 +189,15 @@ impl Board {
         let evaluated = AtomicU64::new(first.at.boot.as_nanos());
         let writer = watch::Sender::new(Arc::new(first));
         let stale_after = AtomicU64::new(stale_after.as_nanos() as u64);
-        Self { shared: Arc::new(Shared { writer, evaluated, stale_after, backlog: Mutex::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                writer,
+                evaluated,
+                stale_after,
+                backlog: Mutex::default(),
+                followers: AtomicUsize::new(0),
+            }),
+        }
     }
 
     /// Shows a new snapshot, with the changes that led to it, oldest first. The core alone calls this.
@@ -223,9 +245,22 @@ impl Board {
         self.shared.writer.borrow().clone()
     }
 
-    /// Whether anybody follows the publications.
+    /// Whether the state is so old that nobody may be released on it. Stricter than [`Board::is_stale`]: a core that
+    /// runs looks at its evidence every second, so one that did not for longer was stopped, and a waiter whose time
+    /// came meanwhile waits for its next word (R14).
+    pub fn may_release(&self, now: Boot) -> bool {
+        now.since(self.last_evaluated()) <= self.stale_after().min(RELEASE_AGE)
+    }
+
+    /// Follows every update, not only changes, for as long as the guard lives.
+    pub fn follow(&self) -> Follower {
+        self.shared.followers.fetch_add(1, Ordering::Relaxed);
+        Follower(Arc::clone(&self.shared))
+    }
+
+    /// Whether anybody follows every update.
     pub fn is_followed(&self) -> bool {
-        self.shared.writer.receiver_count() > 0
+        self.shared.followers.load(Ordering::Relaxed) > 0
     }
 
     /// A receiver that wakes at every publication.

@@ -13,12 +13,21 @@ const HEADER: usize = WORD + 8;
 /// What came with a datagram beside its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ancillary {
-    /// When the kernel took the datagram from its device (`SCM_TIMESTAMPING[0]`, `SCM_TIMESTAMPNS`).
+    /// When the kernel took the datagram from its device (`SCM_TIMESTAMPING[0]`, `SCM_TIMESTAMPNS`); on the error queue
+    /// see [`Ancillary::sent_stamp`].
     pub received: Option<Wall>,
     /// Time to live (`IP_TTL`) or hop limit (`IPV6_HOPLIMIT`) it arrived with.
     pub ttl: Option<u8>,
     /// The error it reports, on the error queue.
     pub error: Option<ExtendedError>,
+}
+
+impl Ancillary {
+    /// The stamp of a datagram's departure, where that is what came by the error queue.
+    pub fn sent_stamp(&self) -> Option<Wall> {
+        let departure = self.error?.origin == ErrorOrigin::Other(libc::SO_EE_ORIGIN_TIMESTAMPING);
+        self.received.filter(|_| departure)
+    }
 }
 
 /// `struct sock_extended_err` and the address of whoever reported it (ip(7), `IP_RECVERR`).
@@ -218,6 +227,22 @@ mod tests {
         let error = parse(&message(libc::IPPROTO_IPV6, libc::IPV6_RECVERR, &data)).error.unwrap();
         assert_eq!((error.origin, error.kind, error.code), (ErrorOrigin::Icmp6, 1, 1));
         assert_eq!(error.offender, Some(reporter.into()));
+    }
+
+    #[test]
+    fn a_departure_is_told_from_an_arrival() {
+        let stamp = message(
+            libc::SOL_SOCKET,
+            libc::SCM_TIMESTAMPING,
+            &timespecs([(1_700_000_000, 1), (0, 0), (0, 0)]),
+        );
+        let mut data = libc::ENOMSG.to_ne_bytes().to_vec();
+        data.extend([libc::SO_EE_ORIGIN_TIMESTAMPING, 0, 0, 0]);
+        data.extend([0; 8]);
+        let notice = message(libc::IPPROTO_IP, libc::IP_RECVERR, &data);
+        let expected = Some(Wall::from_nanos(1_700_000_000_000_000_001));
+        assert_eq!(parse(&[stamp.clone(), notice].concat()).sent_stamp(), expected);
+        assert_eq!(parse(&stamp).sent_stamp(), None);
     }
 
     #[test]

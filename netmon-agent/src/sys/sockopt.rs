@@ -23,7 +23,18 @@ const TCP_INFO_BYTES: usize = 104;
 /// # Errors
 /// The system call's.
 pub fn enable_receive_stamps(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let flags = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE;
+    stamp_sends(socket, false)
+}
+
+/// Asks for receive stamps as [`enable_receive_stamps`] does and, if `sends`, for a stamp of each datagram sent as it
+/// is given to the device. These come by the error queue with the datagram's own bytes (`Ancillary::sent_stamp`).
+///
+/// # Errors
+/// The system call's.
+pub fn stamp_sends(socket: BorrowedFd<'_>, sends: bool) -> io::Result<()> {
+    let mut flags =
+        TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE;
+    flags.set(TimestampingFlag::SOF_TIMESTAMPING_TX_SOFTWARE, sends);
     Ok(setsockopt(&socket, sockopt::Timestamping, &flags)?)
 }
 
@@ -38,6 +49,17 @@ pub fn enable_receive_ttl(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
         setsockopt(&socket, sockopt::Ipv4RecvTtl, &true)?;
     }
     Ok(())
+}
+
+/// Asks for buffers of this many bytes each way. With CAP_NET_ADMIN they are granted; else `rmem_max` and `wmem_max`
+/// bound them, and what is granted is what there is.
+pub fn ask_for_buffers(socket: BorrowedFd<'_>, bytes: usize) {
+    if setsockopt(&socket, sockopt::RcvBufForce, &bytes).is_err() {
+        let _ = setsockopt(&socket, sockopt::RcvBuf, &bytes);
+    }
+    if setsockopt(&socket, sockopt::SndBufForce, &bytes).is_err() {
+        let _ = setsockopt(&socket, sockopt::SndBuf, &bytes);
+    }
 }
 
 /// Asks for ICMP errors on the error queue (`IP_RECVERR`, `IPV6_RECVERR`).

@@ -14,6 +14,7 @@ use netmon_agent::{
         Method, ProbeOutcome, StampSource, TargetId,
     },
     source::probe::{Access, Sockets, TargetSpec},
+    time::Mono,
 };
 
 use crate::world::{Probing, host, in_netns, nft_input, settles, shell, sysctl, target};
@@ -183,6 +184,20 @@ fn a_late_engine_loses_no_answer_and_draws_no_conclusion_from_silence() {
             panic!("{:?}", probing.outcomes(2))
         };
         assert!(*lag > Duration::from_millis(300), "{lag:?}");
+    });
+}
+
+#[test]
+fn time_outs_stretch_by_the_scale_and_by_no_more_than_eight() {
+    in_netns(|| {
+        nft_input(&["ip daddr 127.0.0.2 drop".to_owned()]);
+        let mut probing = Probing::start();
+        probing.engine.set_timeout_scale(100.0);
+        let timeout = Duration::from_millis(100);
+        let start = Mono::now();
+        probing.run(vec![TargetSpec { timeout, ..target(2, host(2), Method::Icmp, 1) }]);
+        let took = Mono::now().since(start);
+        assert!(took >= timeout * 8 && took < timeout * 100, "{took:?}");
     });
 }
 

@@ -41,8 +41,7 @@ impl Summary {
             duplicates: 0,
             reordered: 0,
             stamps: [0; 3],
-            // Bounds and digits within what the histogram allows.
-            rtt: Histogram::new_with_bounds(1_000, LONGEST, 3).expect("constant bounds"),
+            rtt: histogram(),
             longest: Duration::ZERO,
             shortest: Duration::MAX,
             jitter: Jitter::default(),
@@ -58,7 +57,8 @@ impl Summary {
                 self.received += 1;
                 self.reordered += u64::from(*reordered);
                 self.stamps[*stamp as usize] += 1;
-                self.rtt.saturating_record(rtt.as_nanos() as u64);
+                // It grows to the longest, so nothing is refused.
+                let _ = self.rtt.record((rtt.as_nanos() as u64).min(LONGEST));
                 self.longest = self.longest.max(*rtt);
                 self.shortest = self.shortest.min(*rtt);
                 self.jitter.take(*rtt);
@@ -170,6 +170,13 @@ impl Summary {
             "timestamps": stamps,
         })
     }
+}
+
+/// Microseconds to a minute, three digits. It starts at 8 KB, for what a near host needs, and grows with what comes.
+fn histogram() -> Histogram<u32> {
+    let mut histogram = Histogram::new_with_bounds(1_000, 2_000, 3).expect("constants within what it allows");
+    histogram.auto(true);
+    histogram
 }
 
 /// Milliseconds with three decimals, as ping prints them.

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::{App, reply, wire_map};
 use crate::{
-    state::Snapshot,
+    state::{Follower, Snapshot},
     time::{Boot, Mono},
 };
 
@@ -78,7 +78,8 @@ struct Feed {
     closing: watch::Receiver<bool>,
     ready: VecDeque<Bytes>,
     last: u64,
-    all: bool,
+    /// There when every update is wanted.
+    all: Option<Follower>,
     /// The subscriber knows that the state is stale.
     told_stale: bool,
     next_beat: Mono,
@@ -103,6 +104,7 @@ impl Feed {
         let next_beat = Mono::now() + app.heartbeat;
         let closing = app.closing.clone();
         let last = last_id.unwrap_or(snapshot.seq);
+        let all = all.then(|| app.board.follow());
         Self { app, publications, closing, ready, last, all, told_stale, next_beat }
     }
 
@@ -131,7 +133,7 @@ impl Feed {
             if published {
                 let snapshot = self.publications.borrow_and_update().clone();
                 self.collect();
-                if self.all {
+                if self.all.is_some() {
                     let (now, walls) = (Boot::now(), self.app.walls.now());
                     let update = wire_map::as_it_is("update", &snapshot, &self.app.board, now, walls);
                     self.ready.push_back(frame(&update));

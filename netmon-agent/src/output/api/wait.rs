@@ -113,7 +113,7 @@ fn check(
     let snapshot = publications.borrow_and_update().clone();
     // The clock is read after the snapshot: at the moment of release, nothing newer than `now` is relied on.
     let now = Boot::now();
-    condition.check(&snapshot, now, app.board.is_stale(now), memory)
+    condition.check(&snapshot, now, !app.board.may_release(now), memory)
 }
 
 fn answer(

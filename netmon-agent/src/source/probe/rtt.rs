@@ -39,14 +39,16 @@ pub(super) struct RoundTrip {
     pub(super) stepped: bool,
 }
 
-/// The time from `sent` to `received`, the kernel's stamp; or to `read`, when the datagram was read, where there is
-/// no stamp or the wall clock stepped in between.
-pub(super) fn round_trip(sent: Stamp, received: Option<Wall>, read: Stamp) -> RoundTrip {
+/// The time from `sent`, or from `left`, the kernel's stamp of the departure, to `received`, its stamp of the arrival;
+/// or to `read`, when the datagram was read, where there is no stamp or the wall clock stepped in between.
+pub(super) fn round_trip(sent: Stamp, left: Option<Wall>, received: Option<Wall>, read: Stamp) -> RoundTrip {
     let seen = read.mono.since(sent.mono);
     let user = |stepped| RoundTrip { rtt: seen, source: StampSource::User, stepped };
     let Some(received) = received else { return user(false) };
     let stepped = (read.distance() - sent.distance()).unsigned_abs() > u128::from(STEP);
-    let Some(rtt) = received.as_nanos().checked_sub(sent.wall.as_nanos()) else { return user(true) };
+    // It cannot have left before it was sent, nor after its answer came.
+    let start = left.filter(|left| (sent.wall..=received).contains(left)).unwrap_or(sent.wall);
+    let Some(rtt) = received.as_nanos().checked_sub(start.as_nanos()) else { return user(true) };
     let rtt = Duration::from_nanos(rtt);
     // It cannot have come later than it was read.
     if stepped || rtt > seen + Duration::from_nanos(STEP) {
@@ -72,6 +74,7 @@ mod tests {
     fn the_kernels_stamp_makes_a_late_wake_up_irrelevant() {
         let r = round_trip(
             at(S, 9 * S),
+            None,
             Some(Wall::from_nanos(9 * S + 5 * MS)),
             at(S + 80 * MS, 9 * S + 80 * MS),
         );
@@ -83,8 +86,17 @@ mod tests {
 
     #[test]
     fn without_a_stamp_the_time_of_reading_counts() {
-        let r = round_trip(at(S, 9 * S), None, at(S + 8 * MS, 9 * S + 8 * MS));
+        let r = round_trip(at(S, 9 * S), None, None, at(S + 8 * MS, 9 * S + 8 * MS));
         assert_eq!((r.rtt, r.source, r.stepped), (Duration::from_millis(8), StampSource::User, false));
+    }
+
+    #[test]
+    fn a_stamp_of_the_departure_is_used_unless_it_is_absurd() {
+        let us = |n: u64| Wall::from_nanos(9 * S + n * 1_000);
+        let rtt = |left| round_trip(at(S, 9 * S), Some(left), Some(us(100)), at(S + MS, 9 * S + MS)).rtt;
+        assert_eq!(rtt(us(30)), Duration::from_micros(70));
+        assert_eq!(rtt(us(101)), Duration::from_micros(100));
+        assert_eq!(rtt(Wall::from_nanos(8 * S)), Duration::from_micros(100));
     }
 
     proptest! {
@@ -100,7 +112,7 @@ mod tests {
             let arrival = 10_000 * S + path;
             let stamp = if before_arrival { shifted(arrival) } else { arrival };
             let read = at(S + path + wake, shifted(10_000 * S + path + wake));
-            let r = round_trip(sent, Some(Wall::from_nanos(stamp)), read);
+            let r = round_trip(sent, None, Some(Wall::from_nanos(stamp)), read);
             prop_assert_eq!(r.source, StampSource::User);
             prop_assert!(r.stepped);
             prop_assert_eq!(r.rtt, Duration::from_nanos(path + wake));
@@ -108,9 +120,14 @@ mod tests {
 
         #[test]
         fn a_round_trip_is_never_longer_than_it_was_awaited(
-            sent_wall: u64, stamp: u64, mono in 0..u64::MAX / 2, wait in 0..100 * S, read_wall: u64,
+            sent_wall: u64, left: u64, stamp: u64, mono in 0..u64::MAX / 2, wait in 0..100 * S, read_wall: u64,
         ) {
-            let r = round_trip(at(mono, sent_wall), Some(Wall::from_nanos(stamp)), at(mono + wait, read_wall));
+            let r = round_trip(
+                at(mono, sent_wall),
+                Some(Wall::from_nanos(left)),
+                Some(Wall::from_nanos(stamp)),
+                at(mono + wait, read_wall),
+            );
             prop_assert!(r.rtt <= Duration::from_nanos(wait + STEP));
         }
     }

@@ -29,7 +29,7 @@ pub struct TargetSpec {
     pub addresses: Vec<IpAddr>,
     /// How.
     pub method: Method,
-    /// For ICMP where no ICMP socket can be had: TCP ports to try at once instead, at most 16; one that answers, be it
+    /// For ICMP where no ICMP socket can be had: TCP ports to try at once instead, at most 8; one that answers, be it
     /// with a refusal, is a reply.
     pub fallback_ports: Vec<u16>,
     /// Time from one probe to the next, ±[`super::Options::jitter`]. At least 1 ms.
@@ -216,6 +216,12 @@ pub(super) fn tick(rate: f64) -> Duration {
     }
 }
 
+/// Whether departures are to be stamped by the kernel, at some 5 µs of CPU a probe. A sparse probe meets a cold path,
+/// tens of microseconds from the clock to the device; a dense one finds it hot, and the clock is as good.
+pub(super) fn stamp_sends(rate: f64) -> bool {
+    rate < 10.0 * DENSE
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -318,6 +324,7 @@ mod tests {
         assert_eq!(tick(10.0), Duration::ZERO);
         assert_eq!(tick(1_000.0), Duration::from_millis(20));
         assert_eq!(tick(10_000.0), Duration::from_millis(10));
+        assert!(stamp_sends(1_000.0) && !stamp_sends(10_000.0));
     }
 
     proptest! {

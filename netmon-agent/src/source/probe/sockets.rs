@@ -10,8 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{packet::icmp::Family, sys};
 
-/// What each buffer is asked to hold: about 5,000 replies as the kernel counts them. `rmem_max` and `wmem_max` bound
-/// what is granted without CAP_NET_ADMIN.
+/// What each buffer is asked to hold: 10,000 replies, as the kernel counts them and doubles what it grants.
 const BUFFER: usize = 4 << 20;
 
 /// How echo requests of one family can be sent.
@@ -138,8 +137,7 @@ impl IcmpSocket {
         // Without these a round trip is less exact, or has no TTL; it is one all the same.
         let _ = sys::enable_receive_stamps(self.socket.as_fd());
         let _ = sys::enable_receive_ttl(self.socket.as_fd(), v6);
-        let _ = self.socket.set_recv_buffer_size(BUFFER);
-        let _ = self.socket.set_send_buffer_size(BUFFER);
+        sys::ask_for_buffers(self.socket.as_fd(), BUFFER);
         Ok(self)
     }
 }

@@ -23,7 +23,7 @@ use super::{
     engine::{Command, Options},
     inflight::{InFlight, Probe, judge_timeout},
     method::{self, Answer, DNS, EventKey, Prober, Request, Shared, TCP, What},
-    schedule::{Key, Schedule, TargetSpec, tick},
+    schedule::{Key, Schedule, TargetSpec, stamp_sends, tick},
     sockets::Sockets,
     stats::{Counters, SkipReason, add},
 };
@@ -115,8 +115,10 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
         ];
         // An interruption is but an early turn.
         let _ = ppoll(if listen { &mut fds } else { &mut fds[..1] }, timeout, None);
-        // Non-blocking; empty is fine.
-        let _ = self.wake.read();
+        if fds[0].any() == Some(true) {
+            // It does not block, and what it holds is of no interest.
+            let _ = self.wake.read();
+        }
     }
 
     /// Reads every socket to its end.
@@ -194,6 +196,8 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
 
     fn set_targets(&mut self, now: Mono, targets: Vec<TargetSpec>) {
         self.schedule.set(now, targets);
+        let stamped = stamp_sends(self.schedule.rate());
+        self.probers.iter_mut().flatten().for_each(|p| p.stamp_sends(stamped));
         let schedule = &mut self.schedule;
         for token in self.flight.abandon(|key| schedule.lane(key).is_none()) {
             if let Some(Some(prober)) = self.flight.get(token).map(|p| p.method).map(|m| &mut self.probers[m])

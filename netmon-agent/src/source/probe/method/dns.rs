@@ -77,7 +77,7 @@ impl Prober for DnsProber {
         let (_, met_error) = drain(&query.socket, Queue::Data, batch, |read, datagram| {
             let what = match dns::decode_answer(query.id, datagram.bytes) {
                 Some(dns::Answer::Resolves) => {
-                    let trip = round_trip(query.sent, datagram.ancillary.received, read);
+                    let trip = round_trip(query.sent, None, datagram.ancillary.received, read);
                     if trip.stepped {
                         add(&counters.clock_steps, 1);
                     }

@@ -8,6 +8,7 @@ use std::{
     collections::VecDeque,
     io,
     net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
     rc::Rc,
     time::Duration,
 };
@@ -25,9 +26,11 @@ use super::{
     Answer, Departure, EventKey, Prober, Request, Shared, What, drain, watch,
 };
 use crate::{
-    packet::icmp::{Echo, Nonce, Quote, decode_quote, decode_reply, encode_request, strip_ipv4},
+    packet::icmp::{
+        Echo, Nonce, Quote, decode_frame, decode_quote, decode_reply, encode_request, strip_ipv4,
+    },
     sys::{self, Datagram, Queue},
-    time::Mono,
+    time::{Mono, Wall},
 };
 
 /// Probes remembered at most: their sequence numbers must differ.
@@ -45,6 +48,8 @@ struct Entry {
     /// As it went over the wire; IPv4 only.
     checksum: u16,
     sent: Stamp,
+    /// When the kernel gave it to the device, where departures are stamped.
+    left: Option<Wall>,
 }
 
 /// The probes a socket sent last, by sequence number.
@@ -75,6 +80,14 @@ impl Sent {
 
     fn get(&self, sequence: u16) -> Option<&Entry> {
         self.entries.get(usize::from(sequence.wrapping_sub(self.first)))
+    }
+
+    /// Notes the stamp of a departure.
+    fn left(&mut self, quote: &Quote, at: Wall) {
+        let index = usize::from(quote.sequence.wrapping_sub(self.first));
+        if let Some(entry) = self.entries.get_mut(index).filter(|e| quote.nonce == Some(e.nonce)) {
+            entry.left = Some(at);
+        }
     }
 
     /// The probe a reply answers.
@@ -120,6 +133,7 @@ pub(super) struct IcmpProber {
     drops: u32,
     dropped_at: Option<Mono>,
     drops_read: Option<Mono>,
+    stamp_sends: bool,
 }
 
 impl IcmpProber {
@@ -137,6 +151,7 @@ impl IcmpProber {
             drops: 0,
             dropped_at: None,
             drops_read: None,
+            stamp_sends: false,
         })
     }
 
@@ -150,7 +165,7 @@ impl IcmpProber {
                 let Some(entry) = self.sent.answered_by(&echo, datagram.address) else {
                     return add(&counters.unmatched, 1);
                 };
-                let trip = round_trip(entry.sent, datagram.ancillary.received, read);
+                let trip = round_trip(entry.sent, entry.left, datagram.ancillary.received, read);
                 if trip.stepped {
                     add(&counters.clock_steps, 1);
                 }
@@ -165,27 +180,31 @@ impl IcmpProber {
         }
     }
 
-    /// Empties the error queues; whether there was anything.
-    fn read_errors(&mut self, shared: &mut Shared) -> bool {
-        let Shared { batch, answers, counters } = shared;
+    /// Empties the error queues: notes departures, returns failures.
+    fn read_errors(&mut self, shared: &mut Shared) -> Vec<Answer> {
+        let Shared { batch, counters, .. } = shared;
+        let (sent, mut failures) = (&mut self.sent, Vec::new());
         let sockets = [Some(&self.socket), self.retired.as_ref().map(|(s, _)| s)];
-        let mut any = false;
         for socket in sockets.into_iter().flatten() {
-            let (count, met_error) = drain(&socket.socket, Queue::Errors, batch, |read, datagram| {
+            drain(&socket.socket, Queue::Errors, batch, |read, datagram| {
+                if let Some(at) = datagram.ancillary.sent_stamp() {
+                    if let Ok(quote) = decode_frame(socket.family, datagram.bytes) {
+                        sent.left(&quote, at);
+                    }
+                    return;
+                }
                 let Some(error) = datagram.ancillary.error else { return };
                 let Some(reason) = reason::of_error(&error) else { return };
-                let entry = quote(socket, &datagram).and_then(|q| self.sent.quoted_by(&q, datagram.address));
-                match entry {
+                match quote(socket, &datagram).and_then(|q| sent.quoted_by(&q, datagram.address)) {
                     Some(entry) => {
                         let what = What::Failed { reason, reporter: error.offender };
-                        answers.push(Answer { token: entry.token, at: read.mono, what });
+                        failures.push(Answer { token: entry.token, at: read.mono, what });
                     }
                     None => add(&counters.unmatched, 1),
                 }
             });
-            any |= count > 0 || met_error;
         }
-        any
+        failures
     }
 
     fn reopen(&mut self, now: Mono, shared: &mut Shared) {
@@ -197,6 +216,7 @@ impl IcmpProber {
             return;
         }
         self.retired = Some((std::mem::replace(&mut self.socket, socket), now));
+        self.stamp_sends(self.stamp_sends);
         self.drops = 0;
         add(&shared.counters.reopened, 1);
     }
@@ -234,22 +254,21 @@ impl Prober for IcmpProber {
                 Err(e) if attempt == 3 => return Err(e),
                 // It may be an error that another target's probe met: taken off the socket, it is gone.
                 Err(_) => {
-                    self.read_errors(shared);
+                    let failures = self.read_errors(shared);
+                    shared.answers.extend(failures);
                 }
             }
         };
         let checksum = u16::from_be_bytes([bytes[2], bytes[3]]);
-        self.sent.push(Entry { token: request.token, nonce, peer, checksum, sent: at });
+        self.sent.push(Entry { token: request.token, nonce, peer, checksum, sent: at, left: None });
         Ok(Departure { at, attempts: 1 })
     }
 
     fn ready(&mut self, _key: EventKey, errors: bool, shared: &mut Shared) {
+        // Departures have to be known before their answers are read; errors that came beside an answer come after it.
+        let failures = if errors { self.read_errors(shared) } else { Vec::new() };
         self.read(shared);
-        // Reading the errors first would let an error that came after a reply settle its probe; reading them last also
-        // finds what the data queue's pending error stood for.
-        if errors {
-            self.read_errors(shared);
-        }
+        shared.answers.extend(failures);
     }
 
     fn forget(&mut self, before: Mono) {
@@ -269,10 +288,16 @@ impl Prober for IcmpProber {
         }
     }
 
+    fn stamp_sends(&mut self, wanted: bool) {
+        self.stamp_sends = wanted;
+        // Where it is refused, the clock read before the send has to do.
+        let _ = sys::stamp_sends(self.socket.socket.as_fd(), wanted);
+    }
+
     fn dropped(&mut self, sent: Mono, now: Mono, shared: &mut Shared) -> bool {
         if self.drops_read != Some(now) {
             self.drops_read = Some(now);
-            if let Ok(drops) = sys::receive_drops(std::os::fd::AsFd::as_fd(&self.socket.socket))
+            if let Ok(drops) = sys::receive_drops(self.socket.socket.as_fd())
                 && drops != self.drops
             {
                 add(&shared.counters.receive_drops, drops.wrapping_sub(self.drops).into());
@@ -291,7 +316,7 @@ mod tests {
 
     fn entry(token: u64, nonce: Nonce, peer: &str) -> Entry {
         let sent = Stamp { mono: Mono::from_nanos(token), wall: Wall::from_nanos(token) };
-        Entry { token: Token(token), nonce, peer: peer.parse().unwrap(), checksum: 0xabcd, sent }
+        Entry { token: Token(token), nonce, peer: peer.parse().unwrap(), checksum: 0xabcd, sent, left: None }
     }
 
     fn echo(sequence: u16, nonce: Nonce) -> Echo {

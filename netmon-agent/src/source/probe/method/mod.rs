@@ -25,8 +25,8 @@ use crate::{
 /// The probers' places: ICMP as in `Sockets::icmp`, then these.
 pub(super) const TCP: usize = 4;
 pub(super) const DNS: usize = 5;
-/// Ports tried at once for one probe, at most: as many as [`EventKey`] can tell apart.
-pub(super) const ATTEMPTS: usize = 16;
+/// Ports tried at once for one probe, at most. [`EventKey`] could tell 16 apart.
+pub(super) const ATTEMPTS: usize = 8;
 
 /// A probe to send.
 #[derive(Debug)]
@@ -100,6 +100,9 @@ pub(super) trait Prober {
 
     /// A probe timed out.
     fn timed_out(&mut self, _now: Mono, _shared: &mut Shared) {}
+
+    /// Asks for the kernel's stamps of departures, or no more. They cost a wake-up each.
+    fn stamp_sends(&mut self, _wanted: bool) {}
 
     /// Whether the kernel dropped datagrams for want of buffer between `sent` and `now`.
     fn dropped(&mut self, _sent: Mono, _now: Mono, _shared: &mut Shared) -> bool {

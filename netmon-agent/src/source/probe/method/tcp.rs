@@ -118,7 +118,7 @@ fn connected(token: Token, attempt: &Attempt, read: Stamp) -> Answer {
     let measured = sys::tcp_info(attempt.socket.as_fd()).ok().and_then(|info| info.rtt);
     let trip = match measured {
         Some(rtt) => RoundTrip { rtt, source: StampSource::Kernel, stepped: false },
-        None => round_trip(attempt.sent, None, read),
+        None => round_trip(attempt.sent, None, None, read),
     };
     Answer { token, at: read.mono, what: What::Reply { trip, ttl: None } }
 }
@@ -126,7 +126,7 @@ fn connected(token: Token, attempt: &Attempt, read: Stamp) -> Answer {
 /// The peer's kernel answered with a reset. That is a closed port, and a host that is there.
 fn refused(token: Token, attempt: &Attempt, read: Stamp) -> Answer {
     let what = if attempt.in_place_of_icmp {
-        What::Reply { trip: round_trip(attempt.sent, None, read), ttl: None }
+        What::Reply { trip: round_trip(attempt.sent, None, None, read), ttl: None }
     } else {
         What::Failed { reason: FailureReason::Refused, reporter: peer(attempt) }
     };
@@ -164,9 +164,7 @@ impl Prober for TcpProber {
 
     fn settled(&mut self, token: Token) {
         for i in 0..ATTEMPTS {
-            if self.attempts.remove(&EventKey::new(TCP, token, i)).is_none() && i > 0 {
-                break;
-            }
+            self.attempts.remove(&EventKey::new(TCP, token, i));
         }
     }
 }
