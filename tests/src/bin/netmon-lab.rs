@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use netmon_agent::time::Mono;
-use netmon_tests::agent::{Agent, Watch};
+use netmon_tests::agent::{Agent, Watch, await_until, get};
 use netmon_tests::lab::{
     self, Bulk, Counters, Fault, Place, SERVER_V4, SERVER_V6, Way, What, World, abort_connections, growth,
     refused_connections,
@@ -23,6 +23,8 @@ struct Arguments {
 
 /// Far longer than any verdict may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// For the audience to read.
+const PAUSE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -48,20 +50,26 @@ fn show(arguments: &Arguments) -> Result<()> {
     println!("`netmon run`, with no configuration, starts in the node.\n");
     let mut agent = Agent::start(&world)?;
     let mut stage = Stage::open(&agent)?;
-    stage.verdict("up", agent.started, "start")?;
+    stage.verdict("up", "", agent.started, "start")?;
     stage.status()?;
 
     stage.counters(&world)?;
     let cable = "The cable is pulled at the far end (carrier loss)";
-    stage.scene(cable, "down", || world.carrier_down(0), |()| world.carrier_up(0))?;
-    stage.scene("`ip link set eth0 down`", "down", || world.admin_down(0), |()| world.admin_up(0))?;
+    stage.scene(cable, "down", "no_carrier", || world.carrier_down(0), |()| world.carrier_up(0))?;
+    stage.scene(
+        "`ip link set eth0 down`",
+        "down",
+        "admin_down",
+        || world.admin_down(0),
+        |()| world.admin_up(0),
+    )?;
     let one = What::Host("1.1.1.1".parse()?);
     let lost = || world.lose(Place::Wan(0), Way::FromNode, one);
-    stage.scene("1.1.1.1 alone no longer answers", "degraded", lost, Fault::mend)?;
+    stage.scene("1.1.1.1 alone no longer answers", "degraded", "target_down", lost, Fault::mend)?;
     let behind = "All behind the gateway is silent; the gateway still answers";
-    stage.scene(behind, "degraded", || world.blackhole_behind(), Fault::mend)?;
+    stage.scene(behind, "degraded", "scope_down", || world.blackhole_behind(), Fault::mend)?;
     let silent = "A blackhole: the link is up, and nothing comes back";
-    stage.scene(silent, "down", || world.blackhole(), Fault::mend)?;
+    stage.scene(silent, "down", "scope_down", || world.blackhole(), Fault::mend)?;
 
     if arguments.keep {
         stage.keep(&world)?;
@@ -78,43 +86,49 @@ struct Stage<'a> {
     agent: &'a Agent<'a>,
     watch: Watch,
     shown: usize,
-    opened: Mono,
 }
 
 impl<'a> Stage<'a> {
     fn open(agent: &'a Agent<'a>) -> Result<Self> {
-        Ok(Self { agent, watch: Watch::start(agent, &[])?, shown: 0, opened: agent.started })
+        Ok(Self { agent, watch: Watch::start(agent, &[])?, shown: 0 })
     }
 
-    /// One fault, until netmon says `expected`, and its end, until all is well again.
+    /// One fault, until netmon says `expected` for this reason, and its end, until all is well again.
     fn scene<T>(
         &mut self,
         title: &str,
         expected: &str,
+        reason: &str,
         break_it: impl FnOnce() -> Result<T>,
         mend_it: impl FnOnce(T) -> Result<()>,
     ) -> Result<()> {
         println!("\n── {title}");
         let broken = Mono::now();
         let fault = break_it()?;
-        self.verdict(expected, broken, "the break")?;
+        self.verdict(expected, reason, broken, "the break")?;
         let mended = Mono::now();
         mend_it(fault)?;
-        self.verdict("up", mended, "the repair")
+        self.verdict("up", "", mended, "the repair")
     }
 
     /// Waits for a verdict as `netmon wait` does, and says how long it took and why it is so.
-    fn verdict(&mut self, expected: &str, since: Mono, what: &str) -> Result<()> {
+    fn verdict(&mut self, expected: &str, reason: &str, since: Mono, what: &str) -> Result<()> {
         let path = format!("/v1/wait?state={expected}&timeout={}s", PATIENCE.as_secs());
-        let answer = lab_get(self.agent, &path)?;
+        let answer = get(&self.agent.socket, &path, PATIENCE + Duration::from_secs(5))?.json()?;
         let took = Mono::now().since(since);
         ensure!(answer["satisfied"] == true, "no `{expected}` within {PATIENCE:?} of {what}: {answer}");
-        let status = self.agent.status()?;
+        // Targets fall one by one: the first makes the verdict, the last may complete its reasons.
+        let complete = await_until(PATIENCE, || {
+            let reasons = self.agent.status()?["reasons"].as_array().cloned().unwrap_or_default();
+            let found = reason.is_empty() || reasons.iter().any(|r| r["code"] == reason);
+            Ok(found.then_some(reasons))
+        })?;
         self.changes()?;
         println!("   {expected}, {} after {what}", spoken(took));
-        for reason in status["reasons"].as_array().into_iter().flatten() {
+        for reason in complete.with_context(|| format!("`{expected}` never had the reason {reason}"))? {
             println!("      {}: {}", text(&reason["code"]), text(&reason["detail"]));
         }
+        std::thread::sleep(PAUSE);
         Ok(())
     }
 
@@ -122,9 +136,10 @@ impl<'a> Stage<'a> {
     fn changes(&mut self) -> Result<()> {
         let all = self.watch.changes()?;
         for change in &all[self.shown..] {
-            let at = Mono::now().since(self.opened).as_secs_f64();
             let (kind, subject) = (text(&change["kind"]), text(&change["subject"]));
-            println!("   {at:6.1} s  watch  {kind:<6} {subject:<28} {}", text(&change["state"]));
+            // Of `2026-01-31T12:34:56.789Z` the time of day.
+            let at = text(&change["at"]).get(11..23).unwrap_or_default();
+            println!("   {at}  {kind:<6} {subject:<28} {}", text(&change["state"]));
         }
         self.shown = all.len();
         Ok(())
@@ -162,8 +177,8 @@ impl<'a> Stage<'a> {
             bail!("netmon counted {seen} retransmitted segments, the kernel {true_}");
         }
         self.changes()?;
-        let since = Mono::now();
-        self.verdict("up", since, "the repair")
+        println!("   {}: counted, not judged", text(&self.agent.status()?["state"]));
+        Ok(())
     }
 
     fn compare(&self, world: &World, before: &((f64, f64), Counters)) -> Result<(f64, f64)> {
@@ -190,13 +205,6 @@ impl<'a> Stage<'a> {
             std::thread::park();
         }
     }
-}
-
-/// A request that may take as long as a verdict.
-fn lab_get(agent: &Agent<'_>, path: &str) -> Result<Value> {
-    netmon_tests::agent::get(&agent.socket, path, PATIENCE + Duration::from_secs(5))?
-        .json()
-        .context("the answer to a wait")
 }
 
 fn spoken(time: Duration) -> String {
