@@ -15,6 +15,6 @@ pub use http::{Response, get, request};
 pub use log::{Log, logs_of_this_thread};
 pub use metrics::{Metrics, Sample};
 pub use process::{Agent, Start, await_until};
-pub use usage::Usage;
+pub use usage::{ThreadUsage, Usage};
 pub use watch::Watch;
 pub use witness::Witness;

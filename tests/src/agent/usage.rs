@@ -21,25 +21,46 @@ pub struct Usage {
     pub anonymous_kib: u64,
 }
 
+/// The same of one thread.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ThreadUsage {
+    /// Its name.
+    pub name: String,
+    /// CPU time, nanoseconds.
+    pub cpu_ns: u64,
+    /// Context switches.
+    pub switches: u64,
+}
+
 impl Agent<'_> {
     /// What it has cost so far.
     pub fn usage(&self) -> Result<Usage> {
-        let process = format!("/proc/{}", self.pid());
-        let mut usage = Usage::default();
-        for task in fs::read_dir(format!("{process}/task"))? {
+        let threads = self.thread_usage()?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        Ok(Usage {
+            cpu_ns: threads.iter().map(|t| t.cpu_ns).sum(),
+            switches: threads.iter().map(|t| t.switches).sum(),
+            threads: threads.len() as u64,
+            resident_kib: field(&status, "VmRSS")?,
+            anonymous_kib: field(&status, "RssAnon")?,
+        })
+    }
+
+    /// The same by thread, in the order they were started.
+    pub fn thread_usage(&self) -> Result<Vec<ThreadUsage>> {
+        let mut threads = Vec::new();
+        for task in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
             let task = task?.path();
             let times = fs::read_to_string(task.join("schedstat"))?;
-            usage.cpu_ns +=
-                times.split(' ').next().and_then(|t| t.parse::<u64>().ok()).context("schedstat")?;
             let status = fs::read_to_string(task.join("status"))?;
-            usage.switches +=
-                field(&status, "voluntary_ctxt_switches")? + field(&status, "nonvoluntary_ctxt_switches")?;
-            usage.threads += 1;
+            threads.push(ThreadUsage {
+                name: fs::read_to_string(task.join("comm"))?.trim_end().to_owned(),
+                cpu_ns: times.split(' ').next().and_then(|t| t.parse().ok()).context("schedstat")?,
+                switches: field(&status, "voluntary_ctxt_switches")?
+                    + field(&status, "nonvoluntary_ctxt_switches")?,
+            });
         }
-        let status = fs::read_to_string(format!("{process}/status"))?;
-        usage.resident_kib = field(&status, "VmRSS")?;
-        usage.anonymous_kib = field(&status, "RssAnon")?;
-        Ok(usage)
+        Ok(threads)
     }
 }
 

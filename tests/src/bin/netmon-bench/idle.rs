@@ -15,9 +15,9 @@ pub fn measure(time: Duration) -> Result<()> {
     let world = World::new()?;
     let agent = Agent::start(&world)?;
     await_up(&agent)?;
-    let (before, start) = (agent.usage()?, Mono::now());
+    let (before, threads_before, start) = (agent.usage()?, agent.thread_usage()?, Mono::now());
     thread::sleep(time);
-    let (after, took) = (agent.usage()?, Mono::now().since(start));
+    let (after, threads_after, took) = (agent.usage()?, agent.thread_usage()?, Mono::now().since(start));
     let targets = agent.status()?["targets"].as_array().map_or(0, Vec::len);
     let cpu = Duration::from_nanos(after.cpu_ns - before.cpu_ns);
     println!("idle: {:.0} s, {targets} default targets, {} threads", took.as_secs_f64(), after.threads);
