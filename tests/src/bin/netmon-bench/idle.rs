@@ -25,6 +25,10 @@ pub fn measure(time: Duration) -> Result<()> {
         "  CPU                {:.3} % of a core ({cpu:.1?})",
         cpu.as_secs_f64() / took.as_secs_f64() * 100.0
     );
+    for (was, is) in threads_before.iter().zip(&threads_after) {
+        let (cpu, switches) = (Duration::from_nanos(is.cpu_ns - was.cpu_ns), is.switches - was.switches);
+        println!("    {:<16} {cpu:>8.1?}, {switches} context switches", is.name);
+    }
     println!(
         "  context switches   {:.1} a second",
         (after.switches - before.switches) as f64 / took.as_secs_f64()

@@ -59,9 +59,10 @@ pub fn traced_loop(socket: &Path) -> Result<()> {
 
 /// What the thread that made the marks called between them.
 fn between_marks(trace: &str) -> Result<Vec<&str>> {
-    let is_mark = |line: &&str| line.contains("getppid()");
-    let reader =
-        trace.lines().find(is_mark).and_then(|l| l.split(' ').next()).context("no mark in the trace")?;
+    // A call that another thread interrupts has a second line, `<... getppid resumed>`.
+    let calls = || trace.lines().filter(|line| !line.contains(" resumed>"));
+    let is_mark = |line: &&str| line.contains("getppid(");
+    let reader = calls().find(is_mark).and_then(|l| l.split(' ').next()).context("no mark in the trace")?;
     let mut own = calls().filter(|l| l.split(' ').next() == Some(reader));
     own.by_ref().find(is_mark).context("no first mark")?;
     let rest: Vec<_> = own.collect();
