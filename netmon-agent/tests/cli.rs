@@ -215,3 +215,27 @@ fn a_configuration_that_passes_the_check_starts() {
     let (code, said) = check("[agent]\nlissten = []\n", "config check -c FILE");
     assert!(code == Some(1) && said.contains("did you mean `listen`?"), "{said}");
 }
+
+#[test]
+fn a_full_or_closed_output_changes_no_exit_code_into_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let nobody = folder.path().join("s");
+    let full = || Stdio::from(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    for (line, code) in
+        [("status", 69), ("wait", 69), ("watch", 69), ("run --config /nosuch", 1), ("probe a..b", 2)]
+    {
+        let code_of =
+            binary(&format!("--socket {} {line}", nobody.display())).stderr(full()).status().unwrap();
+        assert_eq!(code_of.code(), Some(code), "{line}");
+    }
+    for line in ["config check", "doctor", "doctor --json"] {
+        let output =
+            binary(&format!("--socket {} {line}", nobody.display())).stdout(full()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{line}: {said}");
+        assert!(said.starts_with("netmon: ") && said.contains("No space left"), "{line}: {said}");
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(binary("config check").stdout(writer).status().unwrap().code(), Some(0));
+}

@@ -1,9 +1,14 @@
 //! `netmon config`: looks at the configuration without running anything.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::Subcommand;
 
+use super::text::quiet_pipe;
 use crate::{
     agent::AgentError,
     config::{Config, DEFAULT_PATH},
@@ -37,6 +42,6 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<ExitCode> {
     }
     let shown = path.map_or(DEFAULT_PATH.as_ref(), PathBuf::as_path);
     let what = if shown.exists() { "valid" } else { "absent: every value is at its default" };
-    println!("{}: {what}; targets configured: {}", shown.display(), config.targets.len());
-    Ok(ExitCode::SUCCESS)
+    let n = config.targets.len();
+    quiet_pipe(writeln!(io::stdout().lock(), "{}: {what}; targets configured: {n}", shown.display()))
 }

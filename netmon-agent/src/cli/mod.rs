@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
         Command::Config(command) => config::run(&command),
     };
     result.unwrap_or_else(|error| {
-        anstream::eprintln!("netmon: {}", told(&error));
+        text::say(format_args!("netmon: {}", told(&error)));
         ExitCode::FAILURE
     })
 }

@@ -5,7 +5,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::Path, process::ExitCode,
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use netmon_client::{Client, Condition, Error, WaitOptions, wire::Waited};
 
-use super::text::{duration, failed, reasons};
+use super::text::{duration, failed, reasons, say};
 use crate::{observation::IfName, output::api::MAX_TIMEOUT, time::Boot};
 
 /// `EX_TEMPFAIL` of sysexits(3): not by the deadline. Schedulers and borgmatic try again later.
@@ -62,7 +62,7 @@ pub fn run(args: &WaitArgs, socket: &Path) -> anyhow::Result<ExitCode> {
         Ok(waited) => {
             if !args.quiet {
                 let state = waited.state.as_str();
-                anstream::eprintln!("netmon: not {}: {state}: {}", args.state, reasons(&waited.blocking));
+                say(format_args!("netmon: not {}: {state}: {}", args.state, reasons(&waited.blocking)));
             }
             Ok(ExitCode::from(args.timeout_exit_code))
         }

@@ -15,7 +15,7 @@ use nix::{
 };
 use serde::Serialize;
 
-use super::text::{coloured, failed, printable, quiet_pipe, reasons};
+use super::text::{coloured, failed, printable, quiet_pipe, reasons, say};
 
 /// Prints one line for each change, until it is interrupted.
 #[derive(Clone, Debug, clap::Args)]
@@ -49,10 +49,10 @@ pub fn run(args: &WatchArgs, socket: &Path) -> anyhow::Result<ExitCode> {
             }
             Some(Err(e)) => {
                 if !std::mem::replace(&mut told, true) {
-                    anstream::eprintln!(
+                    say(format_args!(
                         "netmon: {}; watching on when an agent is back",
                         printable(&e.to_string())
-                    );
+                    ));
                 }
             }
             None => return Ok(ExitCode::SUCCESS),
