@@ -3,7 +3,10 @@
 use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::Path, process::ExitCode, thread, time::Duration};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use netmon_client::{Client, Condition, Error, WaitOptions, wire::Waited};
+use netmon_client::{
+    Client, Condition, Error, WaitOptions,
+    wire::{Reason, Waited},
+};
 
 use super::text::{duration, failed, reasons, say};
 use crate::{observation::IfName, output::api::MAX_TIMEOUT, time::Boot};
@@ -108,13 +111,19 @@ fn wait(args: &WaitArgs, client: &Client, started: Boot) -> Result<Waited, Error
         if left.is_zero() {
             return match error {
                 // Agents were there all along, only without room: it was not so by the deadline.
-                Error::Busy { .. } | Error::Timeout => Ok(Waited::default()),
+                Error::Busy { .. } | Error::Timeout => Ok(unanswered(&error)),
                 e => Err(e),
             };
         }
         thread::sleep(pause.mul_f64(rand::random_range(0.5..=1.0)).min(left));
         pause = (pause * 2).min(PAUSES.1);
     }
+}
+
+/// What a wait came to whose agent did not say.
+fn unanswered(error: &Error) -> Waited {
+    let reason = Reason { code: "no_answer".into(), subject: String::new(), detail: error.to_string() };
+    Waited { blocking: vec![reason], ..Waited::default() }
 }
 
 /// A duration that the agent takes.
@@ -142,6 +151,12 @@ mod tests {
     fn a_device_is_named_in_the_bytes_of_the_kernel() {
         let bytes = |b: &[u8]| device_name(OsString::from(std::ffi::OsStr::from_bytes(b)));
         assert_eq!((bytes(b"eth0"), bytes(b"d\xff\"q")), ("eth0".to_owned(), "d\\xff\"q".to_owned()));
+    }
+
+    #[test]
+    fn an_agent_that_is_silent_is_the_reason() {
+        let waited = unanswered(&Error::Timeout);
+        assert!(!waited.satisfied && reasons(&waited.blocking).starts_with("no_answer: the agent did not"));
     }
 
     #[test]

@@ -185,7 +185,7 @@ fn find_target<'a>(snapshot: &'a Snapshot, name: &str) -> Result<Option<&'a Targ
         [target] => Ok(Some(target)),
         _ => {
             let names: Vec<&str> = same.iter().map(|t| &*t.name).collect();
-            Err(format!("{name:?} is the host of several targets; name one of them: {}", names.join(", ")))
+            Err(format!("{name:?} is the host of several targets; name one of them: {}", some_of(&names)))
         }
     }
 }
@@ -211,7 +211,7 @@ fn reason(code: &str, subject: &str, detail: &str) -> wire::Reason {
 
 fn no_such<'a>(what: &str, name: &str, names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
-    let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let known = if names.is_empty() { "none".to_owned() } else { some_of(&names) };
     let nearest = names
         .iter()
         .map(|n| (strsim::osa_distance(n, name), n))
@@ -219,6 +219,16 @@ fn no_such<'a>(what: &str, name: &str, names: impl Iterator<Item = &'a str>) -> 
         .filter(|(distance, _)| *distance <= 2)
         .map(|(_, n)| format!("; did you mean {n}?"));
     format!("no {what} {name:?}{}; there are: {known}", nearest.unwrap_or_default())
+}
+
+/// Names for a person to choose from; thousands of them would bury the message.
+fn some_of(names: &[&str]) -> String {
+    const MOST: usize = 20;
+    let shown = names[..names.len().min(MOST)].join(", ");
+    match names.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 #[cfg(test)]
@@ -375,6 +385,13 @@ mod tests {
             let device = Condition { device: Some(name.into()), ..want(Wanted::Up) };
             assert_eq!(check(&device, &s, 2), Outcome::Satisfied { state: State::Up }, "{name}");
         }
+    }
+
+    #[test]
+    fn a_message_names_twenty_at_most() {
+        let names: Vec<String> = (1..=300).map(|n| format!("t{n}")).collect();
+        let said = no_such("target", "t3000", names.iter().map(String::as_str));
+        assert!(said.contains("did you mean t300?") && said.ends_with("t20 and 280 more"), "{said}");
     }
 
     #[test]
