@@ -248,6 +248,13 @@ fn bad_questions_are_answered_with_what_there_is() {
             "{path}: {answer}"
         );
     }
+    // HEAD ends with the head, which is all that is asked for here.
+    for (id, code) in [("", "200 "), ("12", "200 "), ("12x", "400 "), ("-1", "400 ")] {
+        let head = format!(
+            "HEAD /v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nLast-Event-ID: {id}\r\n\r\n"
+        );
+        assert!(world.raw(&head).starts_with(&format!("HTTP/1.1 {code}")), "{id:?}");
+    }
     let posted =
         world.raw("POST /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     assert!(posted.starts_with("HTTP/1.1 405 ") && posted.contains("\"error\""));
@@ -265,6 +272,33 @@ fn a_client_that_hangs_up_frees_its_place() {
     until("a free place", || world.waiters() == 0);
     let waited = world.client().wait(&wait_for(Condition::Up, 0, Duration::from_millis(10)));
     assert!(!waited.unwrap().satisfied);
+}
+
+#[test]
+fn a_client_that_has_said_all_still_gets_its_answer() {
+    let mut world = World::with(FRESH, |o| o.max_waiters = 1);
+    world.publish(State::Down);
+    let socket = world.socket();
+    let ask = |request: &str| {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.write_all(format!("GET {request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        stream
+    };
+    let status = read_all(&mut ask("/v1/status"));
+    assert!(status.starts_with("HTTP/1.1 200 ") && status.contains("\"down\""), "{status}");
+    let two = read_all(&mut ask("/healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /readyz"));
+    assert_eq!(two.matches("HTTP/1.1 200 ").count(), 2, "{two}");
+    let mut waiter = ask("/v1/wait?state=up");
+    until("the waiter", || world.waiters() == 1);
+    world.publish(State::Up);
+    assert!(read_all(&mut waiter).contains("\"satisfied\":true"));
+    // A client that is gone altogether frees its place all the same.
+    let waiter = ask("/v1/wait?state=down");
+    until("the waiter", || world.waiters() == 1);
+    drop(waiter);
+    until("a free place", || world.waiters() == 0);
 }
 
 #[test]

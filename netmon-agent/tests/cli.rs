@@ -2,7 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test; only functions marked as tests are exempt by themselves")]
 
-use std::{path::Path, process::ExitCode, thread, time::Duration};
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+    thread,
+    time::Duration,
+};
 
 use clap::Parser;
 use netmon_agent::{
@@ -20,11 +26,11 @@ use netmon_agent::{
 #[derive(clap::Parser)]
 struct Line {
     #[command(subcommand)]
-    command: Command,
+    command: Subcommand,
 }
 
 #[derive(clap::Subcommand)]
-enum Command {
+enum Subcommand {
     Status(StatusArgs),
     Wait(WaitArgs),
     Watch(WatchArgs),
@@ -35,9 +41,9 @@ fn netmon(line: &str, socket: &Path) -> ExitCode {
     let words = std::iter::once("netmon").chain(line.split_whitespace());
     match Line::try_parse_from(words) {
         Ok(line) => match line.command {
-            Command::Status(args) => status::run(&args, socket).unwrap(),
-            Command::Wait(args) => wait::run(&args, socket).unwrap(),
-            Command::Watch(args) => watch::run(&args, socket).unwrap(),
+            Subcommand::Status(args) => status::run(&args, socket).unwrap(),
+            Subcommand::Wait(args) => wait::run(&args, socket).unwrap(),
+            Subcommand::Watch(args) => watch::run(&args, socket).unwrap(),
         },
         Err(e) => ExitCode::from(u8::try_from(e.exit_code()).unwrap()),
     }
@@ -142,4 +148,94 @@ fn a_wait_whose_agent_stays_away_ends_at_the_deadline() {
     }
     world.stop(server);
     assert_eq!(waiter.join().unwrap(), ExitCode::from(69));
+}
+
+/// The binary itself, with an environment of its own.
+fn binary(line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netmon"));
+    command.args(line.split_whitespace()).env_clear().stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn a_watch_ends_with_its_reader() {
+    let mut world = World::new();
+    let server = world.serve();
+    world.publish(State::Up);
+    let line = format!("--socket {} watch", world.socket().display());
+    let mut watch = binary(&line).stdout(Stdio::piped()).spawn().unwrap();
+    let mut reader = BufReader::new(watch.stdout.take().unwrap());
+    let mut first = String::new();
+    reader.read_line(&mut first).unwrap();
+    assert!(first.contains("up"), "{first}");
+    drop(reader);
+    let deadline = Mono::now() + Duration::from_secs(30);
+    let status = loop {
+        match watch.try_wait().unwrap() {
+            Some(status) => break status,
+            None => assert!(Mono::now() < deadline, "nothing changes, and it watches on for nobody"),
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    assert!(status.success(), "{status}");
+    world.stop(server);
+}
+
+#[test]
+fn an_empty_variable_is_an_unset_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("netmon.sock");
+    let server = |path: &Path| std::os::unix::net::UnixListener::bind(path).unwrap();
+    let _somebody = server(&own);
+    // The socket is taken: an agent that gets that far says so, by name, and ends before it probes anything.
+    let output = binary("run").env("NETMON_SOCKET", &own).env("NETMON_LOG", "").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("another agent already serves") && said.contains("netmon.sock"), "{said}");
+    let output = binary("status").env("NETMON_SOCKET", "").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() != Some(2), "{said}");
+}
+
+#[test]
+fn a_configuration_that_passes_the_check_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("netmon.toml");
+    let check = |text: &str, line: &str| {
+        std::fs::write(&path, text).unwrap();
+        let output = binary(&line.replace("FILE", path.to_str().unwrap())).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let exposed = "[agent]\nlisten = [\"0.0.0.0:9817\"]\n";
+    let (code, said) = check(exposed, "config check FILE");
+    assert!(code == Some(1) && said.contains("0.0.0.0:9817") && said.contains("--insecure"), "{said}");
+    assert_eq!(check(exposed, "config check --config FILE --insecure").0, Some(0));
+    assert_eq!(check("", "config check FILE").0, Some(0));
+    assert_eq!(check("", "config check FILE --config FILE").0, Some(2));
+    let (code, said) = check("[agent]\nlissten = []\n", "config check -c FILE");
+    assert!(code == Some(1) && said.contains("did you mean `listen`?"), "{said}");
+}
+
+#[test]
+fn a_full_or_closed_output_changes_no_exit_code_into_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let nobody = folder.path().join("s");
+    let full = || Stdio::from(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    for (line, code) in
+        [("status", 69), ("wait", 69), ("watch", 69), ("run --config /nosuch", 1), ("probe a..b", 2)]
+    {
+        let code_of =
+            binary(&format!("--socket {} {line}", nobody.display())).stderr(full()).status().unwrap();
+        assert_eq!(code_of.code(), Some(code), "{line}");
+    }
+    for line in ["config check", "doctor", "doctor --json"] {
+        let output =
+            binary(&format!("--socket {} {line}", nobody.display())).stdout(full()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{line}: {said}");
+        assert!(said.starts_with("netmon: ") && said.contains("No space left"), "{line}: {said}");
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(binary("config check").stdout(writer).status().unwrap().code(), Some(0));
 }

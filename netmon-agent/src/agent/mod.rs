@@ -71,7 +71,8 @@ pub enum AgentError {
 
 /// Where the agent's socket is when nobody says otherwise: the system's place for root, the user's own for others.
 pub fn default_socket() -> PathBuf {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !nix::unistd::geteuid().is_root());
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR")
+        .filter(|dir| !dir.is_empty() && !nix::unistd::geteuid().is_root());
     match runtime {
         Some(dir) => PathBuf::from(dir).join("netmon.sock"),
         None => "/run/netmon/netmon.sock".into(),
@@ -84,9 +85,8 @@ pub fn default_socket() -> PathBuf {
 /// # Errors
 /// What the agent can't do without: see [`AgentError`].
 pub fn run(options: Options) -> Result<(), AgentError> {
-    let exposed = |a: &&SocketAddr| !a.ip().is_loopback();
-    if let Some(address) = options.config.listen.iter().find(exposed).filter(|_| !options.insecure) {
-        return Err(AgentError::Exposed(*address));
+    if let Some(address) = options.config.exposed().filter(|_| !options.insecure) {
+        return Err(AgentError::Exposed(address));
     }
     let started = Moment::now();
     raise_descriptor_limit();
@@ -95,7 +95,8 @@ pub fn run(options: Options) -> Result<(), AgentError> {
     let sockets = probe::Sockets::open();
     let mut found = kernel.capabilities().to_vec();
     found.extend(capabilities::of_sockets(sockets.capabilities()));
-    for c in found.iter().filter(|c| !c.ok) {
+    // What only follows from another missing thing is no line of its own.
+    for c in found.iter().filter(|c| !c.ok && !c.remedy.starts_with("see ")) {
         tracing::warn!(capability = c.name, remedy = c.remedy, "{}: {}", c.name, c.detail);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -201,7 +202,7 @@ async fn reload_from(path: Option<&std::path::Path>, core: &mpsc::Sender<Option<
             Some(Arc::new(config))
         }
         Err(error) => {
-            tracing::error!("SIGHUP: the old configuration stays: {error}");
+            tracing::error!("SIGHUP: the old configuration stays: {}", error.one_line());
             None
         }
     };

@@ -1,11 +1,17 @@
 //! `netmon doctor`: each capability, whether it works, why not, and what mends it.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    path::Path,
+    process::ExitCode,
+};
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use serde_json::json;
 
+use super::text::{printable, quiet_pipe};
 use crate::{agent::capabilities, capability::Capability};
 
 /// Tell what works on this machine.
@@ -41,16 +47,22 @@ pub fn run(args: &DoctorArgs, socket: &Path) -> anyhow::Result<ExitCode> {
                 |c: &Capability| json!({"name": c.name, "ok": c.ok, "detail": c.detail, "remedy": c.remedy});
             all.iter().map(one).collect::<Vec<_>>()
         };
-        println!("{}", json!({"ok": all_well, "here": list(&found), "agent": list(&of_agent)}));
+        let object = json!({"ok": all_well, "here": list(&found), "agent": list(&of_agent)});
+        quiet_pipe(writeln!(io::stdout().lock(), "{object}"))?;
     } else {
-        anstream::println!("As this user, here:");
-        print(&found);
-        if !of_agent.is_empty() {
-            anstream::println!("\nThe running agent:");
-            print(&of_agent);
-        }
+        quiet_pipe(anstream::stdout().lock().write_all(screen(&found, &of_agent).as_bytes()))?;
     }
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn screen(here: &[Capability], agent: &[Capability]) -> String {
+    let mut out = "As this user, here:\n".to_owned();
+    list(&mut out, here);
+    if !agent.is_empty() {
+        out.push_str("\nThe running agent:\n");
+        list(&mut out, agent);
+    }
+    out
 }
 
 fn ask_agent(socket: &Path) -> Result<netmon_client::wire::Status, netmon_client::Error> {
@@ -67,14 +79,16 @@ fn of_agent(status: netmon_client::wire::Status) -> Vec<Capability> {
     status.agent.capabilities.into_iter().map(one).collect()
 }
 
-fn print(all: &[Capability]) {
+fn list(out: &mut String, all: &[Capability]) {
     let width = all.iter().map(|c| c.name.len()).max().unwrap_or_default();
     for c in all {
         let (word, color) = if c.ok { ("ok     ", AnsiColor::Green) } else { ("missing", AnsiColor::Red) };
         let style = Style::new().fg_color(Some(color.into()));
-        anstream::println!("  {style}{word}{style:#} {:width$}  {}", c.name, c.detail);
+        // Writing to a String can't fail.
+        let (name, detail) = (printable(&c.name), printable(&c.detail));
+        let _ = writeln!(out, "  {style}{word}{style:#} {name:width$}  {detail}");
         if !c.remedy.is_empty() {
-            anstream::println!("          {:width$}  → {}", "", c.remedy);
+            let _ = writeln!(out, "          {:width$}  → {}", "", printable(&c.remedy));
         }
     }
 }

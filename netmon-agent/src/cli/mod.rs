@@ -17,8 +17,10 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "netmon", version, arg_required_else_help = true)]
 struct Cli {
-    /// The agent's socket [default: /run/netmon/netmon.sock, or $XDG_RUNTIME_DIR/netmon.sock for an ordinary user]
-    #[arg(long, global = true, env = "NETMON_SOCKET", value_name = "PATH")]
+    /// The agent's socket [default: $NETMON_SOCKET; else /run/netmon/netmon.sock, or $XDG_RUNTIME_DIR/netmon.sock for
+    /// an ordinary user]
+    // The variable is read further down: set but empty it counts as unset, which clap would refuse.
+    #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -58,11 +60,57 @@ pub fn main() -> ExitCode {
         Command::Config(command) => config::run(&command),
     };
     result.unwrap_or_else(|error| {
-        anstream::eprintln!("netmon: {error:#}");
+        text::say(format_args!("netmon: {}", told(&error)));
         ExitCode::FAILURE
     })
 }
 
+/// An error with its causes, each said once: many errors' words hold those of their cause already.
+fn told(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.is_empty() {
+            said = cause;
+        } else if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
+}
+
 fn client_socket(named: Option<PathBuf>) -> PathBuf {
     named.unwrap_or_else(netmon_client::Client::default_socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("can't read it: {source}; make it readable")]
+        struct Unreadable {
+            source: std::io::Error,
+        }
+        let error = || Unreadable { source: std::io::Error::from_raw_os_error(2) };
+        let text = "can't read it: No such file or directory (os error 2); make it readable";
+        assert_eq!(told(&error().into()), text);
+        assert_eq!(
+            told(&Err::<(), _>(error()).context("no start").unwrap_err()),
+            format!("no start: {text}")
+        );
+    }
+
+    #[test]
+    fn the_socket_may_be_named_anywhere_on_the_line() {
+        for line in
+            ["--socket /s status", "status --socket /s", "config --socket /s check", "wait --socket=/s"]
+        {
+            let cli = Cli::try_parse_from(std::iter::once("netmon").chain(line.split(' '))).unwrap();
+            assert_eq!(cli.socket, Some(PathBuf::from("/s")), "{line}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `netmon run`: the agent.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{env, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
@@ -25,9 +25,14 @@ pub struct RunArgs {
 
 /// Runs the agent until a signal ends it.
 pub fn run(args: &RunArgs, socket: Option<PathBuf>) -> anyhow::Result<ExitCode> {
-    log::init(args.log_format, &args.log_level)?;
+    // The variable may be set and empty, which means no more than unset.
+    let filter = if args.log_level.is_empty() { "info" } else { &args.log_level };
+    log::init(args.log_format, filter)?;
     let config = Config::load(args.config.as_deref())?;
-    let socket = socket.or_else(|| config.socket.clone()).unwrap_or_else(agent::default_socket);
+    let socket = socket
+        .or_else(|| env::var_os("NETMON_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from))
+        .or_else(|| config.socket.clone())
+        .unwrap_or_else(agent::default_socket);
     let options = agent::Options {
         config,
         config_path: args.config.clone(),

@@ -114,12 +114,21 @@ fn target_text(t: &Target) -> String {
     let worst_loss = t.addresses.iter().filter_map(|a| a.loss_ratio).max_by(f64::total_cmp);
     let mut parts = vec![format!("{} {}", t.probe, t.host)];
     if let Some(ns) = worst_rtt {
-        parts.push(format!("{:.1} ms", ns as f64 / 1e6));
+        parts.push(round_trip(ns));
     }
     if let Some(loss) = worst_loss {
         parts.push(format!("{:.0} % lost", loss * 100.0));
     }
     printable(&parts.join(", "))
+}
+
+/// Three digits are as much as a round trip tells.
+fn round_trip(ns: u64) -> String {
+    match ns as f64 / 1e6 {
+        ms if ms < 0.9995 => format!("{:.0} µs", ms * 1e3),
+        ms if ms < 9.995 => format!("{ms:.2} ms"),
+        ms => format!("{ms:.1} ms"),
+    }
 }
 
 /// Two units of a duration: `3d 4h`, `5m 12s`, `7s`.
@@ -162,6 +171,12 @@ mod tests {
             assert_eq!(line, line.trim_end());
         }
         assert!(text.contains("\n  lan0"));
+    }
+
+    #[test]
+    fn a_short_round_trip_is_not_zero() {
+        let texts = [36_100, 999_400, 999_600, 4_321_000, 9_996_000, 123_456_000].map(round_trip);
+        assert_eq!(texts, ["36 µs", "999 µs", "1.00 ms", "4.32 ms", "10.0 ms", "123.5 ms"]);
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! What the subcommands that print share.
 
-use std::{fmt::Write, io, process::ExitCode};
+use std::{
+    fmt::{self, Write as _},
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use anstyle::{AnsiColor, Style};
 use netmon_client::{Error, State, wire::Reason};
@@ -10,9 +14,15 @@ pub(super) const UNAVAILABLE: u8 = 69;
 /// Wrong usage, or an unknown device or target.
 pub(super) const USAGE: u8 = 2;
 
+/// Says a line on standard error. Where that is closed or full the exit code must still be told, so nothing is done
+/// about it; `eprintln!` would panic.
+pub(super) fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(anstream::stderr().lock(), "{line}");
+}
+
 /// The exit code for an error, after it was said on standard error.
 pub(super) fn failed(error: &Error) -> ExitCode {
-    anstream::eprintln!("netmon: {}", printable(&error.to_string()));
+    say(format_args!("netmon: {}", printable(&error.to_string())));
     match error {
         Error::NotFound(_) | Error::BadRequest(_) => ExitCode::from(USAGE),
         Error::NoAgent { .. } | Error::Permission { .. } | Error::Timeout | Error::Disconnected => {

@@ -1,11 +1,15 @@
 //! `netmon wait`.
 
-use std::{path::Path, process::ExitCode, thread, time::Duration};
+use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::Path, process::ExitCode, thread, time::Duration};
 
-use netmon_client::{Client, Condition, Error, WaitOptions, wire::Waited};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use netmon_client::{
+    Client, Condition, Error, WaitOptions,
+    wire::{Reason, Waited},
+};
 
-use super::text::{duration, failed, reasons};
-use crate::time::Boot;
+use super::text::{duration, failed, reasons, say};
+use crate::{observation::IfName, output::api::MAX_TIMEOUT, time::Boot};
 
 /// `EX_TEMPFAIL` of sysexits(3): not by the deadline. Schedulers and borgmatic try again later.
 const TEMPFAIL: u8 = 75;
@@ -23,16 +27,16 @@ pub struct WaitArgs {
     #[arg(long, default_value = "up", value_parser = str::parse::<Condition>)]
     state: Condition,
     /// Wait for this device instead of the whole network
-    #[arg(long)]
+    #[arg(long, value_parser = OsStringValueParser::new().map(device_name))]
     device: Option<String>,
-    /// Wait for this target instead of the whole network
+    /// Wait for this target, by its name or its host, instead of the whole network
     #[arg(long)]
     target: Option<String>,
     /// How long the state must have held, e.g. 5s
-    #[arg(long, default_value = "0s", value_parser = duration)]
+    #[arg(long, default_value = "0s", value_parser = of_a_wait)]
     stable: Duration,
     /// Give up after this, e.g. 10m [default: never]
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_parser = of_a_wait)]
     timeout: Option<Duration>,
     /// Afterwards pause at random up to this, and up to a tenth of the time waited, so that not all start at once
     #[arg(long, default_value = "0s", value_parser = duration)]
@@ -61,7 +65,7 @@ pub fn run(args: &WaitArgs, socket: &Path) -> anyhow::Result<ExitCode> {
         Ok(waited) => {
             if !args.quiet {
                 let state = waited.state.as_str();
-                anstream::eprintln!("netmon: not {}: {state}: {}", args.state, reasons(&waited.blocking));
+                say(format_args!("netmon: not {}: {state}: {}", args.state, reasons(&waited.blocking)));
             }
             Ok(ExitCode::from(args.timeout_exit_code))
         }
@@ -107,13 +111,30 @@ fn wait(args: &WaitArgs, client: &Client, started: Boot) -> Result<Waited, Error
         if left.is_zero() {
             return match error {
                 // Agents were there all along, only without room: it was not so by the deadline.
-                Error::Busy { .. } | Error::Timeout => Ok(Waited::default()),
+                Error::Busy { .. } | Error::Timeout => Ok(unanswered(&error)),
                 e => Err(e),
             };
         }
         thread::sleep(pause.mul_f64(rand::random_range(0.5..=1.0)).min(left));
         pause = (pause * 2).min(PAUSES.1);
     }
+}
+
+/// What a wait came to whose agent did not say.
+fn unanswered(error: &Error) -> Waited {
+    let reason = Reason { code: "no_answer".into(), subject: String::new(), detail: error.to_string() };
+    Waited { blocking: vec![reason], ..Waited::default() }
+}
+
+/// A duration that the agent takes.
+fn of_a_wait(text: &str) -> Result<Duration, String> {
+    let most = "is at most 30d; without --timeout a wait has no end";
+    duration(text).and_then(|d| if d <= MAX_TIMEOUT { Ok(d) } else { Err(most.to_owned()) })
+}
+
+/// The name of a device as the agent writes it. The kernel's names are bytes; what is no UTF-8 reads `\xNN` there.
+fn device_name(name: OsString) -> String {
+    name.into_string().unwrap_or_else(|name| IfName::new(name.as_bytes()).escaped())
 }
 
 /// A pause from U(0, min(most, a tenth of the time waited)): those who waited long together must not all start at once,
@@ -125,6 +146,25 @@ fn spread(most: Duration, waited: Duration, random: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_is_named_in_the_bytes_of_the_kernel() {
+        let bytes = |b: &[u8]| device_name(OsString::from(std::ffi::OsStr::from_bytes(b)));
+        assert_eq!((bytes(b"eth0"), bytes(b"d\xff\"q")), ("eth0".to_owned(), "d\\xff\"q".to_owned()));
+    }
+
+    #[test]
+    fn an_agent_that_is_silent_is_the_reason() {
+        let waited = unanswered(&Error::Timeout);
+        assert!(!waited.satisfied && reasons(&waited.blocking).starts_with("no_answer: the agent did not"));
+    }
+
+    #[test]
+    fn a_wait_is_no_longer_than_the_agent_takes() {
+        assert_eq!(of_a_wait("30d"), Ok(MAX_TIMEOUT));
+        assert!(of_a_wait("31d").unwrap_err().contains("30d"));
+        assert!(of_a_wait("5").is_err());
+    }
 
     #[test]
     fn nobody_who_did_not_wait_is_held_up() {

@@ -2,14 +2,20 @@
 
 use std::{
     io::{self, Write},
+    os::fd::AsFd,
     path::Path,
-    process::ExitCode,
+    process::{self, ExitCode},
+    thread,
 };
 
 use netmon_client::{Client, Error, EventOptions, State, wire::Change};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
 use serde::Serialize;
 
-use super::text::{coloured, failed, printable, quiet_pipe, reasons};
+use super::text::{coloured, failed, printable, quiet_pipe, reasons, say};
 
 /// Prints one line for each change, until it is interrupted.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,6 +34,7 @@ pub struct WatchArgs {
 /// When standard output can't be written.
 pub fn run(args: &WatchArgs, socket: &Path) -> anyhow::Result<ExitCode> {
     let mut events = Client::new(socket).events(EventOptions { last_id: None, all: args.all });
+    end_with_the_reader();
     let (mut met, mut told) = (false, false);
     loop {
         match events.next() {
@@ -42,15 +49,32 @@ pub fn run(args: &WatchArgs, socket: &Path) -> anyhow::Result<ExitCode> {
             }
             Some(Err(e)) => {
                 if !std::mem::replace(&mut told, true) {
-                    anstream::eprintln!(
+                    say(format_args!(
                         "netmon: {}; watching on when an agent is back",
                         printable(&e.to_string())
-                    );
+                    ));
                 }
             }
             None => return Ok(ExitCode::SUCCESS),
         }
     }
+}
+
+/// Ends the process when whoever read its output has gone (`netmon watch | head -1`): the next change, which would show
+/// it, may be hours away.
+fn end_with_the_reader() {
+    let spawned = thread::Builder::new().name("reader".to_owned()).spawn(|| {
+        // An error is told of without being asked for: poll(2). A file or a terminal never has one.
+        let stdout = io::stdout();
+        let mut out = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+        while matches!(poll(&mut out, PollTimeout::NONE), Ok(_) | Err(Errno::EINTR)) {
+            if out[0].revents().is_some_and(|seen| seen.contains(PollFlags::POLLERR)) {
+                process::exit(0);
+            }
+        }
+    });
+    // Without the thread the next line shows it.
+    drop(spawned);
 }
 
 /// What stands in a line of JSON.

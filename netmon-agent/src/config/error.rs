@@ -18,6 +18,16 @@ pub enum ConfigError {
     Invalid(Located),
 }
 
+impl ConfigError {
+    /// The same without the excerpt of the file: one line, for a log.
+    pub fn one_line(&self) -> String {
+        match self {
+            Self::Invalid(located) => located.one_line(),
+            error => error.to_string(),
+        }
+    }
+}
+
 /// A fault with its place in the file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Located {
@@ -28,6 +38,14 @@ pub struct Located {
     width: usize,
     message: String,
     hint: Option<String>,
+}
+
+impl Located {
+    fn one_line(&self) -> String {
+        let Self { path, line, column, message, hint, .. } = self;
+        let hint = hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+        format!("{}:{line}:{column}: {}{hint}", path.display(), message.replace('\n', " "))
+    }
 }
 
 impl fmt::Display for Located {
@@ -93,11 +111,18 @@ fn floor_char(text: &str, at: usize) -> usize {
 impl From<toml::de::Error> for Fault {
     fn from(e: toml::de::Error) -> Self {
         let message = e.message().to_owned();
-        let hint = nearest_key(&message);
+        let hint = nearest_key(&message).or_else(|| {
+            // `[target]` for `[[target]]`; nothing else here is a list of tables.
+            (message == "invalid type: map, expected a sequence")
+                .then(|| "one of several is written with two brackets: `[[target]]`".to_owned())
+        });
         // The list of all keys buries the message when the nearest one is known.
+        let is_unknown = message.starts_with("unknown ");
         let message = match &hint {
-            Some(_) => message.split(", expected").next().unwrap_or_default().replacen("field", "key", 1),
-            None => message,
+            Some(_) if is_unknown => {
+                message.split(", expected").next().unwrap_or_default().replacen("field", "key", 1)
+            }
+            _ => message.replacen("missing field", "missing key", 1),
         };
         Self { span: e.span(), message, hint }
     }

@@ -25,7 +25,7 @@ pub(super) struct File {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Agent {
     pub(super) listen: Vec<SocketAddr>,
-    pub(super) socket: Option<PathBuf>,
+    pub(super) socket: Option<Spanned<PathBuf>>,
 }
 
 impl Default for Agent {

@@ -68,11 +68,19 @@ impl Config {
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let named = path.is_some();
         let path = path.unwrap_or(Path::new(DEFAULT_PATH));
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, path),
+        match std::fs::read(path) {
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => Self::parse(&text, path),
+                Err(e) => Err(not_utf8(&e, path)),
+            },
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && !named => Self::parse("", path),
             Err(error) => Err(ConfigError::Read { path: path.to_owned(), error }),
         }
+    }
+
+    /// An address outside loopback, which is not served without `--insecure`.
+    pub fn exposed(&self) -> Option<SocketAddr> {
+        self.listen.iter().find(|address| !address.ip().is_loopback()).copied()
     }
 
     /// Parses and validates `text`; `path` is for messages.
@@ -88,4 +96,13 @@ impl Config {
     pub fn stale_after(&self) -> Duration {
         self.targets.iter().map(|t| t.interval).fold(self.interval, Duration::max) * 3
     }
+}
+
+fn not_utf8(error: &std::string::FromUtf8Error, path: &Path) -> ConfigError {
+    // The text up to the fault is as it was: the fault's place in it is the same.
+    let at = error.utf8_error().valid_up_to();
+    let text = String::from_utf8_lossy(error.as_bytes());
+    error::Fault::at(at..at, "a configuration is UTF-8, and this byte is not")
+        .hint("write the file anew as UTF-8: iconv -t UTF-8")
+        .locate(&text, path)
 }

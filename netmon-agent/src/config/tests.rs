@@ -79,6 +79,25 @@ fn faults_name_their_place_and_the_remedy() {
     refused("[health.quorum]\ninternet = 0", "2:12", "quorum of 0");
     refused("[agent]\nlisten = [\"localhost\"]", "2:11", "socket address");
     refused("a = ", "1:5", "");
+    refused("[agent]\nsocket = \"\"", "2:10", "leave `socket` out");
+    refused("[target]\nhost = \"a\"", "1:1", "[[target]]");
+    refused("[[target]]\nname = \"a\"", "1:1", "missing key `host`");
+}
+
+#[test]
+fn what_is_no_text_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("netmon.toml");
+    std::fs::write(&path, b"[agent]\nsocket = \"/\xff\"\n").unwrap();
+    let error = Config::load(Some(&path)).unwrap_err();
+    assert!(error.to_string().starts_with(&format!("{}:2:12: ", path.display())), "{error}");
+    assert!(!error.one_line().contains('\n') && error.one_line().contains("UTF-8"));
+}
+
+#[test]
+fn a_log_tells_a_fault_in_one_line() {
+    let error = Config::parse("[agent]\nlissten = 1\n", Path::new("netmon.toml")).unwrap_err();
+    assert_eq!(error.one_line(), "netmon.toml:2:1: unknown key `lissten`; did you mean `listen`?");
 }
 
 #[test]

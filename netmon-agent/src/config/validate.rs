@@ -27,6 +27,11 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let timeout = timeout(&f.defaults.timeout)?;
     let health = settings(f.health, &f.devices)?;
     let watch = watch(&f.devices)?;
+    if let Some(s) = f.agent.socket.as_ref().filter(|s| s.get_ref().as_os_str().is_empty()) {
+        return Err(
+            Fault::at(s.span(), "the socket's path is empty").hint("leave `socket` out for the default")
+        );
+    }
     let mut names = HashSet::new();
     let mut targets = Vec::with_capacity(f.target.len());
     for t in &f.target {
@@ -34,7 +39,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     }
     Ok(Config {
         listen: f.agent.listen,
-        socket: f.agent.socket,
+        socket: f.agent.socket.map(Spanned::into_inner),
         interval,
         timeout,
         auto_targets: f.defaults.auto_targets,

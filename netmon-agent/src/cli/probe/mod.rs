@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use tokio::sync::mpsc;
 
 use self::report::{Format, Host, Report};
+use super::text::{printable, say};
 use crate::{
     observation::{Method, Observation, TargetId},
     source::probe::{Access, Capabilities, Engine, Options, Sockets, TargetSpec},
@@ -71,7 +72,7 @@ pub fn run(args: &ProbeArgs) -> anyhow::Result<ExitCode> {
         match resolve(name, args) {
             Ok(address) => addresses.push((name.clone(), address)),
             Err(e) => {
-                eprintln!("netmon probe: {name}: {e}");
+                say(format_args!("netmon probe: {}: {e}", printable(name)));
                 unknown = true;
             }
         }
@@ -191,7 +192,7 @@ fn check_icmp(
                 bail!("{family}: {remedy}");
             }
             let [a, b] = FALLBACK_PORTS;
-            eprintln!("netmon probe: {family}: {remedy}; trying TCP ports {a} and {b} instead");
+            say(format_args!("netmon probe: {family}: {remedy}; trying TCP ports {a} and {b} instead"));
         }
     }
     Ok(())

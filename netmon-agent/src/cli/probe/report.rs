@@ -147,6 +147,8 @@ fn words(outcome: &ProbeOutcome) -> String {
 fn object(host: &Host, seq: u64, sent_at: &str, outcome: &ProbeOutcome) -> Option<Value> {
     let mut object = json!({
         "target": host.name, "address": host.address, "seq": seq, "sent_at": sent_at,
+        // There in every object; null where no answer was timed.
+        "timestamp_source": null,
     });
     match outcome {
         ProbeOutcome::Reply { rtt, stamp, ttl, .. } => {
@@ -274,7 +276,7 @@ mod tests {
             objects[1],
             json!({
                 "target": "192.0.2.1", "address": "192.0.2.1", "seq": 1, "sent_at": "2023-11-14T22:13:20.5Z",
-                "failure": "host_unreachable", "reporter": "192.0.2.9"
+                "failure": "host_unreachable", "reporter": "192.0.2.9", "timestamp_source": null
             })
         );
         assert_eq!(objects.len(), 3);

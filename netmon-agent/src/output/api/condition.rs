@@ -7,7 +7,7 @@ use netmon_client::{Condition as Wanted, wire};
 use super::wire_map;
 use crate::{
     health::{ReasonCode, State, Verdict},
-    state::Snapshot,
+    state::{Snapshot, TargetView},
     time::Boot,
 };
 
@@ -71,7 +71,11 @@ impl Condition {
         let mut outcome = None;
         let mut parts: Vec<(&Verdict, &str, &mut Option<Held>)> = Vec::with_capacity(2);
         if let Some(name) = &self.device {
-            match snapshot.devices.iter().find(|d| d.name == *name) {
+            match snapshot
+                .devices
+                .iter()
+                .find(|d| d.name == *name || d.link.name.as_bytes() == name.as_bytes())
+            {
                 Some(device) => {
                     memory.seen_device = true;
                     parts.push((&device.verdict, name, &mut memory.device));
@@ -95,12 +99,13 @@ impl Condition {
             }
         }
         if let Some(name) = &self.target {
-            match snapshot.targets.iter().find(|t| *t.name == **name) {
-                Some(target) => parts.push((&target.verdict, name, &mut memory.target)),
-                None if is_starting(snapshot) => {
+            match find_target(snapshot, name) {
+                Ok(Some(target)) => parts.push((&target.verdict, name, &mut memory.target)),
+                Err(several) => return Outcome::NoSuch(several),
+                Ok(None) if is_starting(snapshot) => {
                     outcome = Some(blocked(State::Unknown, "starting", name, "targets are not made yet"));
                 }
-                None => {
+                Ok(None) => {
                     let names = snapshot.targets.iter().map(|t| &*t.name);
                     return Outcome::NoSuch(no_such("target", name, names));
                 }
@@ -167,6 +172,24 @@ impl Condition {
     }
 }
 
+/// The target of this name; else the one whose host it is. Who waits for `8.8.8.8` or a gateway's address need not know
+/// what the agent calls it; two targets of one host must be told apart by name.
+fn find_target<'a>(snapshot: &'a Snapshot, name: &str) -> Result<Option<&'a TargetView>, String> {
+    let targets = || snapshot.targets.iter().map(|t| &**t);
+    if let Some(target) = targets().find(|t| &*t.name == name) {
+        return Ok(Some(target));
+    }
+    let same: Vec<&TargetView> = targets().filter(|t| t.host == name).collect();
+    match same[..] {
+        [] => Ok(None),
+        [target] => Ok(Some(target)),
+        _ => {
+            let names: Vec<&str> = same.iter().map(|t| &*t.name).collect();
+            Err(format!("{name:?} is the host of several targets; name one of them: {}", some_of(&names)))
+        }
+    }
+}
+
 /// Whether names mean nothing yet.
 fn is_starting(snapshot: &Snapshot) -> bool {
     snapshot.verdict.state == State::Unknown
@@ -188,7 +211,7 @@ fn reason(code: &str, subject: &str, detail: &str) -> wire::Reason {
 
 fn no_such<'a>(what: &str, name: &str, names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
-    let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let known = if names.is_empty() { "none".to_owned() } else { some_of(&names) };
     let nearest = names
         .iter()
         .map(|n| (strsim::osa_distance(n, name), n))
@@ -198,6 +221,16 @@ fn no_such<'a>(what: &str, name: &str, names: impl Iterator<Item = &'a str>) -> 
     format!("no {what} {name:?}{}; there are: {known}", nearest.unwrap_or_default())
 }
 
+/// Names for a person to choose from; thousands of them would bury the message.
+fn some_of(names: &[&str]) -> String {
+    const MOST: usize = 20;
+    let shown = names[..names.len().min(MOST)].join(", ");
+    match names.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -205,7 +238,8 @@ mod tests {
     use super::*;
     use crate::{
         health::Reason,
-        state::{DeviceView, TargetView},
+        observation::{IfName, Link},
+        state::DeviceView,
         time::{Moment, Mono},
     };
 
@@ -320,6 +354,44 @@ mod tests {
         let mut starting = Snapshot::default();
         starting.verdict.reasons = vec![Reason::new(ReasonCode::Starting, "", "")];
         assert!(matches!(check(&device, &starting, 2), Outcome::Blocked { state: State::Unknown, .. }));
+    }
+
+    #[test]
+    fn a_target_is_known_by_its_host_too_unless_several_have_it() {
+        let mut s = snapshot(verdict(&[(1, State::Up)]));
+        let target = |name: &str, state| {
+            let (name, host) = (name.into(), "10.0.0.1".to_owned());
+            Arc::new(TargetView { name, host, verdict: verdict(&[(1, state)]), ..Default::default() })
+        };
+        s.targets.push(target("gateway-10.0.0.1", State::Up));
+        let host = Condition { target: Some("10.0.0.1".into()), ..want(Wanted::Up) };
+        assert_eq!(check(&host, &s, 2), Outcome::Satisfied { state: State::Up });
+        s.targets.push(target("web", State::Up));
+        let Outcome::NoSuch(said) = check(&host, &s, 2) else { panic!() };
+        assert!(said.ends_with("several targets; name one of them: gateway-10.0.0.1, web"), "{said}");
+        // A name goes before a host.
+        s.targets.push(target("10.0.0.1", State::Down));
+        assert!(matches!(check(&host, &s, 2), Outcome::Blocked { state: State::Down, .. }));
+    }
+
+    #[test]
+    fn a_device_is_known_by_the_kernels_name_and_by_the_printed_one() {
+        let mut s = snapshot(verdict(&[(1, State::Up)]));
+        let link = Link { name: IfName::new(*b"e\\x"), ..Link::default() };
+        let name = link.name.escaped();
+        let view = DeviceView { name, link, verdict: verdict(&[(1, State::Up)]), ..Default::default() };
+        s.devices.push(Arc::new(view));
+        for name in ["e\\x", "e\\x5cx"] {
+            let device = Condition { device: Some(name.into()), ..want(Wanted::Up) };
+            assert_eq!(check(&device, &s, 2), Outcome::Satisfied { state: State::Up }, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_message_names_twenty_at_most() {
+        let names: Vec<String> = (1..=300).map(|n| format!("t{n}")).collect();
+        let said = no_such("target", "t3000", names.iter().map(String::as_str));
+        assert!(said.contains("did you mean t300?") && said.ends_with("t20 and 280 more"), "{said}");
     }
 
     #[test]

@@ -63,6 +63,8 @@ fn parse(pairs: &[(String, String)], headers: &HeaderMap) -> Result<(Option<u64>
         }
     }
     let last_id = match headers.get("last-event-id") {
+        // The standard's "no event yet" (WHATWG HTML, 9.2.4).
+        Some(value) if value.is_empty() => None,
         Some(value) => {
             let number = value.to_str().ok().and_then(|v| v.trim().parse().ok());
             Some(number.ok_or_else(|| format!("Last-Event-ID {value:?} is no number"))?)

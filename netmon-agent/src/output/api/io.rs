@@ -1,29 +1,42 @@
-//! A connection whose peer must keep reading.
+//! A connection whose peer must keep reading, and may stop sending.
 
 use std::{
     io,
+    os::fd::AsFd,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::Notify,
     time::{Sleep, sleep},
 };
 
+/// How often a peer that has ended its side is looked at, whether it is still there.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// Fails a write that makes no progress for a time: a peer that does not read costs a connection, not for ever.
+///
+/// A peer that has said all it will (`shutdown(SHUT_WR)`, as `nc -N` and `socat` do) still waits for its answer: the end
+/// of what it sends is told to `last_word`, and is an end of file for the reader only when the peer is gone altogether.
 #[derive(Debug)]
 pub struct Impatient<S> {
     stream: S,
     patience: Duration,
     stuck: Option<Pin<Box<Sleep>>>,
+    last_word: Arc<Notify>,
+    /// There when the peer has ended its side.
+    next_look: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Impatient<S> {
-    /// Gives each write so long.
-    pub fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, stuck: None }
+    /// Gives each write so long, and tells `last_word` when the peer has ended its side.
+    pub fn new(stream: S, patience: Duration, last_word: Arc<Notify>) -> Self {
+        Self { stream, patience, stuck: None, last_word, next_look: None }
     }
 
     fn judge<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -38,13 +51,37 @@ impl<S> Impatient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Impatient<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        if self.next_look.is_none() {
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            if buf.filled().len() > before || buf.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            if !is_gone(&self.stream) {
+                self.last_word.notify_one();
+            }
+        }
+        while !is_gone(&self.stream) {
+            let next_look = self.next_look.get_or_insert_with(|| Box::pin(sleep(LOOK)));
+            ready!(next_look.as_mut().poll(cx));
+            self.next_look = Some(Box::pin(sleep(LOOK)));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Whether both directions are closed: poll(2) tells it unasked.
+fn is_gone(stream: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    match poll(&mut fds, PollTimeout::ZERO) {
+        Ok(_) => fds[0].revents().is_none_or(|seen| seen.intersects(PollFlags::POLLHUP | PollFlags::POLLERR)),
+        Err(_) => true,
     }
 }
 

@@ -220,6 +220,12 @@ fn remedy(e: &std::io::Error, address: SocketAddr) -> String {
                 address.port()
             )
         }
+        // EAFNOSUPPORT has no kind of its own.
+        _ if address == SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, address.port()))
+            && (e.kind() == ErrorKind::AddrNotAvailable || e.raw_os_error() == Some(libc::EAFNOSUPPORT)) =>
+        {
+            "IPv6 is off here: leave [::1] out of agent.listen, or `sysctl -w net.ipv6.conf.lo.disable_ipv6=0`".into()
+        }
         ErrorKind::AddrNotAvailable => "set agent.listen to an address of this machine".into(),
         ErrorKind::PermissionDenied => "set agent.listen to a port of 1024 or above".into(),
         _ => "set another agent.listen".into(),

@@ -1,6 +1,6 @@
 //! The listeners and their connections.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, os::fd::AsFd, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::{body::Incoming, server::conn::http1, service::Service, service::service_fn};
@@ -11,7 +11,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    sync::{Semaphore, mpsc, watch},
+    sync::{Notify, Semaphore, mpsc, watch},
     time::timeout,
 };
 
@@ -143,7 +143,7 @@ fn tcp_connection(stream: TcpStream, room: &Arc<Semaphore>, context: &Context) {
 
 async fn connection<S>(stream: S, peer: Peer, context: Context, place: Option<&Place>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
 {
     let Context { router, mut closing, mut kill, alive, .. } = context;
     let routes = TowerToHyperService::new(router);
@@ -153,7 +153,8 @@ where
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
-    let io = TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT));
+    let last_word = Arc::new(Notify::new());
+    let io = TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT, last_word.clone()));
     let mut connection = std::pin::pin!(builder.serve_connection(io, service));
     let evicted = async {
         match place {
@@ -168,6 +169,11 @@ where
         tokio::select! {
             _ = connection.as_mut() => break,
             _ = closing.wait_for(|c| *c), if !asked_to_close => {
+                asked_to_close = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // No request comes after this one: its answer is the last thing to be done.
+            () = last_word.notified(), if !asked_to_close => {
                 asked_to_close = true;
                 connection.as_mut().graceful_shutdown();
             }

@@ -57,7 +57,12 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
             tracing::subscriber::set_global_default(registry.with(lines))
         }
         LogFormat::Json => {
-            let lines = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+            let lines = fmt::layer()
+                .json()
+                .flatten_event(true)
+                // A module path under that name would be taken for what netmon calls a target.
+                .with_target(false)
+                .with_writer(std::io::stderr);
             tracing::subscriber::set_global_default(registry.with(lines))
         }
     };
