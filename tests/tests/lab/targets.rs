@@ -69,6 +69,9 @@ fn by_name() -> Result<()> {
     ensure!(second.cli_code(&wait)? == 0, "{}", second.status()?);
     let reason = target(&second.status()?, "named")?["reasons"][0].clone();
     ensure!(reason["code"] == "dns", "{reason}");
+    world.resolver.answer(Answer::Yes);
+    let wait = ["wait", "--target", "named", "--state", "up", "--timeout", "30s"];
+    ensure!(second.cli_code(&wait)? == 0, "a name that resolves late is not probed: {}", second.status()?);
     Ok(())
 }
 
