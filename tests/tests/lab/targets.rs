@@ -70,7 +70,7 @@ fn by_name() -> Result<()> {
     let reason = target(&second.status()?, "named")?["reasons"][0].clone();
     ensure!(reason["code"] == "dns", "{reason}");
     world.resolver.answer(Answer::Yes);
-    let wait = ["wait", "--target", "named", "--state", "up", "--timeout", "30s"];
+    let wait = ["wait", "--target", "named", "--state", "up", "--timeout", "15s"];
     ensure!(second.cli_code(&wait)? == 0, "a name that resolves late is not probed: {}", second.status()?);
     Ok(())
 }
