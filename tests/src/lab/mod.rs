@@ -31,7 +31,7 @@ pub fn obstacle() -> Option<String> {
             "network namespaces need root: run it again as root (sudo -E cargo xtask test)".to_owned(),
         );
     }
-    let missing: Vec<_> = [("ip", "iproute2"), ("nft", "nftables")]
+    let missing: Vec<_> = [("ip", "iproute2"), ("nft", "nftables"), ("ping", "iputils-ping")]
         .into_iter()
         .filter(|(p, _)| find_program(p).is_none())
         .collect();

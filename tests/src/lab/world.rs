@@ -9,7 +9,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::command::run;
 use super::counters::Counters;
@@ -129,7 +129,26 @@ impl World {
         let server = Server::start(&internet)?;
         let world = Self { options, resolver, server, node, gateways, internet };
         (0..world.gateways.len()).try_for_each(|n| world.create_device(n))?;
+        world.settle()?;
         Ok(world)
+    }
+
+    /// Waits until packets pass in both families: the kernel joins IPv6 groups and resolves neighbours at its leisure.
+    fn settle(&self) -> Result<()> {
+        let uplinks = 0..self.gateways.len();
+        let gateways =
+            uplinks.flat_map(|n| self.families().into_iter().map(move |f| gateway_address(n, f).to_string()));
+        let public =
+            [SERVER_V4.to_string()].into_iter().chain(self.options.ipv6.then(|| SERVER_V6.to_string()));
+        for host in gateways.chain(public) {
+            let mut ping = Command::new("ping");
+            // It ends with the first answer; a lost first packet is asked for again after 100 ms.
+            ping.args(["-n", "-q", "-c", "1", "-w", "10", "-i", "0.1", &host]);
+            self.node
+                .run(|| run(&mut ping, ""))?
+                .with_context(|| format!("the new world has no way to {host}"))?;
+        }
+        Ok(())
     }
 
     /// The node's device of uplink `n`.

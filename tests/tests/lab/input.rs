@@ -21,6 +21,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("input::a_busy_port_stops_nothing_else", busy_port),
     ("input::a_regular_file_in_the_sockets_place_is_left_alone", regular_file),
     ("input::without_bpf_it_goes_on", without_bpf),
+    ("input::without_btf_it_goes_on", without_btf),
     ("input::without_ping_sockets_it_uses_raw_ones", without_ping_sockets),
     ("input::without_any_icmp_it_uses_tcp", without_icmp),
     ("input::without_ipv6_it_goes_on", without_ipv6),
@@ -139,9 +140,17 @@ fn regular_file() -> Result<()> {
 }
 
 fn without_bpf() -> Result<()> {
+    goes_on_without_bpf(&["setpriv", "--bounding-set=-bpf,-perfmon,-sys_admin", "--inh-caps=-all"])
+}
+
+fn without_btf() -> Result<()> {
+    // `ip netns exec` gives every program a mount namespace and a sysfs of its own.
+    goes_on_without_bpf(&["sh", "-c", "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" \"$@\""])
+}
+
+fn goes_on_without_bpf(without: &[&str]) -> Result<()> {
     let world = World::new()?;
-    let without = ["setpriv", "--bounding-set=-bpf,-perfmon,-sys_admin", "--inh-caps=-all"];
-    let agent = Start::new(&world)?.behind(&without).start()?;
+    let agent = Start::new(&world)?.behind(without).start()?;
     let witness = Witness::new(&agent)?;
     witness.up(PROBES)?;
     let missing = missing(&agent, "bpf")?;

@@ -49,17 +49,27 @@ fn ends_cleanly(signal: Signal) -> Result<()> {
         "the agent holds no BPF program: {}",
         agent.status()?["agent"]["capabilities"]
     );
-    let waiter = agent.cli_spawn(&["wait", "--state", "down", "--timeout", "60s"])?;
-    agent.await_waiters(1)?;
+    let socket = agent.socket.clone();
+    let waiter = thread::spawn(move || get(&socket, "/v1/wait?state=down&timeout=60s", PROBES));
+    // The command waits on for an agent that may come back, as one that is restarted does.
+    let patient = agent.cli_spawn(&["wait", "--state", "down", "--timeout", "3s"])?;
+    agent.await_waiters(2)?;
     let before = Mono::now();
     agent.signal(signal)?;
     let status = agent.await_end(Duration::from_secs(5))?;
     let took = Mono::now().since(before);
     ensure!(status.code() == Some(0), "{signal}: {status}");
-    let waited = waiter.wait_with_output()?;
+    let answer = waiter.join().map_err(|_| anyhow::anyhow!("the waiter panicked"))??;
+    ensure!(
+        answer.status == 503 && answer.headers.contains_key("retry-after"),
+        "{}: {}",
+        answer.status,
+        answer.body
+    );
+    let waited = patient.wait_with_output()?;
     let said = String::from_utf8_lossy(&waited.stderr).into_owned();
-    ensure!(matches!(waited.status.code(), Some(69 | 75)), "the waiter: {}: {said}", waited.status);
-    ensure!(!said.trim().is_empty(), "the waiter was not told why");
+    ensure!(matches!(waited.status.code(), Some(69 | 75)), "netmon wait: {}: {said}", waited.status);
+    ensure!(!said.trim().is_empty(), "netmon wait does not say why it gave up");
     ensure!(!agent.socket.exists(), "the socket is left");
     let left =
         await_until(Duration::from_secs(5), || Ok(programs.is_disjoint(&loaded_programs()?).then_some(())))?;

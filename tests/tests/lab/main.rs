@@ -6,6 +6,7 @@
 mod figures;
 mod input;
 mod life;
+mod targets;
 mod verdict;
 mod world;
 
@@ -32,15 +33,20 @@ fn main() -> ExitCode {
         eprintln!("lab: every trial is ignored: {why}");
     }
     let in_ci = std::env::var_os("CI").is_some();
-    let trials =
-        [world::SCENARIOS, verdict::SCENARIOS, life::SCENARIOS, input::SCENARIOS, figures::SCENARIOS]
-            .concat()
-            .into_iter()
-            .map(|(name, scenario)| {
-                Trial::test(name, move || attempt(name, scenario))
-                    .with_ignored_flag(obstacle.is_some() && !in_ci)
-            })
-            .collect();
+    let trials = [
+        world::SCENARIOS,
+        verdict::SCENARIOS,
+        targets::SCENARIOS,
+        life::SCENARIOS,
+        input::SCENARIOS,
+        figures::SCENARIOS,
+    ]
+    .concat()
+    .into_iter()
+    .map(|(name, scenario)| {
+        Trial::test(name, move || attempt(name, scenario)).with_ignored_flag(obstacle.is_some() && !in_ci)
+    })
+    .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -17,8 +17,11 @@ pub fn measure(time: Duration) -> Result<()> {
     println!(
         "exact: growth over all devices of the node; kernel: TcpRetransSegs, TcpOutRsts of its namespace"
     );
-    println!("  loss  offload   retransmitted segments             resets sent");
-    println!("                   netmon     kernel       off      netmon     kernel");
+    println!(
+        "missed: events the kernel kept from the programs, as it does while one already runs on that processor"
+    );
+    println!("  loss  offload   retransmitted segments                        resets sent");
+    println!("                   netmon     kernel       off     missed      netmon     kernel");
     for offload in [true, false] {
         for loss in [1.0, 5.0, 20.0] {
             let world = World::with(Options { offload, ..Options::default() })?;
@@ -39,18 +42,20 @@ pub fn measure(time: Duration) -> Result<()> {
             let kernel = |name| growth(&before.2, &after.2, name) as f64;
             let (true_segments, true_resets) = (kernel("TcpRetransSegs"), kernel("TcpOutRsts"));
             let off = (segments - true_segments) / true_segments * 100.0;
+            let missed = after.3 - before.3;
             let word = if offload { "on" } else { "off" };
             println!(
-                "  {loss:>3} %  {word:<7} {segments:>10} {true_segments:>10} {off:>8.3} %  {resets:>10} {true_resets:>10}"
+                "  {loss:>3} %  {word:<7} {segments:>10} {true_segments:>10} {off:>8.3} %  {missed:>7}  {resets:>10} {true_resets:>10}"
             );
         }
     }
     Ok(())
 }
 
-fn read(agent: &Agent<'_>) -> Result<(f64, f64, Counters)> {
+fn read(agent: &Agent<'_>) -> Result<(f64, f64, Counters, f64)> {
     let metrics = agent.metrics()?;
     let segments = metrics.sum("netmon_tcp_retransmitted_segments_total", &[]);
     let resets = metrics.sum("netmon_tcp_resets_total", &[("direction", "sent")]);
-    Ok((segments, resets, agent.world.counters()?))
+    let missed = metrics.sum("netmon_bpf_recursion_misses_total", &[]);
+    Ok((segments, resets, agent.world.counters()?, missed))
 }

@@ -1,0 +1,148 @@
+//! Targets of all kinds: refused, unreachable, by TCP, by name, and probed without an agent.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use netmon_tests::agent::{Agent, Start, Witness, await_until, binary};
+use netmon_tests::lab::{Answer, Code, World};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::Scenario;
+
+pub const SCENARIOS: &[Scenario] = &[
+    ("targets::a_refusing_gateway_is_told_as_unreachable", refusing_gateway),
+    ("targets::a_closed_port_is_told_as_refused", closed_port),
+    ("targets::a_name_is_resolved_and_its_loss_told", by_name),
+    ("targets::sighup_adds_and_removes_targets_and_a_bad_file_changes_nothing", reload),
+    ("targets::probe_measures_without_an_agent", probe),
+];
+
+const PROBES: Duration = Duration::from_secs(20);
+
+fn refusing_gateway() -> Result<()> {
+    let world = World::new()?;
+    let agent = Agent::start(&world)?;
+    let witness = Witness::new(&agent)?;
+    witness.up(PROBES)?;
+    let mut fault = None;
+    witness.after("degraded", &["target_down/1.1.1.1"], PROBES, || {
+        fault = Some(world.refuse(0, Code::AdminProhibited, Some("1.1.1.1".parse()?))?);
+        Ok(())
+    })?;
+    let reason = target(&agent.status()?, "1.1.1.1")?["reasons"][0].clone();
+    ensure!(reason["code"] == "unreachable", "{reason}");
+    witness.after("up", &[], PROBES, || fault.context("a fault")?.mend())?;
+    Ok(())
+}
+
+fn closed_port() -> Result<()> {
+    let world = World::new()?;
+    let config = "[defaults]\ninterval = \"500ms\"\n\
+                  [[target]]\nname = \"open\"\nhost = \"203.0.113.10\"\nprobe = \"tcp\"\nport = 443\n\
+                  [[target]]\nname = \"closed\"\nhost = \"2001:db8:113::10\"\nprobe = \"tcp\"\nport = 81\n";
+    let agent = Start::new(&world)?.config(config).start()?;
+    ensure!(agent.cli_code(&["wait", "--target", "open", "--timeout", "20s"])? == 0, "{}", agent.status()?);
+    let wait = ["wait", "--target", "closed", "--state", "down", "--timeout", "20s"];
+    ensure!(agent.cli_code(&wait)? == 0, "{}", agent.status()?);
+    let reason = target(&agent.status()?, "closed")?["reasons"][0].clone();
+    ensure!(reason["code"] == "refused", "{reason}");
+    Ok(())
+}
+
+fn by_name() -> Result<()> {
+    let world = World::new()?;
+    let config = "[[target]]\nname = \"named\"\nhost = \"server.example\"\n";
+    let agent = Start::new(&world)?.config(config).start()?;
+    let witness = Witness::new(&agent)?;
+    witness.up(PROBES)?;
+    let named = target(&agent.status()?, "named")?;
+    let mut addresses: Vec<_> =
+        named["addresses"].as_array().into_iter().flatten().map(|a| a["address"].clone()).collect();
+    addresses.sort_by_key(Value::to_string);
+    ensure!(addresses == ["2001:db8:113::10", "203.0.113.10"], "{addresses:?}");
+
+    let second = Start::new(&world)?.config(&format!("[agent]\nlisten = []\n{config}"));
+    world.resolver.answer(Answer::Servfail);
+    let second = second.start()?;
+    let wait = ["wait", "--target", "named", "--state", "down", "--timeout", "30s"];
+    ensure!(second.cli_code(&wait)? == 0, "{}", second.status()?);
+    let reason = target(&second.status()?, "named")?["reasons"][0].clone();
+    ensure!(reason["code"] == "dns", "{reason}");
+    world.resolver.answer(Answer::Yes);
+    let wait = ["wait", "--target", "named", "--state", "up", "--timeout", "15s"];
+    ensure!(second.cli_code(&wait)? == 0, "a name that resolves late is not probed: {}", second.status()?);
+    Ok(())
+}
+
+fn reload() -> Result<()> {
+    let world = World::new()?;
+    let agent =
+        Start::new(&world)?.config("[[target]]\nname = \"old\"\nhost = \"203.0.113.10\"\n").start()?;
+    Witness::new(&agent)?.up(PROBES)?;
+    let file = agent.folder().join("netmon.toml");
+    let probes = |name: &str| -> Result<Option<f64>> {
+        Ok(agent.metrics()?.value("netmon_probes_total", &[("target", name)]))
+    };
+    let before = probes("8.8.8.8")?.context("no series of 8.8.8.8")?;
+    std::fs::write(&file, "[[target]]\nname = \"new\"\nhost = \"203.0.113.10\"\n")?;
+    agent.signal(Signal::SIGHUP)?;
+    ensure!(agent.log.await_line(PROBES, |l| l.contains("SIGHUP")).is_some(), "no word on the reload");
+    let changed = await_until(PROBES, || {
+        let status = agent.status()?;
+        Ok((target(&status, "new").is_ok() && target(&status, "old").is_err()).then_some(()))
+    })?;
+    ensure!(changed.is_some(), "{}", agent.status()?);
+    ensure!(probes("old")?.is_none(), "the series of a removed target stay");
+    ensure!(probes("8.8.8.8")?.is_some_and(|n| n >= before), "an unchanged target lost its counters");
+
+    std::fs::write(&file, "[[target]]\nname = \"bad\"\nhots = \"203.0.113.10\"\n")?;
+    agent.signal(Signal::SIGHUP)?;
+    let said = agent.log.await_line(PROBES, |l| l.contains("hots"));
+    ensure!(said.is_some(), "no word on the bad file: {:?}", agent.log.lines());
+    ensure!(target(&agent.status()?, "new").is_ok(), "a bad file changed the targets");
+    Ok(())
+}
+
+fn probe() -> Result<()> {
+    let world = World::new()?;
+    let probe = |arguments: &[&str]| -> Result<(Option<i32>, Vec<Value>)> {
+        let output = world.node.command(binary()?).arg("probe").args(arguments).arg("--json").output()?;
+        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+        let objects = lines
+            .lines()
+            .map(|l| serde_json::from_str(l).with_context(|| l.to_owned()))
+            .collect::<Result<_>>()?;
+        Ok((output.status.code(), objects))
+    };
+    for arguments in [
+        &["8.8.8.8", "2001:4860:4860::8888", "--icmp"][..],
+        &["8.8.8.8", "--tcp", "443"],
+        &["10.77.1.1", "--dns"],
+    ] {
+        let (code, objects) = probe(&[arguments, &["-c", "3", "-i", "100ms"]].concat())?;
+        let hosts = arguments.iter().filter(|a| a.contains('.') || a.contains(':')).count();
+        ensure!(code == Some(0), "{arguments:?}: {code:?}: {objects:?}");
+        ensure!(objects.len() == 3 * hosts + 1, "{arguments:?}: {} objects", objects.len());
+        let (summary, each) = objects.split_last().context("no summary")?;
+        ensure!(summary["summary"] == true && summary["rtt_ns"].is_null(), "{summary}");
+        ensure!(
+            each.iter().all(|o| o["rtt_ns"].as_u64().is_some_and(|rtt| rtt > 0)),
+            "{arguments:?}: {each:?}"
+        );
+    }
+    let _fault = world.blackhole_behind()?;
+    let (code, objects) =
+        probe(&["8.8.8.8", "10.77.1.1", "-c", "2", "-i", "100ms", "-W", "300ms", "--icmp"])?;
+    ensure!(code == Some(1), "one host of two is silent: {code:?}");
+    let lost = objects
+        .iter()
+        .filter(|o| o["target"] == "8.8.8.8" && o["failure"] == "timeout" && o["rtt_ns"].is_null());
+    ensure!(lost.count() == 2, "{objects:?}");
+    Ok(())
+}
+
+fn target(status: &Value, name: &str) -> Result<Value> {
+    let mut all = status["targets"].as_array().into_iter().flatten();
+    all.find(|t| t["name"] == name).cloned().with_context(|| format!("no target {name}"))
+}
