@@ -312,9 +312,9 @@ impl Health {
     fn put_target(&mut self, now: Moment, spec: TargetSpec) {
         let id = spec.id;
         let usable = network::usable_links(&self.network, &self.settings);
-        let reach_of = |a: IpAddr| reach::reach(&self.network, |i| usable.contains(&i), a);
+        let reach_of = |a: IpAddr| reach::reach(&self.network, |i| usable.contains(&i), a, spec.link);
         let mut old = match self.targets.remove(&id) {
-            Some(t) if t.spec.method == spec.method => Some(t),
+            Some(t) if (t.spec.method, t.spec.link) == (spec.method, spec.link) => Some(t),
             _ => None,
         };
         let mut previous = old.as_mut().map(|t| std::mem::take(&mut t.addresses)).unwrap_or_default();

@@ -11,7 +11,7 @@ use super::{
     verdict::{Reason, ReasonCode, State, Subject, Verdict},
 };
 use crate::{
-    observation::{IfIndex, Network, NetworkChange, TargetId},
+    observation::{IfIndex, Neighbour, Network, NetworkChange, Route, TargetId},
     time::Moment,
 };
 
@@ -34,6 +34,20 @@ pub(super) fn usable_links(network: &Network, settings: &Settings) -> BTreeSet<I
     let links = network.links.values().filter(|l| !l.loopback);
     let usable = links.filter(|l| carries(&l.name.escaped()) && device::judge(l, network).0 == State::Up);
     usable.map(|l| l.index).collect()
+}
+
+/// Whether a default route names this gateway, or another on the same link that has taken its place.
+fn is_gateway(network: &Network, address: IpAddr, link: Option<IfIndex>) -> bool {
+    let on_its_link = |r: &&Route| match link {
+        Some(link) => r.ifindex == link,
+        None => network
+            .routes
+            .iter()
+            .any(|c| c.gateway.is_none() && !c.is_default() && c.ifindex == r.ifindex && c.covers(address)),
+    };
+    let mut defaults = network.routes.iter().filter(|r| r.is_default());
+    defaults.clone().any(|r| r.gateway == Some(address) && link.is_none_or(|l| l == r.ifindex))
+        || defaults.any(|r| r.gateway.is_some_and(|g| g.is_ipv4() == address.is_ipv4()) && on_its_link(&r))
 }
 
 impl Health {
@@ -138,7 +152,7 @@ impl Health {
             for a in &mut target.addresses {
                 let was = std::mem::replace(
                     &mut a.reach,
-                    reach::reach(&self.network, |i| usable.contains(&i), a.address),
+                    reach::reach(&self.network, |i| usable.contains(&i), a.address, target.spec.link),
                 );
                 match (was == Reach::Routed, a.reach == Reach::Routed) {
                     (true, false) => a.fsm.force_down(),
@@ -166,15 +180,19 @@ impl Health {
             }
             _ => String::new(),
         };
-        let neighbour = |a: IpAddr| network.neighbours.values().find(|n| n.address == a).map(|n| n.state);
-        let still_gateway = |a: IpAddr| network.routes.iter().any(|r| r.is_default() && r.gateway == Some(a));
+        let Some(target) = self.targets.get(&id) else { return };
+        let link = target.spec.link;
+        let neighbour = |a: IpAddr| {
+            let of = |n: &&Neighbour| n.address == a && link.is_none_or(|l| l == n.ifindex);
+            network.neighbours.values().find(of).map(|n| n.state)
+        };
+        let still_gateway = |a: IpAddr| is_gateway(network, a, link);
         let around = Surroundings {
             links_known: self.links == LinkKnowledge::Known,
             link_names: &link_names,
             neighbour: &neighbour,
             still_gateway: &still_gateway,
         };
-        let Some(target) = self.targets.get(&id) else { return };
         let (state, reasons) = target.judge(&around);
         let Some(target) = self.targets.get_mut(&id) else { return };
         self.dirty |= target.verdict.reasons != reasons;

@@ -15,13 +15,20 @@ pub enum Reach {
     NoRoute,
 }
 
-/// Judges one address against what netlink told; `usable` tells R2's verdict of a link.
-pub fn reach(network: &Network, usable: impl Fn(IfIndex) -> bool, address: IpAddr) -> Reach {
-    if address.is_loopback() || network.addresses.values().any(|a| a.address == address) {
+/// Judges one address against what netlink told; `usable` tells R2's verdict of a link. A link-local address is of the
+/// link `on`.
+pub fn reach(
+    network: &Network,
+    usable: impl Fn(IfIndex) -> bool,
+    address: IpAddr,
+    on: Option<IfIndex>,
+) -> Reach {
+    let here = |i: IfIndex| on.is_none_or(|on| on == i);
+    if address.is_loopback() || network.addresses.values().any(|a| a.address == address && here(a.ifindex)) {
         return Reach::Routed;
     }
     let mut lost = BTreeSet::new();
-    for route in network.routes.iter().filter(|r| r.covers(address)) {
+    for route in network.routes.iter().filter(|r| r.covers(address) && here(r.ifindex)) {
         if usable(route.ifindex) {
             return Reach::Routed;
         }
@@ -55,7 +62,7 @@ mod tests {
     #[test]
     fn a_route_counts_only_on_a_usable_link() {
         let n = net(&[("0.0.0.0", 0, 2), ("10.0.0.0", 8, 3)]);
-        let to = |a: &str, up: u32| reach(&n, |i| i.0 == up, a.parse().unwrap());
+        let to = |a: &str, up: u32| reach(&n, |i| i.0 == up, a.parse().unwrap(), None);
         assert_eq!(to("8.8.8.8", 2), Reach::Routed);
         assert_eq!(to("8.8.8.8", 3), Reach::LinkDown([IfIndex(2)].into()));
         assert_eq!(to("10.1.1.1", 3), Reach::Routed);
@@ -65,8 +72,16 @@ mod tests {
     }
 
     #[test]
+    fn a_link_local_address_is_of_one_link() {
+        let n = net(&[("fe80::", 64, 2), ("fe80::", 64, 3)]);
+        let on = |link| reach(&n, |i| i.0 == 3, "fe80::1".parse().unwrap(), Some(IfIndex(link)));
+        assert_eq!(on(2), Reach::LinkDown([IfIndex(2)].into()));
+        assert_eq!((on(3), on(4)), (Reach::Routed, Reach::NoRoute));
+    }
+
+    #[test]
     fn a_truncated_table_proves_no_absence() {
         let n = Network { routes_truncated: true, ..net(&[]) };
-        assert_eq!(reach(&n, |_| false, "8.8.8.8".parse().unwrap()), Reach::Routed);
+        assert_eq!(reach(&n, |_| false, "8.8.8.8".parse().unwrap(), None), Reach::Routed);
     }
 }

@@ -8,7 +8,7 @@ use super::{
     stats::AddressStats,
     verdict::{Reason, ReasonCode, State, Verdict},
 };
-use crate::observation::{FailureReason, Method, NeighbourState, TargetId};
+use crate::observation::{FailureReason, IfIndex, Method, NeighbourState, TargetId};
 
 /// What a target is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct TargetSpec {
     pub role: Role,
     /// Its addresses; empty until its name is resolved.
     pub addresses: Vec<IpAddr>,
+    /// The link that a link-local address is of; the same address may be another machine on another link.
+    pub link: Option<IfIndex>,
 }
 
 /// Evidence of one address.
@@ -79,7 +81,8 @@ pub(super) struct Surroundings<'a> {
     pub link_names: &'a dyn Fn(&Reach) -> String,
     /// The kernel's opinion of a gateway's address.
     pub neighbour: &'a dyn Fn(IpAddr) -> Option<NeighbourState>,
-    /// Whether a default route still points at this gateway.
+    /// Whether a default route still points at this gateway, or at another in its place: then it is about to be no
+    /// target any more.
     pub still_gateway: &'a dyn Fn(IpAddr) -> bool,
 }
 

@@ -42,6 +42,7 @@ fn target(id: u32, name: &str, scope: &str, address: &str, role: Role) -> Target
         method: Method::Icmp,
         role,
         addresses: vec![ip(address)],
+        link: None,
     }
 }
 
@@ -373,6 +374,18 @@ fn a_gateway_silent_to_echo_is_judged_by_its_neighbour_entry() {
     assert_eq!(w.target("gateway").0, State::Down);
     w.run(1);
     assert_eq!(w.state(), State::Degraded);
+}
+
+#[test]
+fn a_gateway_that_another_replaces_is_no_fault() {
+    let mut w = World::usual();
+    let mut routes = w.health.network().routes.clone();
+    routes[0].gateway = Some(ip("10.0.0.3"));
+    w.network(NetworkChange::Routes { routes: routes.clone(), truncated: false });
+    assert_eq!((w.state(), w.changes.len()), (State::Up, 0), "{:?}", w.changes);
+    routes.remove(0);
+    w.network(NetworkChange::Routes { routes, truncated: false });
+    assert_eq!(w.target("gateway"), (State::Down, Some(ReasonCode::NoRoute)), "none in its place");
 }
 
 #[test]
