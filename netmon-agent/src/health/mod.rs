@@ -111,6 +111,8 @@ pub struct Health {
     settle_at: Option<Mono>,
     links: LinkKnowledge,
     network: Network,
+    /// Links of the default routes as they last were, the best first.
+    uplinks: Vec<IfIndex>,
     devices: BTreeMap<IfIndex, Device>,
     targets: HashMap<TargetId, Target>,
     order: Vec<TargetId>,
@@ -140,6 +142,7 @@ impl Health {
             settle_at: None,
             links: if netlink { LinkKnowledge::Pending(ReasonCode::Starting) } else { LinkKnowledge::Absent },
             network: Network::default(),
+            uplinks: Vec::new(),
             devices: BTreeMap::new(),
             targets: HashMap::new(),
             order: Vec::new(),
@@ -285,7 +288,7 @@ impl Health {
             ProbeOutcome::Inconclusive { .. } => a.fsm.inconclusive(at, event.seq),
             ProbeOutcome::Late { .. } | ProbeOutcome::Duplicate => {}
         }
-        if self.links == LinkKnowledge::Known && a.reach != Reach::Routed {
+        if self.links == LinkKnowledge::Known && !a.reach.stands() {
             // R3: while its link is lost no reply can acquit it, and none of its losses are its own.
             a.fsm.force_down();
         }

@@ -64,6 +64,7 @@ impl Health {
             self.links = LinkKnowledge::Known;
         }
         self.network.apply(change);
+        self.note_uplinks();
         if only_counters || self.links != LinkKnowledge::Known {
             return;
         }
@@ -77,6 +78,19 @@ impl Health {
             self.settle_at = Some(now.mono);
         }
         self.judge_all(now);
+    }
+
+    /// Routes go with their link, so what is to blame for there being none is the link that had one last.
+    fn note_uplinks(&mut self) {
+        let defaults = self.network.default_routes();
+        if !defaults.is_empty() {
+            self.uplinks.clear();
+            for route in defaults {
+                if !self.uplinks.contains(&route.ifindex) {
+                    self.uplinks.push(route.ifindex);
+                }
+            }
+        }
     }
 
     /// The same links under other rules.
@@ -154,7 +168,7 @@ impl Health {
                     &mut a.reach,
                     reach::reach(&self.network, |i| usable.contains(&i), a.address, target.spec.link),
                 );
-                match (was == Reach::Routed, a.reach == Reach::Routed) {
+                match (was.stands(), a.reach.stands()) {
                     (true, false) => a.fsm.force_down(),
                     // At the start every target is being probed already.
                     (false, true) if first => continue,
@@ -255,29 +269,29 @@ impl Health {
             LinkKnowledge::Known => {}
         }
         let usable = usable_links(&self.network, &self.settings);
-        let routed = |a: &super::AddressEvidence| a.reach == Reach::Routed;
+        let mut ways = self.targets.values().flat_map(|t| &t.addresses).map(|a| &a.reach);
+        let none = ways.clone().next().is_none();
         if self.network.routes.iter().any(|r| r.is_default() && usable.contains(&r.ifindex))
-            || self.targets.values().any(|t| t.addresses.iter().any(routed))
+            || ways.clone().any(|r| *r == Reach::Routed)
+            // The machine itself needs no link; but a resolver of its own makes no network either.
+            || !none && ways.all(|r| *r == Reach::Local)
         {
             return LinkFinding::Usable;
         }
-        let mut defaults: Vec<IfIndex> = self.network.default_routes().iter().map(|r| r.ifindex).collect();
-        let mut seen = BTreeSet::new();
-        defaults.retain(|i| seen.insert(*i));
-        let mut reasons: Vec<Reason> = defaults
+        let mut reasons: Vec<Reason> = self
+            .uplinks
             .iter()
             .filter_map(|i| self.network.links.get(i))
             .flat_map(|link| device::judge(link, &self.network).1)
             .collect();
-        // Routes go with their link, so the culprit may be a device that no route names any more.
         for d in self.devices_down() {
             if !reasons.iter().any(|r| r.subject == d.subject) {
                 reasons.push(d);
             }
         }
-        reasons.push(match defaults.is_empty() {
-            true => Reason::new(ReasonCode::NoRoute, "", "no default route, and no route to any target"),
-            false => Reason::new(ReasonCode::NoUsableLink, "", "no usable link carries a default route"),
+        reasons.push(match self.network.routes.iter().any(|r| r.is_default()) {
+            false => Reason::new(ReasonCode::NoRoute, "", "no default route, and no route to any target"),
+            true => Reason::new(ReasonCode::NoUsableLink, "", "no usable link carries a default route"),
         });
         LinkFinding::Unusable(reasons)
     }

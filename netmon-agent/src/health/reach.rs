@@ -7,12 +7,21 @@ use crate::observation::{IfIndex, Network};
 /// How an address can be reached, by links and routes alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// A route to it stands on a usable link, or it is this machine's own.
+    /// A route to it stands on a usable link.
     Routed,
+    /// It is this machine's own, and needs no link.
+    Local,
     /// Routes to it stand, but only on these links, none of them usable.
     LinkDown(BTreeSet<IfIndex>),
     /// No route covers it.
     NoRoute,
+}
+
+impl Reach {
+    /// Whether links and routes alone let it be reached.
+    pub fn stands(&self) -> bool {
+        matches!(self, Self::Routed | Self::Local)
+    }
 }
 
 /// Judges one address against what netlink told; `usable` tells R2's verdict of a link. A link-local address is of the
@@ -25,7 +34,7 @@ pub fn reach(
 ) -> Reach {
     let here = |i: IfIndex| on.is_none_or(|on| on == i);
     if address.is_loopback() || network.addresses.values().any(|a| a.address == address && here(a.ifindex)) {
-        return Reach::Routed;
+        return Reach::Local;
     }
     let mut lost = BTreeSet::new();
     for route in network.routes.iter().filter(|r| r.covers(address) && here(r.ifindex)) {
@@ -68,7 +77,7 @@ mod tests {
         assert_eq!(to("10.1.1.1", 3), Reach::Routed);
         assert_eq!(to("10.1.1.1", 9), Reach::LinkDown([IfIndex(2), IfIndex(3)].into()));
         assert_eq!(to("2001:db8::1", 2), Reach::NoRoute);
-        assert_eq!(to("127.0.0.1", 9), Reach::Routed);
+        assert_eq!(to("127.0.0.1", 9), Reach::Local);
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Target {
             return verdict;
         }
         // An address of a family that has no route here is no evidence against a host that has another.
-        let routed = |a: &&AddressEvidence| !around.links_known || a.reach == Reach::Routed;
+        let routed = |a: &&AddressEvidence| !around.links_known || a.reach.stands();
         let judged: Vec<_> =
             self.addresses.iter().filter(routed).map(|a| self.judge_address(a, around)).collect();
         let count = |state| judged.iter().filter(|(s, _)| *s == state).count();
@@ -150,7 +150,7 @@ impl Target {
             let detail = format!("the default route through {} is gone", self.spec.host);
             return Some((State::Down, vec![Reason::new(ReasonCode::NoRoute, name, detail)]));
         }
-        if self.addresses.iter().any(|a| a.reach == Reach::Routed) {
+        if self.addresses.iter().any(|a| a.reach.stands()) {
             return None;
         }
         let blamed = self.addresses.iter().find(|a| matches!(a.reach, Reach::LinkDown(_)));

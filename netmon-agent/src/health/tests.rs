@@ -274,6 +274,35 @@ fn r2_an_address_or_the_default_route_removed() {
 }
 
 #[test]
+fn r2_a_resolver_of_its_own_makes_no_network() {
+    let mut w = World::usual();
+    let stub = target(3, "dns-127.0.0.53", "dns", "127.0.0.53", Role::Plain);
+    let mut all: Vec<_> = w.health.targets().map(|t| t.spec.clone()).collect();
+    all.push(stub.clone());
+    w.health.set_targets(w.moment(), all);
+    w.run(2500);
+    assert_eq!(w.state(), State::Up);
+    w.link(|l| l.carrier = false);
+    assert_eq!((w.state(), w.codes()[0]), (State::Down, ReasonCode::NoCarrier));
+
+    let mut w = World::new(Settings::default(), Network::default());
+    w.health.set_targets(w.moment(), vec![stub]);
+    w.run(2500);
+    assert_eq!(w.state(), State::Up, "where the machine itself is all that is asked for");
+}
+
+#[test]
+fn r2_a_link_that_is_not_watched_is_blamed_even_when_its_routes_are_gone() {
+    let mut w = World::new(Settings::default(), uplink(2, "lo-like", "10.0.0.2", "10.0.0.1"));
+    let unwatched = Watch::new(&["*".into()], &["lo*".into()]).unwrap();
+    w.health.configure(w.moment(), Settings::default(), unwatched);
+    w.run(3000);
+    w.link(|l| l.admin_up = false);
+    w.network(NetworkChange::Routes { routes: Vec::new(), truncated: false });
+    assert_eq!((w.state(), w.codes()), (State::Down, vec![ReasonCode::AdminDown, ReasonCode::NoRoute]));
+}
+
+#[test]
 fn r2b_a_watched_device_down_degrades_and_a_required_one_decides() {
     let mut both = uplink(2, "eth0", "10.0.0.2", "10.0.0.1");
     let second = uplink(3, "eth1", "10.1.0.2", "10.1.0.1");
