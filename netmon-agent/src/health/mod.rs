@@ -82,7 +82,7 @@ pub enum Event {
     },
     /// R13: multiply every time-out by this, 1–8.
     TimeoutScale(u8),
-    /// The routes changed: default gateways may be others now.
+    /// The routes changed, or a link's name: default gateways may be others now, or called otherwise.
     RoutesChanged,
 }
 
@@ -315,7 +315,7 @@ impl Health {
     fn put_target(&mut self, now: Moment, spec: TargetSpec) {
         let id = spec.id;
         let usable = network::usable_links(&self.network, &self.settings);
-        let reach_of = |a: IpAddr| reach::reach(&self.network, |i| usable.contains(&i), a, spec.link);
+        let reach_of = |a: IpAddr| network::reach_of(&self.network, &usable, &spec, a);
         let mut old = match self.targets.remove(&id) {
             Some(t) if (t.spec.method, t.spec.link) == (spec.method, spec.link) => Some(t),
             _ => None,

@@ -7,7 +7,7 @@ use super::{
     overall::{self, LinkFinding},
     reach::{self, Reach},
     settings::Settings,
-    target::Surroundings,
+    target::{Role, Surroundings, TargetSpec},
     verdict::{Reason, ReasonCode, State, Subject, Verdict},
 };
 use crate::{
@@ -36,6 +36,20 @@ pub(super) fn usable_links(network: &Network, settings: &Settings) -> BTreeSet<I
     usable.map(|l| l.index).collect()
 }
 
+/// How a target's address can be reached over these links.
+pub(super) fn reach_of(
+    network: &Network,
+    usable: &BTreeSet<IfIndex>,
+    target: &TargetSpec,
+    address: IpAddr,
+) -> Reach {
+    let usable = |i: IfIndex| usable.contains(&i);
+    match target.role {
+        Role::Gateway => reach::reach_gateway(network, usable, address, target.link),
+        Role::Plain => reach::reach(network, usable, address, target.link),
+    }
+}
+
 /// Whether a default route names this gateway, or another on the same link that has taken its place.
 fn is_gateway(network: &Network, address: IpAddr, link: Option<IfIndex>) -> bool {
     let on_its_link = |r: &&Route| match link {
@@ -54,10 +68,12 @@ impl Health {
     /// Takes a change of the network.
     pub(super) fn network_changed(&mut self, now: Moment, change: NetworkChange) {
         self.dirty = true;
-        let routes = matches!(
-            change,
-            NetworkChange::Routes { .. } | NetworkChange::Dump(_) | NetworkChange::LinkGone(_)
-        );
+        let replan = match &change {
+            NetworkChange::Routes { .. } | NetworkChange::Dump(_) | NetworkChange::LinkGone(_) => true,
+            // A gateway with a link-local address is named after its link.
+            NetworkChange::Link(l) => self.network.links.get(&l.index).is_some_and(|old| old.name != l.name),
+            _ => false,
+        };
         let only_counters = matches!(change, NetworkChange::LinkStats(_));
         let first = self.links == LinkKnowledge::Pending(ReasonCode::Starting);
         if matches!(change, NetworkChange::Dump(_)) {
@@ -70,7 +86,7 @@ impl Health {
         }
         self.judge_devices(now);
         self.update_reach(now, first);
-        if routes {
+        if replan {
             self.events.push_back(Event::RoutesChanged);
         }
         if first {
@@ -164,10 +180,8 @@ impl Health {
         for id in &self.order {
             let Some(target) = self.targets.get_mut(id) else { continue };
             for a in &mut target.addresses {
-                let was = std::mem::replace(
-                    &mut a.reach,
-                    reach::reach(&self.network, |i| usable.contains(&i), a.address, target.spec.link),
-                );
+                let reach = reach_of(&self.network, &usable, &target.spec, a.address);
+                let was = std::mem::replace(&mut a.reach, reach);
                 match (was.stands(), a.reach.stands()) {
                     (true, false) => a.fsm.force_down(),
                     // At the start every target is being probed already.

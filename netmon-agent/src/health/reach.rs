@@ -51,6 +51,23 @@ pub fn reach(
     }
 }
 
+/// The same for a default gateway: it is where its routes say, and no route over another link leads to it.
+pub fn reach_gateway(
+    network: &Network,
+    usable: impl Fn(IfIndex) -> bool,
+    gateway: IpAddr,
+    on: Option<IfIndex>,
+) -> Reach {
+    let named = network.routes.iter().filter(|r| r.is_default() && r.gateway == Some(gateway));
+    let links: BTreeSet<IfIndex> =
+        named.map(|r| r.ifindex).filter(|i| on.is_none_or(|on| on == *i)).collect();
+    match links.is_empty() {
+        true => reach(network, usable, gateway, on),
+        false if links.iter().any(|i| usable(*i)) => Reach::Routed,
+        false => Reach::LinkDown(links),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +103,15 @@ mod tests {
         let on = |link| reach(&n, |i| i.0 == 3, "fe80::1".parse().unwrap(), Some(IfIndex(link)));
         assert_eq!(on(2), Reach::LinkDown([IfIndex(2)].into()));
         assert_eq!((on(3), on(4)), (Reach::Routed, Reach::NoRoute));
+    }
+
+    #[test]
+    fn a_gateway_is_where_its_routes_say() {
+        let mut n = net(&[("0.0.0.0", 0, 2), ("0.0.0.0", 0, 3), ("10.0.0.0", 24, 2)]);
+        n.routes[0].gateway = Some("10.0.0.1".parse().unwrap());
+        let to = |up: u32| reach_gateway(&n, |i| i.0 == up, "10.0.0.1".parse().unwrap(), None);
+        assert_eq!(to(2), Reach::Routed);
+        assert_eq!(to(3), Reach::LinkDown([IfIndex(2)].into()), "not over the other default route");
     }
 
     #[test]

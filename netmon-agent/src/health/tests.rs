@@ -418,6 +418,19 @@ fn a_gateway_that_another_replaces_is_no_fault() {
 }
 
 #[test]
+fn a_renamed_link_lets_its_gateways_be_named_anew() {
+    let mut w = World::usual();
+    let mut link = w.health.network().links[&IfIndex(2)].clone();
+    for (name, asked) in [("wan0", true), ("wan0", false)] {
+        link.name = IfName::new(name);
+        let change = Evidence::Network(NetworkChange::Link(Box::new(link.clone())));
+        w.health.handle(w.moment(), Observation { at: w.moment().mono, evidence: change });
+        let events: Vec<_> = std::iter::from_fn(|| w.health.poll_event()).collect();
+        assert_eq!(events.contains(&Event::RoutesChanged), asked, "{events:?}");
+    }
+}
+
+#[test]
 fn a_reading_with_no_news_changes_nothing() {
     let mut w = World::usual();
     w.run(600_000);
