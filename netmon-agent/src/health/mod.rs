@@ -122,6 +122,9 @@ pub struct Health {
     interrupted: Option<Reason>,
     timers: Timers<(TargetId, IpAddr)>,
     events: VecDeque<Event>,
+    /// A target's verdict changed at this moment, and that over all is still to follow: replies that come together are
+    /// judged together.
+    overall_due: Option<Moment>,
     dirty: bool,
 }
 
@@ -152,6 +155,7 @@ impl Health {
             interrupted: None,
             timers: Timers::default(),
             events: VecDeque::new(),
+            overall_due: None,
             dirty: true,
         }
     }
@@ -234,6 +238,11 @@ impl Health {
 
     /// The next thing that the world should know or do.
     pub fn poll_event(&mut self) -> Option<Event> {
+        if self.events.is_empty()
+            && let Some(now) = self.overall_due
+        {
+            self.judge_overall(now);
+        }
         self.events.pop_front()
     }
 
@@ -242,7 +251,7 @@ impl Health {
         std::mem::take(&mut self.dirty)
     }
 
-    /// The verdict over all.
+    /// The verdict over all, as of the last [`Health::poll_event`].
     pub fn verdict(&self) -> &Verdict {
         &self.verdict
     }
@@ -297,7 +306,7 @@ impl Health {
         self.dirty = true;
         if before != after {
             self.judge_target(now, event.target);
-            self.judge_overall(now);
+            self.overall_due = Some(now);
         }
     }
 

@@ -238,6 +238,7 @@ impl Health {
     }
 
     pub(super) fn judge_overall(&mut self, now: Moment) {
+        self.overall_due = None;
         self.settle(now);
         let evidence = overall::Evidence {
             settled: self.settled,

@@ -186,8 +186,10 @@ impl World {
             }
             while let Some(i) = self.pending.iter().position(|(at, _)| *at <= self.now) {
                 let (_, event) = self.pending.remove(i);
-                self.observe(Evidence::Probe(event));
+                let now = self.moment();
+                self.health.handle(now, Observation { at: now.mono, evidence: Evidence::Probe(event) });
             }
+            self.drain();
             if self.health.poll_timeout() <= self.moment().mono {
                 let now = self.moment();
                 self.health.handle_timeout(now);
@@ -259,6 +261,17 @@ fn r2_a_lost_link_is_down_at_once_and_r3_explains_the_targets() {
         w.link(|l| *l = Link { admin_up: true, carrier: true, oper: OperState::Up, ..l.clone() });
         assert!(w.until(State::Up, 3000) >= 500, "three replies at 250 ms");
     }
+}
+
+#[test]
+fn replies_that_come_together_are_judged_together() {
+    let mut w = World::usual();
+    w.link(|l| l.carrier = false);
+    w.link(|l| l.carrier = true);
+    w.changes.clear();
+    w.run(1500);
+    let network: Vec<_> = w.changes.iter().filter(|c| c.1 == Subject::Network).map(|c| c.2).collect();
+    assert_eq!(network, [State::Up], "no degraded on the way");
 }
 
 #[test]
