@@ -64,14 +64,14 @@ pub struct Planner {
     resolvers: Vec<IpAddr>,
     ids: HashMap<Arc<str>, TargetId>,
     gateways: BTreeMap<Gateway, Seen>,
-    /// Whether the last default routes seen were of IPv6 alone.
-    only_v6: bool,
+    /// Families of the default routes seen so far: IPv4, IPv6.
+    families: [bool; 2],
 }
 
 impl Planner {
     /// A planner for this configuration and these system resolvers.
     pub fn new(config: Arc<Config>, resolvers: Vec<IpAddr>) -> Self {
-        Self { config, resolvers, ids: HashMap::new(), gateways: BTreeMap::new(), only_v6: false }
+        Self { config, resolvers, ids: HashMap::new(), gateways: BTreeMap::new(), families: [false; 2] }
     }
 
     /// From now on this configuration and these resolvers. Targets of the same name keep their numbers.
@@ -99,9 +99,9 @@ impl Planner {
             for address in self.resolvers.clone() {
                 all.push(self.automatic(&format!("dns-{address}"), address, "dns", Method::Dns { port: 53 }));
             }
-            self.choose_family(network);
+            let by_v6 = self.asks_by_v6(network);
             for (v4, v6) in INTERNET {
-                let address = if self.only_v6 { v6.into() } else { v4.into() };
+                let address = if by_v6 { v6.into() } else { v4.into() };
                 all.push(self.automatic(&v4.to_string(), address, "internet", Method::Icmp));
             }
         }
@@ -158,12 +158,13 @@ impl Planner {
         self.gateways.retain(|g, seen| seen.at == now || is_missed(now, g, *seen, network));
     }
 
-    /// Without any default route the choice stays as it was.
-    fn choose_family(&mut self, network: &Network) {
-        let stands = |v4| network.routes.iter().any(|r| r.is_default() && r.destination.is_ipv4() == v4);
-        if stands(true) || stands(false) {
-            self.only_v6 = !stands(true);
+    /// The public hosts are asked by IPv6 where that alone ever had a default route. One of IPv4 that goes away again is
+    /// missed: it must not turn into health by the other family.
+    fn asks_by_v6(&mut self, network: &Network) -> bool {
+        for r in network.routes.iter().filter(|r| r.is_default()) {
+            self.families[usize::from(r.destination.is_ipv6())] = true;
         }
+        self.families == [false, true]
     }
 }
 
@@ -341,6 +342,7 @@ mod tests {
             "a lost link does not change the family"
         );
         assert_eq!(host(&network(&[("fe80::1", 2), ("10.0.0.1", 2)])), "8.8.8.8");
+        assert_eq!(host(&network(&[("fe80::1", 2)])), "8.8.8.8", "what is lost is missed");
     }
 
     #[test]
