@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -12,13 +12,17 @@ use std::{
 use crate::{
     config::Config,
     health::{Role, TargetSpec},
-    observation::{IfIndex, Method, Network, TargetId},
+    observation::{IfIndex, Method, Network, Route, TargetId},
     time::Mono,
 };
 
-/// Public resolvers that answer echo requests.
-pub const INTERNET: [Ipv4Addr; 3] =
-    [Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(8, 8, 4, 4)];
+/// Public resolvers that answer echo requests, each with its IPv6 address: that stands in its place where only IPv6 has
+/// a default route.
+pub const INTERNET: [(Ipv4Addr, Ipv6Addr); 3] = [
+    (Ipv4Addr::new(8, 8, 8, 8), Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888)),
+    (Ipv4Addr::new(1, 1, 1, 1), Ipv6Addr::new(0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1111)),
+    (Ipv4Addr::new(8, 8, 4, 4), Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8844)),
+];
 
 /// TCP ports tried in ICMP's place where no ICMP socket can be had. A refusal is an answer too.
 pub const FALLBACK_PORTS: &[u16] = &[53, 443];
@@ -36,14 +40,21 @@ pub struct Planned {
     pub interval: Duration,
     /// How long a reply may take.
     pub timeout: Duration,
-    /// Through which interface, for a link-local address.
-    pub ifindex: Option<IfIndex>,
 }
 
+/// What makes a gateway the same one as before: a device made anew has another index, and two devices may lead to the
+/// same gateway.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Gateway {
     address: IpAddr,
-    ifindex: IfIndex,
+    /// Printable name of its device, for a link-local address, which means nothing without.
+    device: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    at: Mono,
+    link: IfIndex,
 }
 
 /// Makes the list of targets, and keeps their numbers across changes.
@@ -52,13 +63,15 @@ pub struct Planner {
     config: Arc<Config>,
     resolvers: Vec<IpAddr>,
     ids: HashMap<Arc<str>, TargetId>,
-    gateways: BTreeMap<Gateway, Mono>,
+    gateways: BTreeMap<Gateway, Seen>,
+    /// Families of the default routes seen so far: IPv4, IPv6.
+    families: [bool; 2],
 }
 
 impl Planner {
     /// A planner for this configuration and these system resolvers.
     pub fn new(config: Arc<Config>, resolvers: Vec<IpAddr>) -> Self {
-        Self { config, resolvers, ids: HashMap::new(), gateways: BTreeMap::new() }
+        Self { config, resolvers, ids: HashMap::new(), gateways: BTreeMap::new(), families: [false; 2] }
     }
 
     /// From now on this configuration and these resolvers. Targets of the same name keep their numbers.
@@ -73,22 +86,23 @@ impl Planner {
         let mut all = Vec::new();
         if config.auto_targets {
             self.remember_gateways(now, network);
-            for g in self.gateways.keys().cloned().collect::<Vec<_>>() {
-                let link_local = matches!(g.address, IpAddr::V6(a) if a.is_unicast_link_local());
-                let name = match network.links.get(&g.ifindex).filter(|_| link_local) {
-                    Some(link) => format!("gateway-{}%{}", g.address, link.name.escaped()),
+            for (g, seen) in self.gateways.clone() {
+                let name = match &g.device {
+                    Some(device) => format!("gateway-{}%{device}", g.address),
                     None => format!("gateway-{}", g.address),
                 };
                 let mut planned = self.automatic(&name, g.address, "gateway", Method::Icmp);
                 planned.spec.role = Role::Gateway;
-                planned.ifindex = link_local.then_some(g.ifindex);
+                planned.spec.link = g.device.map(|_| seen.link);
                 all.push(planned);
             }
             for address in self.resolvers.clone() {
                 all.push(self.automatic(&format!("dns-{address}"), address, "dns", Method::Dns { port: 53 }));
             }
-            for address in INTERNET {
-                all.push(self.automatic(&address.to_string(), address.into(), "internet", Method::Icmp));
+            let by_v6 = self.asks_by_v6(network);
+            for (v4, v6) in INTERNET {
+                let address = if by_v6 { v6.into() } else { v4.into() };
+                all.push(self.automatic(&v4.to_string(), address, "internet", Method::Icmp));
             }
         }
         for t in &config.targets {
@@ -103,9 +117,10 @@ impl Planner {
                 method: t.method,
                 role: Role::Plain,
                 addresses: t.host.parse().into_iter().collect(),
+                link: None,
             };
             let (interval, timeout) = (t.interval, t.timeout);
-            all.push(Planned { spec, interval, timeout, ifindex: None });
+            all.push(Planned { spec, interval, timeout });
         }
         all
     }
@@ -120,9 +135,10 @@ impl Planner {
             method,
             role: Role::Plain,
             addresses: vec![address],
+            link: None,
         };
         let (interval, timeout) = (self.config.interval, self.config.timeout);
-        Planned { spec, interval, timeout, ifindex: None }
+        Planned { spec, interval, timeout }
     }
 
     fn id(&mut self, name: &Arc<str>) -> TargetId {
@@ -130,21 +146,47 @@ impl Planner {
         *self.ids.entry(name.clone()).or_insert(next)
     }
 
-    /// A gateway stays a target while its link is down: that is the very time to say that it can't be reached.
+    /// A gateway stays a target while its link is down: that is the very time to say that it can't be reached. One
+    /// that another has taken the place of goes at once.
     fn remember_gateways(&mut self, now: Mono, network: &Network) {
-        let present = network
-            .routes
-            .iter()
-            .filter(|r| r.is_default())
-            .filter_map(|r| r.gateway.map(|address| Gateway { address, ifindex: r.ifindex }));
-        for g in present {
-            self.gateways.insert(g, now);
+        // The best route of several comes last, and is the one that counts.
+        for route in network.default_routes().into_iter().rev() {
+            if let Some(gateway) = gateway_of(route, network) {
+                self.gateways.insert(gateway, Seen { at: now, link: route.ifindex });
+            }
         }
-        self.gateways.retain(|g, seen| match network.links.get(&g.ifindex) {
-            None => now.since(*seen) <= GATEWAY_MEMORY,
-            Some(link) if !link.admin_up || !link.carrier => true,
-            Some(_) => now.since(*seen) <= GATEWAY_MEMORY,
-        });
+        self.gateways.retain(|g, seen| seen.at == now || is_missed(now, g, *seen, network));
+    }
+
+    /// The public hosts are asked by IPv6 where that alone ever had a default route. One of IPv4 that goes away again is
+    /// missed: it must not turn into health by the other family.
+    fn asks_by_v6(&mut self, network: &Network) -> bool {
+        for r in network.routes.iter().filter(|r| r.is_default()) {
+            self.families[usize::from(r.destination.is_ipv6())] = true;
+        }
+        self.families == [false, true]
+    }
+}
+
+fn gateway_of(route: &Route, network: &Network) -> Option<Gateway> {
+    let address = route.gateway?;
+    let link_local = matches!(address, IpAddr::V6(a) if a.is_unicast_link_local());
+    let name = || match network.links.get(&route.ifindex) {
+        Some(link) => link.name.escaped(),
+        None => format!("#{}", route.ifindex.0),
+    };
+    Some(Gateway { address, device: link_local.then(name) })
+}
+
+/// Whether a gateway that no default route names any more is still one to ask for.
+fn is_missed(now: Mono, gateway: &Gateway, seen: Seen, network: &Network) -> bool {
+    let others = network.routes.iter().filter(|r| r.is_default());
+    let mut others = others.filter(|r| r.gateway.is_some_and(|g| g.is_ipv4() == gateway.address.is_ipv4()));
+    let lately = now.since(seen.at) <= GATEWAY_MEMORY;
+    match network.links.get(&seen.link) {
+        None => lately && others.next().is_none(),
+        Some(link) if !link.admin_up || !link.carrier => true,
+        Some(_) => lately && !others.any(|r| r.ifindex == seen.link),
     }
 }
 
@@ -174,7 +216,7 @@ fn parse_resolvers(text: &str) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observation::{Link, Route};
+    use crate::observation::Link;
 
     fn planner(text: &str) -> Planner {
         let config = Config::parse(text, Path::new("t")).unwrap();
@@ -218,7 +260,7 @@ mod tests {
             names(&all),
             ["gateway-10.0.0.1", "gateway-fe80::1%eth0", "dns-10.0.0.53", "8.8.8.8", "1.1.1.1", "8.8.4.4"]
         );
-        assert_eq!((all[0].ifindex, all[1].ifindex), (None, Some(IfIndex(2))));
+        assert_eq!((all[0].spec.link, all[1].spec.link), (None, Some(IfIndex(2))));
         assert_eq!(all[2].spec.method, Method::Dns { port: 53 });
     }
 
@@ -246,6 +288,61 @@ mod tests {
         assert!(!names(&p.plan(s(100_000), &n)).contains(&"gateway-10.0.0.1"));
         let n = network(&[("10.0.0.1", 2)]);
         assert_eq!(p.plan(s(100_001), &n)[0].spec.id, id, "a number is for ever");
+    }
+
+    #[test]
+    fn a_gateway_that_another_replaces_goes_at_once() {
+        for (old, new) in [("10.0.0.1", "10.0.0.3"), ("fe80::1", "fe80::3")] {
+            let mut p = planner("");
+            p.plan(Mono::default(), &network(&[(old, 2)]));
+            let all = p.plan(Mono::default() + Duration::from_secs(1), &network(&[(new, 2)]));
+            let gateways = all.iter().filter(|t| t.spec.role == Role::Gateway);
+            assert_eq!(gateways.map(|t| t.spec.host.as_str()).collect::<Vec<_>>(), [new]);
+        }
+    }
+
+    #[test]
+    fn a_route_that_goes_from_one_of_two_uplinks_is_missed() {
+        let mut p = planner("");
+        let mut n = network(&[("10.0.0.1", 2), ("10.1.0.1", 3)]);
+        p.plan(Mono::default(), &n);
+        n.routes.retain(|r| r.ifindex == IfIndex(2));
+        let second = Mono::default() + Duration::from_secs(1);
+        assert_eq!(names(&p.plan(second, &n))[..2], ["gateway-10.0.0.1", "gateway-10.1.0.1"]);
+        n.links.remove(&IfIndex(3));
+        assert!(!names(&p.plan(second, &n)).contains(&"gateway-10.1.0.1"), "its device is no more");
+    }
+
+    #[test]
+    fn a_device_made_anew_and_two_devices_to_one_gateway_are_one_target() {
+        let mut p = planner("");
+        for n in [
+            network(&[("10.0.0.1", 2), ("fe80::1", 2)]),
+            Network::default(),
+            network(&[("10.0.0.1", 7), ("fe80::1", 7)]),
+            network(&[("10.0.0.1", 7), ("fe80::1", 7), ("10.0.0.1", 8)]),
+        ] {
+            let all = p.plan(Mono::default() + Duration::from_secs(1), &n);
+            assert_eq!(names(&all)[..3], ["gateway-10.0.0.1", "gateway-fe80::1%eth0", "dns-10.0.0.53"]);
+        }
+    }
+
+    #[test]
+    fn where_only_ipv6_has_a_default_route_the_hosts_are_asked_by_ipv6() {
+        let mut p = planner("");
+        let mut host = |n: &Network| {
+            let all = p.plan(Mono::default(), n);
+            all.iter().find(|t| &*t.spec.name == "8.8.8.8").map(|t| t.spec.host.clone()).unwrap()
+        };
+        assert_eq!(host(&Network::default()), "8.8.8.8");
+        assert_eq!(host(&network(&[("fe80::1", 2)])), "2001:4860:4860::8888");
+        assert_eq!(
+            host(&Network::default()),
+            "2001:4860:4860::8888",
+            "a lost link does not change the family"
+        );
+        assert_eq!(host(&network(&[("fe80::1", 2), ("10.0.0.1", 2)])), "8.8.8.8");
+        assert_eq!(host(&network(&[("fe80::1", 2)])), "8.8.8.8", "what is lost is missed");
     }
 
     #[test]

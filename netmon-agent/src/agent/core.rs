@@ -308,7 +308,7 @@ fn probe_spec(p: &Planned, network: &Network) -> probe::TargetSpec {
         fallback_ports: FALLBACK_PORTS.to_vec(),
         interval: p.interval,
         timeout: p.timeout,
-        scope: p.ifindex.map_or(0, |i| i.0),
+        scope: p.spec.link.map_or(0, |i| i.0),
         on_link: p.spec.role == Role::Gateway || p.spec.addresses.iter().all(|a| connected(*a)),
         ..probe::TargetSpec::new(p.spec.id, p.spec.addresses.clone(), p.spec.method)
     }

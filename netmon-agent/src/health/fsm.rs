@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
-    settings::{BURST, LOST_FOR_DOWN, Settings},
+    settings::{BURST, FIRST_BURST, LOST_FOR_DOWN, Settings},
     verdict::State,
 };
 use crate::{observation::FailureReason, time::Mono};
@@ -227,8 +227,10 @@ impl AddressFsm {
         self.suspect_at = None;
         // With an ordinary RTT the burst counts from the probe's departure; where a reply may take longer, from then.
         let shift = now.since(origin).saturating_sub(settings.suspect_min);
-        let extras = BURST.iter().map(|offset| (origin + shift + *offset).max(now)).collect();
-        self.phase = Phase::Suspect { was_up: self.phase == Phase::Up, extras };
+        let was_up = self.phase == Phase::Up;
+        let latest = if was_up { Duration::MAX } else { FIRST_BURST };
+        let extras = BURST.iter().map(|offset| (origin + shift + latest.min(*offset)).max(now)).collect();
+        self.phase = Phase::Suspect { was_up, extras };
     }
 }
 
@@ -282,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_silent_new_target_is_down_within_three_seconds() {
-        assert_eq!(run(9000, |_| false), [(3000, State::Down)]);
+        assert_eq!(run(9000, |_| false), [(2700, State::Down)]);
     }
 
     #[test]

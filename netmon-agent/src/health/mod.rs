@@ -82,7 +82,7 @@ pub enum Event {
     },
     /// R13: multiply every time-out by this, 1–8.
     TimeoutScale(u8),
-    /// The routes changed: default gateways may be others now.
+    /// The routes changed, or a link's name: default gateways may be others now, or called otherwise.
     RoutesChanged,
 }
 
@@ -111,6 +111,8 @@ pub struct Health {
     settle_at: Option<Mono>,
     links: LinkKnowledge,
     network: Network,
+    /// Links of the default routes as they last were, the best first.
+    uplinks: Vec<IfIndex>,
     devices: BTreeMap<IfIndex, Device>,
     targets: HashMap<TargetId, Target>,
     order: Vec<TargetId>,
@@ -120,6 +122,9 @@ pub struct Health {
     interrupted: Option<Reason>,
     timers: Timers<(TargetId, IpAddr)>,
     events: VecDeque<Event>,
+    /// A target's verdict changed at this moment, and that over all is still to follow: replies that come together are
+    /// judged together.
+    overall_due: Option<Moment>,
     dirty: bool,
 }
 
@@ -140,6 +145,7 @@ impl Health {
             settle_at: None,
             links: if netlink { LinkKnowledge::Pending(ReasonCode::Starting) } else { LinkKnowledge::Absent },
             network: Network::default(),
+            uplinks: Vec::new(),
             devices: BTreeMap::new(),
             targets: HashMap::new(),
             order: Vec::new(),
@@ -149,6 +155,7 @@ impl Health {
             interrupted: None,
             timers: Timers::default(),
             events: VecDeque::new(),
+            overall_due: None,
             dirty: true,
         }
     }
@@ -231,6 +238,11 @@ impl Health {
 
     /// The next thing that the world should know or do.
     pub fn poll_event(&mut self) -> Option<Event> {
+        if self.events.is_empty()
+            && let Some(now) = self.overall_due
+        {
+            self.judge_overall(now);
+        }
         self.events.pop_front()
     }
 
@@ -239,7 +251,7 @@ impl Health {
         std::mem::take(&mut self.dirty)
     }
 
-    /// The verdict over all.
+    /// The verdict over all, as of the last [`Health::poll_event`].
     pub fn verdict(&self) -> &Verdict {
         &self.verdict
     }
@@ -285,7 +297,7 @@ impl Health {
             ProbeOutcome::Inconclusive { .. } => a.fsm.inconclusive(at, event.seq),
             ProbeOutcome::Late { .. } | ProbeOutcome::Duplicate => {}
         }
-        if self.links == LinkKnowledge::Known && a.reach != Reach::Routed {
+        if self.links == LinkKnowledge::Known && !a.reach.stands() {
             // R3: while its link is lost no reply can acquit it, and none of its losses are its own.
             a.fsm.force_down();
         }
@@ -294,7 +306,7 @@ impl Health {
         self.dirty = true;
         if before != after {
             self.judge_target(now, event.target);
-            self.judge_overall(now);
+            self.overall_due = Some(now);
         }
     }
 
@@ -312,9 +324,9 @@ impl Health {
     fn put_target(&mut self, now: Moment, spec: TargetSpec) {
         let id = spec.id;
         let usable = network::usable_links(&self.network, &self.settings);
-        let reach_of = |a: IpAddr| reach::reach(&self.network, |i| usable.contains(&i), a);
+        let reach_of = |a: IpAddr| network::reach_of(&self.network, &usable, &spec, a);
         let mut old = match self.targets.remove(&id) {
-            Some(t) if t.spec.method == spec.method => Some(t),
+            Some(t) if (t.spec.method, t.spec.link) == (spec.method, spec.link) => Some(t),
             _ => None,
         };
         let mut previous = old.as_mut().map(|t| std::mem::take(&mut t.addresses)).unwrap_or_default();

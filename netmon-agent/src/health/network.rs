@@ -7,11 +7,11 @@ use super::{
     overall::{self, LinkFinding},
     reach::{self, Reach},
     settings::Settings,
-    target::Surroundings,
+    target::{Role, Surroundings, TargetSpec},
     verdict::{Reason, ReasonCode, State, Subject, Verdict},
 };
 use crate::{
-    observation::{IfIndex, Network, NetworkChange, TargetId},
+    observation::{IfIndex, Neighbour, Network, NetworkChange, Route, TargetId},
     time::Moment,
 };
 
@@ -36,26 +36,57 @@ pub(super) fn usable_links(network: &Network, settings: &Settings) -> BTreeSet<I
     usable.map(|l| l.index).collect()
 }
 
+/// How a target's address can be reached over these links.
+pub(super) fn reach_of(
+    network: &Network,
+    usable: &BTreeSet<IfIndex>,
+    target: &TargetSpec,
+    address: IpAddr,
+) -> Reach {
+    let usable = |i: IfIndex| usable.contains(&i);
+    match target.role {
+        Role::Gateway => reach::reach_gateway(network, usable, address, target.link),
+        Role::Plain => reach::reach(network, usable, address, target.link),
+    }
+}
+
+/// Whether a default route names this gateway, or another on the same link that has taken its place.
+fn is_gateway(network: &Network, address: IpAddr, link: Option<IfIndex>) -> bool {
+    let on_its_link = |r: &&Route| match link {
+        Some(link) => r.ifindex == link,
+        None => network
+            .routes
+            .iter()
+            .any(|c| c.gateway.is_none() && !c.is_default() && c.ifindex == r.ifindex && c.covers(address)),
+    };
+    let mut defaults = network.routes.iter().filter(|r| r.is_default());
+    defaults.clone().any(|r| r.gateway == Some(address) && link.is_none_or(|l| l == r.ifindex))
+        || defaults.any(|r| r.gateway.is_some_and(|g| g.is_ipv4() == address.is_ipv4()) && on_its_link(&r))
+}
+
 impl Health {
     /// Takes a change of the network.
     pub(super) fn network_changed(&mut self, now: Moment, change: NetworkChange) {
         self.dirty = true;
-        let routes = matches!(
-            change,
-            NetworkChange::Routes { .. } | NetworkChange::Dump(_) | NetworkChange::LinkGone(_)
-        );
+        let replan = match &change {
+            NetworkChange::Routes { .. } | NetworkChange::Dump(_) | NetworkChange::LinkGone(_) => true,
+            // A gateway with a link-local address is named after its link.
+            NetworkChange::Link(l) => self.network.links.get(&l.index).is_some_and(|old| old.name != l.name),
+            _ => false,
+        };
         let only_counters = matches!(change, NetworkChange::LinkStats(_));
         let first = self.links == LinkKnowledge::Pending(ReasonCode::Starting);
         if matches!(change, NetworkChange::Dump(_)) {
             self.links = LinkKnowledge::Known;
         }
         self.network.apply(change);
+        self.note_uplinks();
         if only_counters || self.links != LinkKnowledge::Known {
             return;
         }
         self.judge_devices(now);
         self.update_reach(now, first);
-        if routes {
+        if replan {
             self.events.push_back(Event::RoutesChanged);
         }
         if first {
@@ -63,6 +94,19 @@ impl Health {
             self.settle_at = Some(now.mono);
         }
         self.judge_all(now);
+    }
+
+    /// Routes go with their link, so what is to blame for there being none is the link that had one last.
+    fn note_uplinks(&mut self) {
+        let defaults = self.network.default_routes();
+        if !defaults.is_empty() {
+            self.uplinks.clear();
+            for route in defaults {
+                if !self.uplinks.contains(&route.ifindex) {
+                    self.uplinks.push(route.ifindex);
+                }
+            }
+        }
     }
 
     /// The same links under other rules.
@@ -136,11 +180,9 @@ impl Health {
         for id in &self.order {
             let Some(target) = self.targets.get_mut(id) else { continue };
             for a in &mut target.addresses {
-                let was = std::mem::replace(
-                    &mut a.reach,
-                    reach::reach(&self.network, |i| usable.contains(&i), a.address),
-                );
-                match (was == Reach::Routed, a.reach == Reach::Routed) {
+                let reach = reach_of(&self.network, &usable, &target.spec, a.address);
+                let was = std::mem::replace(&mut a.reach, reach);
+                match (was.stands(), a.reach.stands()) {
                     (true, false) => a.fsm.force_down(),
                     // At the start every target is being probed already.
                     (false, true) if first => continue,
@@ -166,15 +208,19 @@ impl Health {
             }
             _ => String::new(),
         };
-        let neighbour = |a: IpAddr| network.neighbours.values().find(|n| n.address == a).map(|n| n.state);
-        let still_gateway = |a: IpAddr| network.routes.iter().any(|r| r.is_default() && r.gateway == Some(a));
+        let Some(target) = self.targets.get(&id) else { return };
+        let link = target.spec.link;
+        let neighbour = |a: IpAddr| {
+            let of = |n: &&Neighbour| n.address == a && link.is_none_or(|l| l == n.ifindex);
+            network.neighbours.values().find(of).map(|n| n.state)
+        };
+        let still_gateway = |a: IpAddr| is_gateway(network, a, link);
         let around = Surroundings {
             links_known: self.links == LinkKnowledge::Known,
             link_names: &link_names,
             neighbour: &neighbour,
             still_gateway: &still_gateway,
         };
-        let Some(target) = self.targets.get(&id) else { return };
         let (state, reasons) = target.judge(&around);
         let Some(target) = self.targets.get_mut(&id) else { return };
         self.dirty |= target.verdict.reasons != reasons;
@@ -192,6 +238,7 @@ impl Health {
     }
 
     pub(super) fn judge_overall(&mut self, now: Moment) {
+        self.overall_due = None;
         self.settle(now);
         let evidence = overall::Evidence {
             settled: self.settled,
@@ -237,29 +284,29 @@ impl Health {
             LinkKnowledge::Known => {}
         }
         let usable = usable_links(&self.network, &self.settings);
-        let routed = |a: &super::AddressEvidence| a.reach == Reach::Routed;
+        let mut ways = self.targets.values().flat_map(|t| &t.addresses).map(|a| &a.reach);
+        let none = ways.clone().next().is_none();
         if self.network.routes.iter().any(|r| r.is_default() && usable.contains(&r.ifindex))
-            || self.targets.values().any(|t| t.addresses.iter().any(routed))
+            || ways.clone().any(|r| *r == Reach::Routed)
+            // The machine itself needs no link; but a resolver of its own makes no network either.
+            || !none && ways.all(|r| *r == Reach::Local)
         {
             return LinkFinding::Usable;
         }
-        let mut defaults: Vec<IfIndex> = self.network.default_routes().iter().map(|r| r.ifindex).collect();
-        let mut seen = BTreeSet::new();
-        defaults.retain(|i| seen.insert(*i));
-        let mut reasons: Vec<Reason> = defaults
+        let mut reasons: Vec<Reason> = self
+            .uplinks
             .iter()
             .filter_map(|i| self.network.links.get(i))
             .flat_map(|link| device::judge(link, &self.network).1)
             .collect();
-        // Routes go with their link, so the culprit may be a device that no route names any more.
         for d in self.devices_down() {
             if !reasons.iter().any(|r| r.subject == d.subject) {
                 reasons.push(d);
             }
         }
-        reasons.push(match defaults.is_empty() {
-            true => Reason::new(ReasonCode::NoRoute, "", "no default route, and no route to any target"),
-            false => Reason::new(ReasonCode::NoUsableLink, "", "no usable link carries a default route"),
+        reasons.push(match self.network.routes.iter().any(|r| r.is_default()) {
+            false => Reason::new(ReasonCode::NoRoute, "", "no default route, and no route to any target"),
+            true => Reason::new(ReasonCode::NoUsableLink, "", "no usable link carries a default route"),
         });
         LinkFinding::Unusable(reasons)
     }

@@ -11,6 +11,10 @@ pub const BURST: [Duration; 5] = [
     Duration::from_millis(2000),
 ];
 
+/// Where there is no verdict yet, no extra probe is later than this: R1 grants three seconds, of which the time-out of
+/// the last takes one and starting up a part.
+pub const FIRST_BURST: Duration = Duration::from_millis(1700);
+
 /// Probes lost in a row that make a target down: the suspect one and the burst (R4).
 pub const LOST_FOR_DOWN: u8 = BURST.len() as u8 + 1;
 

@@ -8,7 +8,7 @@ use super::{
     stats::AddressStats,
     verdict::{Reason, ReasonCode, State, Verdict},
 };
-use crate::observation::{FailureReason, Method, NeighbourState, TargetId};
+use crate::observation::{FailureReason, IfIndex, Method, NeighbourState, TargetId};
 
 /// What a target is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct TargetSpec {
     pub role: Role,
     /// Its addresses; empty until its name is resolved.
     pub addresses: Vec<IpAddr>,
+    /// The link that a link-local address is of; the same address may be another machine on another link.
+    pub link: Option<IfIndex>,
 }
 
 /// Evidence of one address.
@@ -79,7 +81,8 @@ pub(super) struct Surroundings<'a> {
     pub link_names: &'a dyn Fn(&Reach) -> String,
     /// The kernel's opinion of a gateway's address.
     pub neighbour: &'a dyn Fn(IpAddr) -> Option<NeighbourState>,
-    /// Whether a default route still points at this gateway.
+    /// Whether a default route still points at this gateway, or at another in its place: then it is about to be no
+    /// target any more.
     pub still_gateway: &'a dyn Fn(IpAddr) -> bool,
 }
 
@@ -102,7 +105,7 @@ impl Target {
             return verdict;
         }
         // An address of a family that has no route here is no evidence against a host that has another.
-        let routed = |a: &&AddressEvidence| !around.links_known || a.reach == Reach::Routed;
+        let routed = |a: &&AddressEvidence| !around.links_known || a.reach.stands();
         let judged: Vec<_> =
             self.addresses.iter().filter(routed).map(|a| self.judge_address(a, around)).collect();
         let count = |state| judged.iter().filter(|(s, _)| *s == state).count();
@@ -147,7 +150,7 @@ impl Target {
             let detail = format!("the default route through {} is gone", self.spec.host);
             return Some((State::Down, vec![Reason::new(ReasonCode::NoRoute, name, detail)]));
         }
-        if self.addresses.iter().any(|a| a.reach == Reach::Routed) {
+        if self.addresses.iter().any(|a| a.reach.stands()) {
             return None;
         }
         let blamed = self.addresses.iter().find(|a| matches!(a.reach, Reach::LinkDown(_)));

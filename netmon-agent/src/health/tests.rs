@@ -42,6 +42,7 @@ fn target(id: u32, name: &str, scope: &str, address: &str, role: Role) -> Target
         method: Method::Icmp,
         role,
         addresses: vec![ip(address)],
+        link: None,
     }
 }
 
@@ -185,8 +186,10 @@ impl World {
             }
             while let Some(i) = self.pending.iter().position(|(at, _)| *at <= self.now) {
                 let (_, event) = self.pending.remove(i);
-                self.observe(Evidence::Probe(event));
+                let now = self.moment();
+                self.health.handle(now, Observation { at: now.mono, evidence: Evidence::Probe(event) });
             }
+            self.drain();
             if self.health.poll_timeout() <= self.moment().mono {
                 let now = self.moment();
                 self.health.handle_timeout(now);
@@ -261,6 +264,17 @@ fn r2_a_lost_link_is_down_at_once_and_r3_explains_the_targets() {
 }
 
 #[test]
+fn replies_that_come_together_are_judged_together() {
+    let mut w = World::usual();
+    w.link(|l| l.carrier = false);
+    w.link(|l| l.carrier = true);
+    w.changes.clear();
+    w.run(1500);
+    let network: Vec<_> = w.changes.iter().filter(|c| c.1 == Subject::Network).map(|c| c.2).collect();
+    assert_eq!(network, [State::Up], "no degraded on the way");
+}
+
+#[test]
 fn r2_an_address_or_the_default_route_removed() {
     let mut w = World::usual();
     let a = w.health.network().addresses.values().next().unwrap().clone();
@@ -270,6 +284,35 @@ fn r2_an_address_or_the_default_route_removed() {
     let mut w = World::usual();
     w.network(NetworkChange::LinkGone(IfIndex(2)));
     assert_eq!((w.state(), w.codes()), (State::Down, vec![ReasonCode::NoRoute]));
+}
+
+#[test]
+fn r2_a_resolver_of_its_own_makes_no_network() {
+    let mut w = World::usual();
+    let stub = target(3, "dns-127.0.0.53", "dns", "127.0.0.53", Role::Plain);
+    let mut all: Vec<_> = w.health.targets().map(|t| t.spec.clone()).collect();
+    all.push(stub.clone());
+    w.health.set_targets(w.moment(), all);
+    w.run(2500);
+    assert_eq!(w.state(), State::Up);
+    w.link(|l| l.carrier = false);
+    assert_eq!((w.state(), w.codes()[0]), (State::Down, ReasonCode::NoCarrier));
+
+    let mut w = World::new(Settings::default(), Network::default());
+    w.health.set_targets(w.moment(), vec![stub]);
+    w.run(2500);
+    assert_eq!(w.state(), State::Up, "where the machine itself is all that is asked for");
+}
+
+#[test]
+fn r2_a_link_that_is_not_watched_is_blamed_even_when_its_routes_are_gone() {
+    let mut w = World::new(Settings::default(), uplink(2, "lo-like", "10.0.0.2", "10.0.0.1"));
+    let unwatched = Watch::new(&["*".into()], &["lo*".into()]).unwrap();
+    w.health.configure(w.moment(), Settings::default(), unwatched);
+    w.run(3000);
+    w.link(|l| l.admin_up = false);
+    w.network(NetworkChange::Routes { routes: Vec::new(), truncated: false });
+    assert_eq!((w.state(), w.codes()), (State::Down, vec![ReasonCode::AdminDown, ReasonCode::NoRoute]));
 }
 
 #[test]
@@ -373,6 +416,31 @@ fn a_gateway_silent_to_echo_is_judged_by_its_neighbour_entry() {
     assert_eq!(w.target("gateway").0, State::Down);
     w.run(1);
     assert_eq!(w.state(), State::Degraded);
+}
+
+#[test]
+fn a_gateway_that_another_replaces_is_no_fault() {
+    let mut w = World::usual();
+    let mut routes = w.health.network().routes.clone();
+    routes[0].gateway = Some(ip("10.0.0.3"));
+    w.network(NetworkChange::Routes { routes: routes.clone(), truncated: false });
+    assert_eq!((w.state(), w.changes.len()), (State::Up, 0), "{:?}", w.changes);
+    routes.remove(0);
+    w.network(NetworkChange::Routes { routes, truncated: false });
+    assert_eq!(w.target("gateway"), (State::Down, Some(ReasonCode::NoRoute)), "none in its place");
+}
+
+#[test]
+fn a_renamed_link_lets_its_gateways_be_named_anew() {
+    let mut w = World::usual();
+    let mut link = w.health.network().links[&IfIndex(2)].clone();
+    for (name, asked) in [("wan0", true), ("wan0", false)] {
+        link.name = IfName::new(name);
+        let change = Evidence::Network(NetworkChange::Link(Box::new(link.clone())));
+        w.health.handle(w.moment(), Observation { at: w.moment().mono, evidence: change });
+        let events: Vec<_> = std::iter::from_fn(|| w.health.poll_event()).collect();
+        assert_eq!(events.contains(&Event::RoutesChanged), asked, "{events:?}");
+    }
 }
 
 #[test]
