@@ -155,6 +155,11 @@ impl Core {
                 () = sleep_until(deadline) => {}
             }
             self.settle(false);
+            if !self.engine.is_running() {
+                // Without probes every verdict would stay as it is for ever. Better no agent than one that lies.
+                tracing::error!("the probe engine ended");
+                break;
+            }
         }
         self.engine.stop();
     }

@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::{
+    resource::{Resource, getrlimit, setrlimit},
+    signal::{SigSet, Signal},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
@@ -89,6 +92,8 @@ pub fn run(options: Options) -> Result<(), AgentError> {
         return Err(AgentError::Exposed(address));
     }
     let started = Moment::now();
+    // A signal that comes before there is anybody to hear it waits until there is.
+    ending_signals().thread_block().map_err(std::io::Error::from)?;
     raise_descriptor_limit();
     // What takes privilege comes first, on the only thread there is.
     let kernel = bpf::Kernel::load(bpf::Options { log: options.kernel_log });
@@ -119,7 +124,8 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let Options { config, config_path, socket, .. } = options;
+    ending_signals().thread_unblock().map_err(std::io::Error::from)?;
+    let Options { config, config_path, socket, insecure, .. } = options;
     let config = Arc::new(config);
     let board = Board::new(first_snapshot(started), config.stale_after());
     let (refresh_sender, refresh) = mpsc::channel(64);
@@ -164,7 +170,7 @@ async fn serve(
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
             _ = hangup.recv() => {
-                reload_from(config_path.as_deref(), &reload_sender).await;
+                reload_from(config_path.as_deref(), insecure, &reload_sender).await;
                 continue;
             }
             _ = &mut core_ended => {
@@ -184,6 +190,10 @@ async fn serve(
     result
 }
 
+fn ending_signals() -> SigSet {
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect()
+}
+
 /// Every waiter is a descriptor; the soft limit is made for programs that use `select(2)`.
 fn raise_descriptor_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
@@ -195,14 +205,22 @@ fn raise_descriptor_limit() {
 }
 
 /// All or nothing: a bad file changes nothing, and the core shows that there was one.
-async fn reload_from(path: Option<&std::path::Path>, core: &mpsc::Sender<Option<Arc<Config>>>) {
-    let config = match Config::load(path) {
+async fn reload_from(
+    path: Option<&std::path::Path>,
+    insecure: bool,
+    core: &mpsc::Sender<Option<Arc<Config>>>,
+) {
+    let loaded = Config::load(path).map_err(|e| e.one_line()).and_then(|config| {
+        let exposed = config.exposed().filter(|_| !insecure);
+        exposed.map_or(Ok(config), |address| Err(AgentError::Exposed(address).to_string()))
+    });
+    let config = match loaded {
         Ok(config) => {
             tracing::info!("SIGHUP: configuration read anew; [agent] takes effect at the next start");
             Some(Arc::new(config))
         }
         Err(error) => {
-            tracing::error!("SIGHUP: the old configuration stays: {}", error.one_line());
+            tracing::error!("SIGHUP: the old configuration stays: {error}");
             None
         }
     };

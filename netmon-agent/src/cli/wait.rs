@@ -13,8 +13,8 @@ use crate::{observation::IfName, output::api::MAX_TIMEOUT, time::Boot};
 
 /// `EX_TEMPFAIL` of sysexits(3): not by the deadline. Schedulers and borgmatic try again later.
 const TEMPFAIL: u8 = 75;
-/// How long an agent that went away is waited for when the wait has no deadline of its own.
-const RESTART: Duration = Duration::from_secs(60);
+/// How long an agent that went away is waited for: as long as a restart takes.
+const RESTART: Duration = Duration::from_secs(3);
 /// First and longest pause before another connection.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
@@ -106,8 +106,12 @@ fn wait(args: &WaitArgs, client: &Client, started: Boot) -> Result<Waited, Error
         if matches!(error, Error::Busy { .. }) {
             lost_at = None;
         }
-        let end = args.timeout.map_or(lost + RESTART, |t| started + t);
-        let left = end.since(now);
+        let deadline = args.timeout.map(|t| (started + t).since(now));
+        let patience = match error {
+            Error::Busy { .. } | Error::Timeout => deadline,
+            _ => Some((lost + RESTART).since(now).min(deadline.unwrap_or(Duration::MAX))),
+        };
+        let left = patience.unwrap_or(Duration::MAX);
         if left.is_zero() {
             return match error {
                 // Agents were there all along, only without room: it was not so by the deadline.

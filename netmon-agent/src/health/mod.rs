@@ -282,14 +282,12 @@ impl Health {
         {
             self.note_lateness(now.mono);
         }
-        let scale = u32::from(self.late.scale());
         let Some(a) = address_mut(&mut self.targets, event.target, event.address) else { return };
         a.stats.record(at, &event.outcome);
         let before = (a.fsm.state(), a.fsm.last_failure());
         match event.outcome {
             ProbeOutcome::Sent => {
-                let late_after =
-                    a.stats.expected_within().unwrap_or_default().max(self.settings.suspect_min) * scale;
+                let late_after = a.stats.expected_within().unwrap_or_default().max(self.settings.suspect_min);
                 a.fsm.sent(at, event.seq, late_after);
             }
             ProbeOutcome::Reply { .. } => a.fsm.replied(at, event.seq, &self.settings),

@@ -143,16 +143,13 @@ impl Health {
         let gone: Vec<IfIndex> = self.devices.keys().filter(|i| !present.contains(i)).copied().collect();
         for index in gone {
             let Some(d) = self.devices.remove(&index) else { continue };
-            let reasons = vec![Reason::new(ReasonCode::DeviceGone, &d.name, format!("{} is gone", d.name))];
-            if d.verdict.state != State::Down {
-                let subject = Subject::Device(d.name);
-                self.events.push_back(Event::Changed {
-                    subject,
-                    previous: d.verdict.state,
-                    state: State::Down,
-                    reasons,
-                });
+            // One that is there and no longer watched has no verdict any more, and that is no event.
+            if d.verdict.state == State::Down || self.network.links.contains_key(&index) {
+                continue;
             }
+            let reasons = vec![Reason::new(ReasonCode::DeviceGone, &d.name, format!("{} is gone", d.name))];
+            let (subject, previous) = (Subject::Device(d.name), d.verdict.state);
+            self.events.push_back(Event::Changed { subject, previous, state: State::Down, reasons });
         }
         for index in present {
             let link = &self.network.links[&index];

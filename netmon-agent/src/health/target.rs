@@ -144,14 +144,13 @@ impl Target {
     /// R3: no address can be reached for want of a link or a route.
     fn explained(&self, around: &Surroundings<'_>) -> Option<(State, Vec<Reason>)> {
         let name = &*self.spec.name;
-        if self.spec.role == Role::Gateway
-            && !self.addresses.iter().any(|a| (around.still_gateway)(a.address))
-        {
+        if self.addresses.iter().any(|a| a.reach.stands()) {
+            let is_gateway = || self.addresses.iter().any(|a| (around.still_gateway)(a.address));
+            if self.spec.role != Role::Gateway || is_gateway() {
+                return None;
+            }
             let detail = format!("the default route through {} is gone", self.spec.host);
             return Some((State::Down, vec![Reason::new(ReasonCode::NoRoute, name, detail)]));
-        }
-        if self.addresses.iter().any(|a| a.reach.stands()) {
-            return None;
         }
         let blamed = self.addresses.iter().find(|a| matches!(a.reach, Reach::LinkDown(_)));
         let reason = match blamed {

@@ -49,8 +49,9 @@ pub struct LateScore {
     changed: Mono,
 }
 
-/// Time without lateness after which the score falls by one.
-const QUIET: Duration = Duration::from_secs(10);
+/// Time without lateness after which the score falls by one: an interval. A single late moment must not stretch the
+/// time-outs of an outage that begins after it.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// Latenesses closer than this are one moment.
 const ONE_MOMENT: Duration = Duration::from_secs(1);
@@ -129,7 +130,7 @@ mod tests {
         }
         assert_eq!(score.scale(), 8);
         assert!(!score.quiet(s(20_000)));
-        assert!(score.quiet(s(30_000)));
+        assert!(score.quiet(s(21_000)));
         assert_eq!(score.scale(), 7);
     }
 }
