@@ -457,13 +457,6 @@ fn shutting_down_answers_everybody_in_time() {
     drop(silent);
 }
 
-/// A waiter on a raw socket.
-fn join_crowd(socket: &std::path::Path) -> UnixStream {
-    let mut stream = UnixStream::connect(socket).unwrap();
-    stream.write_all(b"GET /v1/wait?state=up HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    stream
-}
-
 /// Waiters on raw sockets, all released by one publication. Returns the time from it to the last answer.
 fn release(count: usize) -> Duration {
     let mut world = World::with(FRESH, |o| o.reserved_descriptors = 64);
@@ -489,9 +482,6 @@ fn release(count: usize) -> Duration {
     );
     let metrics = world.get("/metrics");
     assert!(metrics.contains(&format!("netmon_wait_requests_total{{result=\"satisfied\"}} {count}\n")));
-    let wake: Vec<&str> = metrics.lines().filter(|l| l.starts_with("netmon_wait_wake_seconds")).collect();
-    let rss: Vec<&str> = metrics.lines().filter(|l| l.starts_with("process_resident")).collect();
-    println!("{count} waiters answered in {took:?}\n{}\n{}", wake.join("\n"), rss.join("\n"));
     took
 }
 
@@ -503,114 +493,4 @@ fn a_crowd_is_released_once_each() {
         nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, wanted, hard).unwrap();
     }
     assert!(release(1000) < LONG);
-}
-
-/// For figures, by hand: `ulimit -n 12000; cargo test --release --test api -- --ignored --nocapture`.
-///
-/// The waiters are a process of their own, as each end needs 10,000 descriptors.
-#[test]
-#[ignore = "needs 12,000 descriptors in each of two processes"]
-fn ten_thousand_waiters() {
-    const COUNT: usize = 10_000;
-    if let Some(socket) = std::env::var_os("NETMON_TEST_CROWD") {
-        let mut waiters: Vec<_> = (0..COUNT).map(|_| join_crowd(socket.as_ref())).collect();
-        let answers = waiters.iter_mut().map(read_all);
-        assert_eq!(answers.filter(|a| a.contains("\"satisfied\":true")).count(), COUNT);
-        return;
-    }
-    let mut world = World::with(FRESH, |o| o.reserved_descriptors = 64);
-    world.publish(State::Down);
-    let mut crowd = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "ten_thousand_waiters"])
-        .env("NETMON_TEST_CROWD", world.socket())
-        .spawn()
-        .unwrap();
-    until("the waiters", || world.waiters() == COUNT as i64);
-    let before = resident(&world);
-    // What a publication that releases nobody costs everybody.
-    let cpu = cpu_time();
-    for _ in 0..100 {
-        world.publish(State::Down);
-        thread::sleep(Duration::from_millis(50));
-    }
-    let each = (cpu_time() - cpu) / 100;
-    let started = Mono::now();
-    world.publish(State::Up);
-    until("their release", || world.waiters() == 0);
-    let took = Mono::now().since(started);
-    assert!(crowd.wait().unwrap().success());
-    let metrics = world.get("/metrics");
-    assert!(metrics.contains(&format!("netmon_wait_requests_total{{result=\"satisfied\"}} {COUNT}\n")));
-    let wake: Vec<&str> = metrics.lines().filter(|l| l.starts_with("netmon_wait_wake_seconds")).collect();
-    println!("released in {took:?}; {before} resident; {each:?} CPU a publication\n{}", wake.join("\n"));
-}
-
-fn resident(world: &World) -> String {
-    let metrics = world.get("/metrics");
-    metrics.lines().find(|l| l.starts_with("process_resident")).unwrap().to_owned()
-}
-
-fn cpu_time() -> Duration {
-    let clock = nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID;
-    nix::time::clock_gettime(clock).unwrap().into()
-}
-
-/// For figures, by hand, as above.
-#[test]
-#[ignore = "a measurement"]
-fn what_a_read_costs() {
-    let mut world = World::new(FRESH);
-    world.publish(State::Up);
-    let monitor = Monitor::connect(world.socket()).unwrap();
-    let (rounds, started) = (100_000_000u32, Mono::now());
-    let mut up = 0u32;
-    for _ in 0..rounds {
-        up += u32::from(std::hint::black_box(&monitor).is_usable());
-    }
-    let took = Mono::now().since(started);
-    assert_eq!(up, rounds);
-    println!("{:.2} ns a read", took.as_nanos() as f64 / f64::from(rounds));
-}
-
-/// For figures, by hand, as above.
-#[test]
-#[ignore = "a measurement"]
-fn what_a_scrape_of_ten_thousand_targets_costs() {
-    use netmon_agent::{
-        output::{
-            WallOffset,
-            metrics::{self, Format, Own},
-        },
-        state::{AddressView, ProbeCounters, TargetView},
-    };
-    let address = AddressView {
-        address: "10.0.0.1".parse().unwrap(),
-        state: State::Up,
-        counters: ProbeCounters::default(),
-        loss_ratio: Some(0.0),
-        rtt_last: None,
-        rtt_p50: Some(Duration::from_micros(1234)),
-        rtt_p90: Some(Duration::from_micros(2345)),
-        rtt_p99: Some(Duration::from_micros(3456)),
-        jitter: Some(Duration::from_micros(12)),
-    };
-    let target = |n: u32| TargetView {
-        name: format!("target-{n}").into(),
-        method: "icmp",
-        addresses: vec![address.clone()],
-        ..TargetView::default()
-    };
-    let targets = (0..10_000).map(|n| Arc::new(target(n))).collect();
-    let (snapshot, own) = (Snapshot { targets, ..Snapshot::default() }, Own::new());
-    let started = Mono::now();
-    let text = metrics::render(&snapshot, false, WallOffset::default(), &own, Format::Text);
-    let rendered = Mono::now();
-    let packed = metrics::gzip(&text).unwrap();
-    let series = text.lines().filter(|l| !l.starts_with('#')).count();
-    let (render, gzip) = (rendered.since(started), Mono::now().since(rendered));
-    println!(
-        "{series} series, {} bytes in {render:?}; gzip to {} bytes in {gzip:?}",
-        text.len(),
-        packed.len()
-    );
 }
