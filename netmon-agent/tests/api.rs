@@ -486,6 +486,81 @@ fn release(count: usize) -> Duration {
 }
 
 #[test]
+fn a_wait_may_be_asked_in_any_way_that_http_allows() {
+    let mut world = World::new(FRESH);
+    let connect = |request: &str| {
+        let mut stream = UnixStream::connect(world.socket()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    };
+    let whole = "GET /v1/wait?state=up HTTP/1.1\r\nHost: x\r\n\r\n";
+    let last = "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    // One that asks on when it was answered, one that had asked before, one in one piece, one with a header of its own.
+    let mut after = connect(whole);
+    let mut before = connect(whole);
+    let mut pipelined = connect(&format!("{whole}{last}"));
+    let mut other = connect(&format!("{}X-Y: z\r\n\r\n", whole.strip_suffix("\r\n").unwrap()));
+    other.write_all(last.as_bytes()).unwrap();
+    let mut pieces = connect(&whole[..20]);
+    until("four waiters", || world.waiters() == 4);
+    before.write_all(last.as_bytes()).unwrap();
+    pieces.write_all(&whole.as_bytes()[20..]).unwrap();
+    pieces.write_all(last.as_bytes()).unwrap();
+    until("five waiters", || world.waiters() == 5);
+    world.publish(State::Up);
+    until("their release", || world.waiters() == 0);
+    after.write_all(last.as_bytes()).unwrap();
+    for stream in [&mut after, &mut before, &mut pipelined, &mut other, &mut pieces] {
+        let answers = read_all(stream);
+        assert_eq!(answers.matches("\"satisfied\":true").count(), 1, "{answers}");
+        assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{answers}");
+        assert!(answers.ends_with("\r\n\r\nup\n"), "{answers}");
+    }
+    assert!(world.get("/metrics").contains("netmon_wait_requests_total{result=\"satisfied\"} 5\n"));
+}
+
+#[test]
+fn who_hangs_up_is_missed_however_it_asked() {
+    let world = World::new(FRESH);
+    for header in ["", "X-Y: z\r\n"] {
+        let mut stream = UnixStream::connect(world.socket()).unwrap();
+        write!(stream, "GET /v1/wait HTTP/1.1\r\nHost: x\r\n{header}\r\n").unwrap();
+        until("the waiter", || world.waiters() == 1);
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        until("a free place", || world.waiters() == 0);
+        assert_eq!(read_all(&mut stream), "");
+    }
+    assert!(world.get("/metrics").contains("netmon_wait_requests_total{result=\"hangup\"} 2\n"));
+}
+
+#[test]
+fn a_release_wakes_those_of_its_condition_and_leaves_the_others() {
+    let mut world = World::new(FRESH);
+    world.publish(State::Down);
+    let wait = |query: &str| {
+        let mut stream = UnixStream::connect(world.socket()).unwrap();
+        write!(stream, "GET /v1/wait?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        stream
+    };
+    let queries =
+        ["state=up", "state=degraded", "state=usable", "state=up&stable=60s", "state=up&device=eth0"];
+    let waiters: Vec<_> = queries.iter().flat_map(|q| (0..20).map(|_| (*q, wait(q)))).collect();
+    until("the waiters", || world.waiters() == 100);
+    world.publish(State::Down);
+    world.publish(State::Up);
+    until("their release", || world.waiters() == 40);
+    let (released, left): (Vec<_>, Vec<_>) =
+        waiters.into_iter().partition(|(q, _)| !q.contains("degraded") && !q.contains("60s"));
+    for (query, mut stream) in released {
+        assert_eq!(read_all(&mut stream).matches("\"satisfied\":true").count(), 1, "{query}");
+    }
+    world.publish(State::Degraded);
+    until("their release", || world.waiters() == 20);
+    drop(left);
+    until("nobody", || world.waiters() == 0);
+}
+
+#[test]
 fn a_crowd_is_released_once_each() {
     let (soft, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
     let wanted = hard.min(4096);

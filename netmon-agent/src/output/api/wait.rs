@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension,
-    extract::{Query, State},
+    extract::{Query, State, rejection::QueryRejection},
     http::StatusCode,
     response::Response,
 };
@@ -13,28 +13,38 @@ use netmon_client::wire;
 use super::{
     App,
     condition::{Condition, Memory, Outcome},
-    reply, wire_map,
+    group::sleep_until,
+    reply,
+    server::Peer,
+    wire_map,
 };
 use crate::time::Boot;
-
-use super::server::Peer;
 
 /// Longest time-out that may be asked for. Without one a wait has no end.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(30 * 86_400);
 
+/// What is asked for, and for how long at most.
+pub(super) type Asked = (Condition, Option<Duration>);
+
 const PARAMETERS: &str = "state, stable, timeout, device, target";
 
-pub(super) async fn wait(
+/// Waits, asked in a way that is none of [`super::plain`].
+pub(super) async fn handler(
     State(app): State<Arc<App>>,
     Extension(peer): Extension<Peer>,
-    query: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Response {
     let Peer::Unix { uid } = peer else {
         return reply::error(StatusCode::FORBIDDEN, "waiting is for the Unix socket only");
     };
     let parsed = query.map_err(|e| e.body_text()).and_then(|Query(pairs)| parse(&pairs));
-    let (condition, timeout) = match parsed {
-        Ok(parsed) => parsed,
+    wait(&app, uid, parsed).await
+}
+
+/// Waits for what user `uid` asks; dropped when the client hangs up.
+pub(super) async fn wait(app: &App, uid: u32, asked: Result<Asked, String>) -> Response {
+    let (condition, timeout) = match asked {
+        Ok(asked) => asked,
         Err(said) => {
             app.own.wait_ended("bad_request");
             return reply::error(StatusCode::BAD_REQUEST, &said);
@@ -42,8 +52,7 @@ pub(super) async fn wait(
     };
     let started = Boot::now();
     let mut memory = Memory::default();
-    let mut publications = app.board.subscribe();
-    let first = check(&app, &condition, &mut publications, &mut memory);
+    let first = condition.check(&app.board.snapshot(), started, !app.board.may_release(started), &mut memory);
     if let Outcome::NoSuch(said) = first {
         app.own.wait_ended("not_found");
         return reply::error(StatusCode::NOT_FOUND, &said);
@@ -52,42 +61,39 @@ pub(super) async fn wait(
         app.own.wait_ended("refused");
         return reply::busy("too many programs wait already");
     };
-    let mut ending = Ending { app: &app, result: "hangup" };
+    let member = app.groups.join(condition, memory);
+    let mut ending = Ending { app, result: "hangup" };
     app.own.wait_clients.inc();
     let deadline = timeout.map(|t| started + t);
     let mut closing = app.closing.clone();
-    let mut outcome = first;
+    let mut was_woken = false;
     loop {
+        // Made before the look, so that nothing is missed between the two.
+        let woken = member.woken();
+        let (outcome, published) = member.look();
         let now = Boot::now();
-        let retry_at = match outcome {
+        match outcome {
             Outcome::Satisfied { state } => {
+                if let Some(published) = published.filter(|_| was_woken) {
+                    app.own.woke(now.since(published));
+                }
                 ending.result = "satisfied";
-                return answer(&app, started, state, None);
+                return answer(app, started, state, None);
             }
             Outcome::NoSuch(said) => {
                 ending.result = "not_found";
                 return reply::error(StatusCode::NOT_FOUND, &said);
             }
-            Outcome::Blocked { state, reasons, retry_at } => {
-                if deadline.is_some_and(|d| now >= d) {
-                    ending.result = "timeout";
-                    return answer(&app, started, state, Some(reasons));
-                }
-                retry_at
+            // In boot time, so a suspended machine's waiters end with it.
+            Outcome::Blocked { state, reasons, .. } if deadline.is_some_and(|d| now >= d) => {
+                ending.result = "timeout";
+                return answer(app, started, state, Some(reasons));
             }
-        };
-        // Either may be missing; the deadline is looked at in boot time, so a suspended machine's waiters end with it.
-        let next = [deadline, retry_at].into_iter().flatten().min();
-        let mut published = None;
+            Outcome::Blocked { .. } => {}
+        }
         tokio::select! {
-            changed = publications.changed() => {
-                if changed.is_err() {
-                    ending.result = "shutdown";
-                    return reply::busy("the agent is shutting down");
-                }
-                published = Some(publications.borrow().at.boot);
-            }
-            () = sleep_until(next, now) => {}
+            () = woken => was_woken = true,
+            () = sleep_until(deadline, now) => was_woken = false,
             () = place.evicted() => {
                 ending.result = "refused";
                 return reply::busy("other users' programs need the room");
@@ -97,23 +103,7 @@ pub(super) async fn wait(
                 return reply::busy("the agent is shutting down");
             }
         }
-        outcome = check(&app, &condition, &mut publications, &mut memory);
-        if let (Outcome::Satisfied { .. }, Some(published)) = (&outcome, published) {
-            app.own.woke(Boot::now().since(published));
-        }
     }
-}
-
-fn check(
-    app: &App,
-    condition: &Condition,
-    publications: &mut tokio::sync::watch::Receiver<Arc<crate::state::Snapshot>>,
-    memory: &mut Memory,
-) -> Outcome {
-    let snapshot = publications.borrow_and_update().clone();
-    // The clock is read after the snapshot: at the moment of release, nothing newer than `now` is relied on.
-    let now = Boot::now();
-    condition.check(&snapshot, now, !app.board.may_release(now), memory)
 }
 
 fn answer(
@@ -132,13 +122,6 @@ fn answer(
     reply::json(if waited.satisfied { StatusCode::OK } else { StatusCode::CONFLICT }, &waited)
 }
 
-async fn sleep_until(then: Option<Boot>, now: Boot) {
-    match then {
-        Some(then) => tokio::time::sleep(then.since(now)).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Counts a wait's end, also when the client hangs up and the wait is simply dropped.
 struct Ending<'a> {
     app: &'a App,
@@ -152,7 +135,8 @@ impl Drop for Ending<'_> {
     }
 }
 
-fn parse(pairs: &[(String, String)]) -> Result<(Condition, Option<Duration>), String> {
+/// The question in a query's parameters, or what is wrong with it.
+pub(super) fn parse(pairs: &[(String, String)]) -> Result<Asked, String> {
     let mut condition = Condition::default();
     let mut timeout = None;
     for (i, (name, value)) in pairs.iter().enumerate() {
@@ -186,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    fn parsed(query: &str) -> Result<(Condition, Option<Duration>), String> {
+    fn parsed(query: &str) -> Result<Asked, String> {
         let pairs: Vec<_> =
             query.split('&').filter_map(|p| p.split_once('=')).map(|(n, v)| (n.into(), v.into())).collect();
         parse(&pairs)
