@@ -4,11 +4,9 @@
 //! server's buffers and tasks, which are 16 KiB each before a byte has come. All else goes to that server, and so does a
 //! connection whose wait is over and that is not to be closed.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 
-use axum::{extract::Query, http::Uri, response::Response};
-use http_body_util::BodyExt;
-use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
+use axum::{extract::Query, http::Uri};
 use tokio::{net::UnixStream, time::timeout};
 
 use super::{
@@ -82,24 +80,25 @@ pub(super) async fn answer(
 ) -> Option<Vec<u8>> {
     let Question { asked, close } = question;
     let (mut more, mut kill) = (Vec::new(), context.kill.clone());
-    let response = tokio::select! {
-        response = wait::wait(&context.app, uid, asked) => response,
+    let (answer, waited) = tokio::select! {
+        ended = wait::wait(&context.app, uid, asked) => ended,
         () = hung_up(stream, &mut more) => return None,
         () = place.evicted() => return None,
         _ = kill.wait_for(|kill| *kill) => return None,
     };
     let close = close || *context.closing.borrow();
-    let bytes = on_the_wire(response, close, Wall::now()).await?;
+    let text = answer.on_the_wire(close, Wall::now());
     tokio::select! {
-        written = write(stream, &bytes) => written.ok()?,
+        written = write(stream, text.as_bytes()) => written.ok()?,
         _ = kill.wait_for(|kill| *kill) => return None,
     }
     if close {
-        // To close costs as much as to answer: of all who are released together, each has its answer first.
+        // To count and to close costs as much as to answer: of all who are released together, each has its answer
+        // first.
         tokio::task::yield_now().await;
-        return None;
     }
-    Some(more)
+    drop(waited);
+    (!close).then_some(more)
 }
 
 /// Returns when the peer is gone, or talks too much for one who waits. What it says is kept in `more`.
@@ -125,28 +124,6 @@ async fn write(stream: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A response in bytes, as the HTTP server writes it (RFC 9112).
-async fn on_the_wire(response: Response, close: bool, now: Wall) -> Option<Vec<u8>> {
-    let (head, body) = response.into_parts();
-    let body = body.collect().await.ok()?.to_bytes();
-    let mut bytes = Vec::with_capacity(512);
-    let reason = head.status.canonical_reason().unwrap_or_default();
-    write!(bytes, "HTTP/1.1 {} {reason}\r\n", head.status.as_str()).ok()?;
-    for (name, value) in &head.headers {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            bytes.extend_from_slice(part);
-        }
-    }
-    if close {
-        bytes.extend(b"connection: close\r\n");
-    }
-    let date = Timestamp::from_nanosecond(i128::from(now.as_nanos())).unwrap_or_default();
-    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&date).ok()?;
-    write!(bytes, "content-length: {}\r\ndate: {date}\r\n\r\n", body.len()).ok()?;
-    bytes.extend(&body);
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -154,7 +131,7 @@ mod tests {
     use netmon_client::Condition as Wanted;
 
     use super::*;
-    use crate::output::api::{Condition, reply};
+    use crate::output::api::Condition;
 
     fn recognised(line: &str, headers: &str) -> Option<Question> {
         recognise(format!("{line}\r\nHost: x\r\n{headers}\r\n").as_bytes())
@@ -203,27 +180,5 @@ mod tests {
             assert_eq!(recognise(&whole[..end]), None);
         }
         assert_eq!(recognise(&[whole.as_slice(), b"G"].concat()), None);
-    }
-
-    #[tokio::test]
-    async fn an_answer_is_written_as_http() {
-        let response = reply::busy("full");
-        let now = Wall::from_nanos(784_111_777_000_000_000);
-        let bytes = on_the_wire(response, true, now).await.unwrap();
-        let text = String::from_utf8(bytes).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{head}");
-        for line in [
-            "content-type: application/json",
-            "retry-after: 1",
-            "connection: close",
-            "date: Sun, 06 Nov 1994 08:49:37 GMT",
-            &format!("content-length: {}", body.len()),
-        ] {
-            assert_eq!(head.lines().filter(|l| *l == line).count(), 1, "{line} in {head}");
-        }
-        assert_eq!(body, "{\"error\":\"full\"}\n");
-        let open = on_the_wire(reply::busy("full"), false, now).await.unwrap();
-        assert!(!String::from_utf8(open).unwrap().contains("connection:"));
     }
 }

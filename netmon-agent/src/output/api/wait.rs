@@ -6,15 +6,15 @@ use axum::{
     Extension,
     extract::{Query, State, rejection::QueryRejection},
     http::StatusCode,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use netmon_client::wire;
 
 use super::{
     App,
     condition::{Condition, Memory, Outcome},
-    group::sleep_until,
-    reply,
+    group::{Member, sleep_until},
+    reply::{self, Answer},
     server::Peer,
     wire_map,
 };
@@ -38,16 +38,17 @@ pub(super) async fn handler(
         return reply::error(StatusCode::FORBIDDEN, "waiting is for the Unix socket only");
     };
     let parsed = query.map_err(|e| e.body_text()).and_then(|Query(pairs)| parse(&pairs));
-    wait(&app, uid, parsed).await
+    wait(&app, uid, parsed).await.0.into_response()
 }
 
-/// Waits for what user `uid` asks; dropped when the client hangs up.
-pub(super) async fn wait(app: &App, uid: u32, asked: Result<Asked, String>) -> Response {
+/// Waits for what user `uid` asks; dropped when the client hangs up. What comes with the answer counts the wait's end
+/// when it is dropped, which has time until the answer is on its way.
+pub(super) async fn wait(app: &App, uid: u32, asked: Result<Asked, String>) -> (Answer, Option<Waited<'_>>) {
     let (condition, timeout) = match asked {
         Ok(asked) => asked,
         Err(said) => {
             app.own.wait_ended("bad_request");
-            return reply::error(StatusCode::BAD_REQUEST, &said);
+            return (Answer::error(StatusCode::BAD_REQUEST, &said), None);
         }
     };
     let started = Boot::now();
@@ -55,39 +56,38 @@ pub(super) async fn wait(app: &App, uid: u32, asked: Result<Asked, String>) -> R
     let first = condition.check(&app.board.snapshot(), started, !app.board.may_release(started), &mut memory);
     if let Outcome::NoSuch(said) = first {
         app.own.wait_ended("not_found");
-        return reply::error(StatusCode::NOT_FOUND, &said);
+        return (Answer::error(StatusCode::NOT_FOUND, &said), None);
     }
     let Some(place) = app.waiters.take(uid) else {
         app.own.wait_ended("refused");
-        return reply::busy("too many programs wait already");
+        return (Answer::busy("too many programs wait already"), None);
     };
-    let member = app.groups.join(condition, memory);
-    let mut ending = Ending { app, result: "hangup" };
+    let mut waited = Waited { app, member: app.groups.join(condition, memory), result: "hangup" };
     app.own.wait_clients.inc();
     let deadline = timeout.map(|t| started + t);
     let mut closing = app.closing.clone();
     let mut was_woken = false;
-    loop {
+    let answer = loop {
         // Made before the look, so that nothing is missed between the two.
-        let woken = member.woken();
-        let (outcome, published) = member.look();
+        let woken = waited.member.woken();
+        let (outcome, published) = waited.member.look();
         let now = Boot::now();
         match outcome {
             Outcome::Satisfied { state } => {
                 if let Some(published) = published.filter(|_| was_woken) {
                     app.own.woke(now.since(published));
                 }
-                ending.result = "satisfied";
-                return answer(app, started, state, None);
+                waited.result = "satisfied";
+                break answer(app, started, state, None);
             }
             Outcome::NoSuch(said) => {
-                ending.result = "not_found";
-                return reply::error(StatusCode::NOT_FOUND, &said);
+                waited.result = "not_found";
+                break Answer::error(StatusCode::NOT_FOUND, &said);
             }
             // In boot time, so a suspended machine's waiters end with it.
             Outcome::Blocked { state, reasons, .. } if deadline.is_some_and(|d| now >= d) => {
-                ending.result = "timeout";
-                return answer(app, started, state, Some(reasons));
+                waited.result = "timeout";
+                break answer(app, started, state, Some(reasons));
             }
             Outcome::Blocked { .. } => {}
         }
@@ -95,15 +95,16 @@ pub(super) async fn wait(app: &App, uid: u32, asked: Result<Asked, String>) -> R
             () = woken => was_woken = true,
             () = sleep_until(deadline, now) => was_woken = false,
             () = place.evicted() => {
-                ending.result = "refused";
-                return reply::busy("other users' programs need the room");
+                waited.result = "refused";
+                break Answer::busy("other users' programs need the room");
             }
             _ = closing.wait_for(|closing| *closing) => {
-                ending.result = "shutdown";
-                return reply::busy("the agent is shutting down");
+                waited.result = "shutdown";
+                break Answer::busy("the agent is shutting down");
             }
         }
-    }
+    };
+    (answer, Some(waited))
 }
 
 fn answer(
@@ -111,7 +112,7 @@ fn answer(
     started: Boot,
     state: crate::health::State,
     blocking: Option<Vec<wire::Reason>>,
-) -> Response {
+) -> Answer {
     let waited = wire::Waited {
         satisfied: blocking.is_none(),
         state: wire_map::state(state),
@@ -119,19 +120,21 @@ fn answer(
         waited_seconds: Boot::now().since(started).as_secs_f64(),
         blocking: blocking.unwrap_or_default(),
     };
-    reply::json(if waited.satisfied { StatusCode::OK } else { StatusCode::CONFLICT }, &waited)
+    Answer::json(if waited.satisfied { StatusCode::OK } else { StatusCode::CONFLICT }, &waited)
 }
 
-/// Counts a wait's end, also when the client hangs up and the wait is simply dropped.
-struct Ending<'a> {
+/// A wait that was let in. Dropping it counts its end, also when the client hangs up and the wait is simply dropped.
+#[derive(Debug)]
+pub(super) struct Waited<'a> {
     app: &'a App,
+    member: Member,
     result: &'static str,
 }
 
-impl Drop for Ending<'_> {
+impl Drop for Waited<'_> {
     fn drop(&mut self) {
-        self.app.own.wait_clients.dec();
         self.app.own.wait_ended(self.result);
+        self.app.own.wait_clients.dec();
     }
 }
 
