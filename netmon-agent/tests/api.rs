@@ -491,13 +491,6 @@ fn shutting_down_answers_everybody_in_time() {
     drop(silent);
 }
 
-/// A waiter on a raw socket.
-fn join_crowd(socket: &std::path::Path) -> UnixStream {
-    let mut stream = UnixStream::connect(socket).unwrap();
-    stream.write_all(b"GET /v1/wait?state=up HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    stream
-}
-
 /// Waiters on raw sockets, all released by one publication. Returns the time from it to the last answer.
 fn release(count: usize) -> Duration {
     let mut world = World::with(FRESH, |o| o.reserved_descriptors = 64);
@@ -523,10 +516,82 @@ fn release(count: usize) -> Duration {
     );
     let metrics = world.get("/metrics");
     assert!(metrics.contains(&format!("netmon_wait_requests_total{{result=\"satisfied\"}} {count}\n")));
-    let wake: Vec<&str> = metrics.lines().filter(|l| l.starts_with("netmon_wait_wake_seconds")).collect();
-    let rss: Vec<&str> = metrics.lines().filter(|l| l.starts_with("process_resident")).collect();
-    println!("{count} waiters answered in {took:?}\n{}\n{}", wake.join("\n"), rss.join("\n"));
     took
+}
+
+#[test]
+fn a_wait_may_be_asked_in_any_way_that_http_allows() {
+    let mut world = World::new(FRESH);
+    let connect = |request: &str| {
+        let mut stream = UnixStream::connect(world.socket()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    };
+    let whole = "GET /v1/wait?state=up HTTP/1.1\r\nHost: x\r\n\r\n";
+    let last = "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    // One that asks on when it was answered, one that had asked before, one in one piece, one with a header of its own.
+    let mut after = connect(whole);
+    let mut before = connect(whole);
+    let mut pipelined = connect(&format!("{whole}{last}"));
+    let mut other = connect(&format!("{}X-Y: z\r\n\r\n", whole.strip_suffix("\r\n").unwrap()));
+    other.write_all(last.as_bytes()).unwrap();
+    let mut pieces = connect(&whole[..20]);
+    until("four waiters", || world.waiters() == 4);
+    before.write_all(last.as_bytes()).unwrap();
+    pieces.write_all(&whole.as_bytes()[20..]).unwrap();
+    pieces.write_all(last.as_bytes()).unwrap();
+    until("five waiters", || world.waiters() == 5);
+    world.publish(State::Up);
+    until("their release", || world.waiters() == 0);
+    after.write_all(last.as_bytes()).unwrap();
+    for stream in [&mut after, &mut before, &mut pipelined, &mut other, &mut pieces] {
+        let answers = read_all(stream);
+        assert_eq!(answers.matches("\"satisfied\":true").count(), 1, "{answers}");
+        assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{answers}");
+        assert!(answers.ends_with("\r\n\r\nup\n"), "{answers}");
+    }
+    assert!(world.get("/metrics").contains("netmon_wait_requests_total{result=\"satisfied\"} 5\n"));
+}
+
+#[test]
+fn who_hangs_up_is_missed_however_it_asked() {
+    let world = World::new(FRESH);
+    for header in ["", "X-Y: z\r\n"] {
+        let mut stream = UnixStream::connect(world.socket()).unwrap();
+        write!(stream, "GET /v1/wait HTTP/1.1\r\nHost: x\r\n{header}\r\n").unwrap();
+        until("the waiter", || world.waiters() == 1);
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        until("a free place", || world.waiters() == 0);
+        assert_eq!(read_all(&mut stream), "");
+    }
+    assert!(world.get("/metrics").contains("netmon_wait_requests_total{result=\"hangup\"} 2\n"));
+}
+
+#[test]
+fn a_release_wakes_those_of_its_condition_and_leaves_the_others() {
+    let mut world = World::new(FRESH);
+    world.publish(State::Down);
+    let wait = |query: &str| {
+        let mut stream = UnixStream::connect(world.socket()).unwrap();
+        write!(stream, "GET /v1/wait?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        stream
+    };
+    let queries =
+        ["state=up", "state=degraded", "state=usable", "state=up&stable=60s", "state=up&device=eth0"];
+    let waiters: Vec<_> = queries.iter().flat_map(|q| (0..20).map(|_| (*q, wait(q)))).collect();
+    until("the waiters", || world.waiters() == 100);
+    world.publish(State::Down);
+    world.publish(State::Up);
+    until("their release", || world.waiters() == 40);
+    let (released, left): (Vec<_>, Vec<_>) =
+        waiters.into_iter().partition(|(q, _)| !q.contains("degraded") && !q.contains("60s"));
+    for (query, mut stream) in released {
+        assert_eq!(read_all(&mut stream).matches("\"satisfied\":true").count(), 1, "{query}");
+    }
+    world.publish(State::Degraded);
+    until("their release", || world.waiters() == 20);
+    drop(left);
+    until("nobody", || world.waiters() == 0);
 }
 
 #[test]
@@ -537,114 +602,4 @@ fn a_crowd_is_released_once_each() {
         nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, wanted, hard).unwrap();
     }
     assert!(release(1000) < LONG);
-}
-
-/// For figures, by hand: `ulimit -n 12000; cargo test --release --test api -- --ignored --nocapture`.
-///
-/// The waiters are a process of their own, as each end needs 10,000 descriptors.
-#[test]
-#[ignore = "needs 12,000 descriptors in each of two processes"]
-fn ten_thousand_waiters() {
-    const COUNT: usize = 10_000;
-    if let Some(socket) = std::env::var_os("NETMON_TEST_CROWD") {
-        let mut waiters: Vec<_> = (0..COUNT).map(|_| join_crowd(socket.as_ref())).collect();
-        let answers = waiters.iter_mut().map(read_all);
-        assert_eq!(answers.filter(|a| a.contains("\"satisfied\":true")).count(), COUNT);
-        return;
-    }
-    let mut world = World::with(FRESH, |o| o.reserved_descriptors = 64);
-    world.publish(State::Down);
-    let mut crowd = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "ten_thousand_waiters"])
-        .env("NETMON_TEST_CROWD", world.socket())
-        .spawn()
-        .unwrap();
-    until("the waiters", || world.waiters() == COUNT as i64);
-    let before = resident(&world);
-    // What a publication that releases nobody costs everybody.
-    let cpu = cpu_time();
-    for _ in 0..100 {
-        world.publish(State::Down);
-        thread::sleep(Duration::from_millis(50));
-    }
-    let each = (cpu_time() - cpu) / 100;
-    let started = Mono::now();
-    world.publish(State::Up);
-    until("their release", || world.waiters() == 0);
-    let took = Mono::now().since(started);
-    assert!(crowd.wait().unwrap().success());
-    let metrics = world.get("/metrics");
-    assert!(metrics.contains(&format!("netmon_wait_requests_total{{result=\"satisfied\"}} {COUNT}\n")));
-    let wake: Vec<&str> = metrics.lines().filter(|l| l.starts_with("netmon_wait_wake_seconds")).collect();
-    println!("released in {took:?}; {before} resident; {each:?} CPU a publication\n{}", wake.join("\n"));
-}
-
-fn resident(world: &World) -> String {
-    let metrics = world.get("/metrics");
-    metrics.lines().find(|l| l.starts_with("process_resident")).unwrap().to_owned()
-}
-
-fn cpu_time() -> Duration {
-    let clock = nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID;
-    nix::time::clock_gettime(clock).unwrap().into()
-}
-
-/// For figures, by hand, as above.
-#[test]
-#[ignore = "a measurement"]
-fn what_a_read_costs() {
-    let mut world = World::new(FRESH);
-    world.publish(State::Up);
-    let monitor = Monitor::connect(world.socket()).unwrap();
-    let (rounds, started) = (100_000_000u32, Mono::now());
-    let mut up = 0u32;
-    for _ in 0..rounds {
-        up += u32::from(std::hint::black_box(&monitor).is_usable());
-    }
-    let took = Mono::now().since(started);
-    assert_eq!(up, rounds);
-    println!("{:.2} ns a read", took.as_nanos() as f64 / f64::from(rounds));
-}
-
-/// For figures, by hand, as above.
-#[test]
-#[ignore = "a measurement"]
-fn what_a_scrape_of_ten_thousand_targets_costs() {
-    use netmon_agent::{
-        output::{
-            WallOffset,
-            metrics::{self, Format, Own},
-        },
-        state::{AddressView, ProbeCounters, TargetView},
-    };
-    let address = AddressView {
-        address: "10.0.0.1".parse().unwrap(),
-        state: State::Up,
-        counters: ProbeCounters::default(),
-        loss_ratio: Some(0.0),
-        rtt_last: None,
-        rtt_p50: Some(Duration::from_micros(1234)),
-        rtt_p90: Some(Duration::from_micros(2345)),
-        rtt_p99: Some(Duration::from_micros(3456)),
-        jitter: Some(Duration::from_micros(12)),
-    };
-    let target = |n: u32| TargetView {
-        name: format!("target-{n}").into(),
-        method: "icmp",
-        addresses: vec![address.clone()],
-        ..TargetView::default()
-    };
-    let targets = (0..10_000).map(|n| Arc::new(target(n))).collect();
-    let (snapshot, own) = (Snapshot { targets, ..Snapshot::default() }, Own::new());
-    let started = Mono::now();
-    let text = metrics::render(&snapshot, false, WallOffset::default(), &own, Format::Text);
-    let rendered = Mono::now();
-    let packed = metrics::gzip(&text).unwrap();
-    let series = text.lines().filter(|l| !l.starts_with('#')).count();
-    let (render, gzip) = (rendered.since(started), Mono::now().since(rendered));
-    println!(
-        "{series} series, {} bytes in {render:?}; gzip to {} bytes in {gzip:?}",
-        text.len(),
-        packed.len()
-    );
 }

@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// How soon a stale state is looked at again: evaluations that change nothing are not announced.
-const STALE_RETRY: Duration = Duration::from_millis(250);
+pub(super) const STALE_RETRY: Duration = Duration::from_millis(250);
 
 /// What somebody waits for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Condition {
     /// The state.
     pub wanted: Wanted,
@@ -65,8 +65,16 @@ struct Held {
     since: Boot,
 }
 
+impl Memory {
+    /// Takes from another memory of the same condition what this one can't find out any more.
+    pub fn learn(&mut self, other: &Memory) {
+        self.seen_device |= other.seen_device;
+    }
+}
+
 impl Condition {
-    /// Judges a snapshot. `stale`: whether the core has fallen silent (R15). `memory` is this waiter's own.
+    /// Judges a snapshot. `stale`: whether the core has fallen silent (R15). `memory` is of this condition alone, and
+    /// may be shared by all who wait for it.
     pub fn check(&self, snapshot: &Snapshot, now: Boot, stale: bool, memory: &mut Memory) -> Outcome {
         let mut outcome = None;
         let mut parts: Vec<(&Verdict, &str, &mut Option<Held>)> = Vec::with_capacity(2);

@@ -6,10 +6,14 @@
 
 mod condition;
 mod events;
+mod group;
 mod io;
+mod judge;
 mod page;
+mod plain;
 mod refresh;
 mod reply;
+mod rewound;
 mod routes;
 mod server;
 mod shares;
@@ -95,6 +99,7 @@ struct App {
     heartbeat: Duration,
     refresher: refresh::Refresher,
     waiters: Shares,
+    groups: group::Groups,
     scrapes: Semaphore,
     own: Own,
     walls: WallAnchor,
@@ -113,7 +118,8 @@ pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
     let (kill, kill_told) = watch::channel(false);
     let (alive, ended) = mpsc::channel(1);
     let own = Own::new();
-    let app = App {
+    let app = Arc::new(App {
+        groups: group::Groups::new(board.clone()),
         board,
         heartbeat: options.heartbeat.clamp(Duration::from_millis(10), Duration::from_secs(2)),
         refresher: refresh::Refresher::new(options.refresh),
@@ -122,9 +128,10 @@ pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
         own: own.clone(),
         walls: WallAnchor::default(),
         closing: closing_told.clone(),
-    };
+    });
     let context = server::Context {
-        router: routes::router(Arc::new(app)),
+        router: routes::router(app.clone()),
+        app,
         own: own.clone(),
         shares: Shares::new(connections(options.max_waiters, options.reserved_descriptors)),
         closing: closing_told,

@@ -24,7 +24,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/", get(page::page))
         .route("/v1/status", get(status))
-        .route("/v1/wait", get(wait::wait))
+        .route("/v1/wait", get(wait::handler))
         .route("/v1/events", get(events::events))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))

@@ -16,19 +16,22 @@ use tokio::{
 };
 
 use super::{
+    App,
     io::Impatient,
+    plain,
+    rewound::Rewound,
     shares::{Place, Shares},
 };
 use crate::output::{log::RateLimit, metrics::Own};
 
 /// Longest request header, bytes.
-const MAX_HEADER: usize = 8 << 10;
+pub(super) const MAX_HEADER: usize = 8 << 10;
 /// What a request's header may take.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// What may pass before the first request on a Unix connection. On TCP it is the header's time.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a peer may take to read what it asked for.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after an accept that failed, most likely for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -54,6 +57,7 @@ pub enum Peer {
 /// What every connection needs.
 #[derive(Clone, Debug)]
 pub(super) struct Context {
+    pub(super) app: Arc<App>,
     pub(super) router: Router,
     pub(super) own: Own,
     pub(super) shares: Shares,
@@ -98,9 +102,19 @@ fn unix_connection(stream: UnixStream, context: &Context) {
             () = place.evicted() => false,
             _ = closing.wait_for(|c| *c) => false,
         };
-        if asked {
-            connection(stream, Peer::Unix { uid }, context, Some(&place)).await;
+        if !asked {
+            return;
         }
+        let Ok(mut first) = plain::read(&stream) else { return };
+        if let Some(question) = plain::recognise(&first) {
+            match plain::answer(&stream, question, uid, &context, &place).await {
+                Some(more) => first = more,
+                None => return,
+            }
+        }
+        let stream = Rewound::new(stream, first);
+        // In a box, so that those who only wait don't pay for its size.
+        Box::pin(connection(stream, Peer::Unix { uid }, context, Some(&place))).await;
     });
 }
 

@@ -4,116 +4,107 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension,
-    extract::{Query, State},
+    extract::{Query, State, rejection::QueryRejection},
     http::StatusCode,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use netmon_client::wire;
 
 use super::{
     App,
     condition::{Condition, Memory, Outcome},
-    reply, wire_map,
+    group::{Member, sleep_until},
+    reply::{self, Answer},
+    server::Peer,
+    wire_map,
 };
 use crate::time::Boot;
-
-use super::server::Peer;
 
 /// Longest time-out that may be asked for. Without one a wait has no end.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(30 * 86_400);
 
+/// What is asked for, and for how long at most.
+pub(super) type Asked = (Condition, Option<Duration>);
+
 const PARAMETERS: &str = "state, stable, timeout, device, target";
 
-pub(super) async fn wait(
+/// Waits, asked in a way that is none of [`super::plain`].
+pub(super) async fn handler(
     State(app): State<Arc<App>>,
     Extension(peer): Extension<Peer>,
-    query: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Response {
     let Peer::Unix { uid } = peer else {
         return reply::error(StatusCode::FORBIDDEN, "waiting is for the Unix socket only");
     };
     let parsed = query.map_err(|e| e.body_text()).and_then(|Query(pairs)| parse(&pairs));
-    let (condition, timeout) = match parsed {
-        Ok(parsed) => parsed,
+    wait(&app, uid, parsed).await.0.into_response()
+}
+
+/// Waits for what user `uid` asks; dropped when the client hangs up. What comes with the answer counts the wait's end
+/// when it is dropped, which has time until the answer is on its way.
+pub(super) async fn wait(app: &App, uid: u32, asked: Result<Asked, String>) -> (Answer, Option<Waited<'_>>) {
+    let (condition, timeout) = match asked {
+        Ok(asked) => asked,
         Err(said) => {
             app.own.wait_ended("bad_request");
-            return reply::error(StatusCode::BAD_REQUEST, &said);
+            return (Answer::error(StatusCode::BAD_REQUEST, &said), None);
         }
     };
     let started = Boot::now();
     let mut memory = Memory::default();
-    let mut publications = app.board.subscribe();
-    let first = check(&app, &condition, &mut publications, &mut memory);
+    let first = condition.check(&app.board.snapshot(), started, !app.board.may_release(started), &mut memory);
     if let Outcome::NoSuch(said) = first {
         app.own.wait_ended("not_found");
-        return reply::error(StatusCode::NOT_FOUND, &said);
+        return (Answer::error(StatusCode::NOT_FOUND, &said), None);
     }
     let Some(place) = app.waiters.take(uid) else {
         app.own.wait_ended("refused");
-        return reply::busy("too many programs wait already");
+        return (Answer::busy("too many programs wait already"), None);
     };
-    let mut ending = Ending { app: &app, result: "hangup" };
+    let mut waited = Waited { app, member: app.groups.join(condition, memory), result: "hangup" };
     app.own.wait_clients.inc();
     let deadline = timeout.map(|t| started + t);
     let mut closing = app.closing.clone();
-    let mut outcome = first;
-    loop {
+    let mut was_woken = false;
+    let answer = loop {
+        // Made before the look, so that nothing is missed between the two.
+        let woken = waited.member.woken();
+        let (outcome, published) = waited.member.look();
         let now = Boot::now();
-        let retry_at = match outcome {
+        match outcome {
             Outcome::Satisfied { state } => {
-                ending.result = "satisfied";
-                return answer(&app, started, state, None);
+                if let Some(published) = published.filter(|_| was_woken) {
+                    app.own.woke(now.since(published));
+                }
+                waited.result = "satisfied";
+                break answer(app, started, state, None);
             }
             Outcome::NoSuch(said) => {
-                ending.result = "not_found";
-                return reply::error(StatusCode::NOT_FOUND, &said);
+                waited.result = "not_found";
+                break Answer::error(StatusCode::NOT_FOUND, &said);
             }
-            Outcome::Blocked { state, reasons, retry_at } => {
-                if deadline.is_some_and(|d| now >= d) {
-                    ending.result = "timeout";
-                    return answer(&app, started, state, Some(reasons));
-                }
-                retry_at
+            // In boot time, so a suspended machine's waiters end with it.
+            Outcome::Blocked { state, reasons, .. } if deadline.is_some_and(|d| now >= d) => {
+                waited.result = "timeout";
+                break answer(app, started, state, Some(reasons));
             }
-        };
-        // Either may be missing; the deadline is looked at in boot time, so a suspended machine's waiters end with it.
-        let next = [deadline, retry_at].into_iter().flatten().min();
-        let mut published = None;
+            Outcome::Blocked { .. } => {}
+        }
         tokio::select! {
-            changed = publications.changed() => {
-                if changed.is_err() {
-                    ending.result = "shutdown";
-                    return reply::busy("the agent is shutting down");
-                }
-                published = Some(publications.borrow().at.boot);
-            }
-            () = sleep_until(next, now) => {}
+            () = woken => was_woken = true,
+            () = sleep_until(deadline, now) => was_woken = false,
             () = place.evicted() => {
-                ending.result = "refused";
-                return reply::busy("other users' programs need the room");
+                waited.result = "refused";
+                break Answer::busy("other users' programs need the room");
             }
             _ = closing.wait_for(|closing| *closing) => {
-                ending.result = "shutdown";
-                return reply::busy("the agent is shutting down");
+                waited.result = "shutdown";
+                break Answer::busy("the agent is shutting down");
             }
         }
-        outcome = check(&app, &condition, &mut publications, &mut memory);
-        if let (Outcome::Satisfied { .. }, Some(published)) = (&outcome, published) {
-            app.own.woke(Boot::now().since(published));
-        }
-    }
-}
-
-fn check(
-    app: &App,
-    condition: &Condition,
-    publications: &mut tokio::sync::watch::Receiver<Arc<crate::state::Snapshot>>,
-    memory: &mut Memory,
-) -> Outcome {
-    let snapshot = publications.borrow_and_update().clone();
-    // The clock is read after the snapshot: at the moment of release, nothing newer than `now` is relied on.
-    let now = Boot::now();
-    condition.check(&snapshot, now, !app.board.may_release(now), memory)
+    };
+    (answer, Some(waited))
 }
 
 fn answer(
@@ -121,7 +112,7 @@ fn answer(
     started: Boot,
     state: crate::health::State,
     blocking: Option<Vec<wire::Reason>>,
-) -> Response {
+) -> Answer {
     let waited = wire::Waited {
         satisfied: blocking.is_none(),
         state: wire_map::state(state),
@@ -129,30 +120,26 @@ fn answer(
         waited_seconds: Boot::now().since(started).as_secs_f64(),
         blocking: blocking.unwrap_or_default(),
     };
-    reply::json(if waited.satisfied { StatusCode::OK } else { StatusCode::CONFLICT }, &waited)
+    Answer::json(if waited.satisfied { StatusCode::OK } else { StatusCode::CONFLICT }, &waited)
 }
 
-async fn sleep_until(then: Option<Boot>, now: Boot) {
-    match then {
-        Some(then) => tokio::time::sleep(then.since(now)).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Counts a wait's end, also when the client hangs up and the wait is simply dropped.
-struct Ending<'a> {
+/// A wait that was let in. Dropping it counts its end, also when the client hangs up and the wait is simply dropped.
+#[derive(Debug)]
+pub(super) struct Waited<'a> {
     app: &'a App,
+    member: Member,
     result: &'static str,
 }
 
-impl Drop for Ending<'_> {
+impl Drop for Waited<'_> {
     fn drop(&mut self) {
-        self.app.own.wait_clients.dec();
         self.app.own.wait_ended(self.result);
+        self.app.own.wait_clients.dec();
     }
 }
 
-fn parse(pairs: &[(String, String)]) -> Result<(Condition, Option<Duration>), String> {
+/// The question in a query's parameters, or what is wrong with it.
+pub(super) fn parse(pairs: &[(String, String)]) -> Result<Asked, String> {
     let mut condition = Condition::default();
     let mut timeout = None;
     for (i, (name, value)) in pairs.iter().enumerate() {
@@ -186,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    fn parsed(query: &str) -> Result<(Condition, Option<Duration>), String> {
+    fn parsed(query: &str) -> Result<Asked, String> {
         let pairs: Vec<_> =
             query.split('&').filter_map(|p| p.split_once('=')).map(|(n, v)| (n.into(), v.into())).collect();
         parse(&pairs)
