@@ -560,9 +560,8 @@ fn who_hangs_up_is_missed_however_it_asked() {
         let mut stream = UnixStream::connect(world.socket()).unwrap();
         write!(stream, "GET /v1/wait HTTP/1.1\r\nHost: x\r\n{header}\r\n").unwrap();
         until("the waiter", || world.waiters() == 1);
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        drop(stream);
         until("a free place", || world.waiters() == 0);
-        assert_eq!(read_all(&mut stream), "");
     }
     assert!(world.get("/metrics").contains("netmon_wait_requests_total{result=\"hangup\"} 2\n"));
 }

@@ -76,6 +76,13 @@ impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Impatient<S> {
     }
 }
 
+/// Returns when a peer that has ended its side is gone altogether.
+pub(super) async fn gone(stream: &impl AsFd) {
+    while !is_gone(stream) {
+        sleep(LOOK).await;
+    }
+}
+
 /// Whether both directions are closed: poll(2) tells it unasked.
 fn is_gone(stream: &impl AsFd) -> bool {
     let mut fds = [PollFd::new(stream.as_fd(), PollFlags::empty())];

@@ -10,6 +10,7 @@ use axum::{extract::Query, http::Uri};
 use tokio::{net::UnixStream, time::timeout};
 
 use super::{
+    io::gone,
     server::{Context, MAX_HEADER, WRITE_TIMEOUT},
     shares::Place,
     wait::{self, Asked},
@@ -101,11 +102,13 @@ pub(super) async fn answer(
     (!close).then_some(more)
 }
 
-/// Returns when the peer is gone, or talks too much for one who waits. What it says is kept in `more`.
+/// Returns when the peer is gone, or talks too much for one who waits. What it says is kept in `more`. A peer that has
+/// only ended its side still wants its answer.
 async fn hung_up(stream: &UnixStream, more: &mut Vec<u8>) {
     while more.len() <= MAX_HEADER && stream.readable().await.is_ok() {
         match read(stream) {
             Ok(piece) => more.extend(piece),
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return gone(stream).await,
             Err(_) => return,
         }
     }
