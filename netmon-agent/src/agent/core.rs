@@ -94,6 +94,7 @@ struct Core {
     planned: Vec<Planned>,
     /// Whether the configuration was valid the last time it was read, and when it last was.
     config: (bool, Boot),
+    replan_due: bool,
     next_housekeeping: Mono,
     next_update: Mono,
 }
@@ -121,6 +122,7 @@ impl Core {
             seq: parts.board.snapshot().seq,
             planned: Vec::new(),
             config: (true, now.boot),
+            replan_due: false,
             next_housekeeping: now.mono,
             next_update: now.mono,
             parts,
@@ -170,6 +172,8 @@ impl Core {
         {
             tracing::debug!(ifindex = index.0, error = %e, "counters of a lost interface stay");
         }
+        // The engine has to know the addresses too.
+        self.replan_due |= matches!(observation.evidence, Evidence::Resolved { .. });
         self.health.handle(Moment::now(), observation);
     }
 
@@ -183,8 +187,10 @@ impl Core {
         let housekeeping = self.next_housekeeping <= now.mono;
         if housekeeping {
             self.next_housekeeping = now.mono + HOUSEKEEPING;
-            self.replan(now);
             self.parts.kernel.flush_log();
+        }
+        if std::mem::take(&mut self.replan_due) || housekeeping {
+            self.replan(now);
         }
         let mut changes = self.obey(now);
         while self.health.poll_timeout() <= now.mono {

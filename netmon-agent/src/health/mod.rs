@@ -23,6 +23,7 @@ mod reach;
 mod settings;
 mod stats;
 mod target;
+mod targets;
 mod timers;
 mod trust;
 mod verdict;
@@ -160,21 +161,6 @@ impl Health {
         }
     }
 
-    /// Sets the targets to these. One that is unchanged keeps its evidence; one whose addresses changed keeps that of
-    /// the addresses that stayed.
-    pub fn set_targets(&mut self, now: Moment, specs: Vec<TargetSpec>) {
-        self.order = specs.iter().map(|s| s.id).collect();
-        let kept: std::collections::HashSet<TargetId> = self.order.iter().copied().collect();
-        let gone: Vec<TargetId> = self.targets.keys().filter(|id| !kept.contains(id)).copied().collect();
-        for id in gone {
-            self.forget_target(id);
-        }
-        for spec in specs {
-            self.put_target(now, spec);
-        }
-        self.judge_all(now);
-    }
-
     /// Sets the thresholds and the watched devices to these. Evidence is kept.
     pub fn configure(&mut self, now: Moment, settings: Settings, watch: Watch) {
         self.settings = settings;
@@ -305,77 +291,6 @@ impl Health {
         if before != after {
             self.judge_target(now, event.target);
             self.overall_due = Some(now);
-        }
-    }
-
-    fn resolved(&mut self, now: Moment, id: TargetId, addresses: &[IpAddr]) {
-        let Some(target) = self.targets.get(&id) else { return };
-        let spec = TargetSpec { addresses: addresses.to_vec(), ..target.spec.clone() };
-        self.put_target(now, spec);
-        if let Some(target) = self.targets.get_mut(&id) {
-            target.unresolved = None;
-        }
-        self.judge_target(now, id);
-        self.judge_overall(now);
-    }
-
-    fn put_target(&mut self, now: Moment, spec: TargetSpec) {
-        let id = spec.id;
-        let usable = network::usable_links(&self.network, &self.settings);
-        let reach_of = |a: IpAddr| network::reach_of(&self.network, &usable, &spec, a);
-        let mut old = match self.targets.remove(&id) {
-            Some(t) if (t.spec.method, t.spec.link) == (spec.method, spec.link) => Some(t),
-            _ => None,
-        };
-        let mut previous = old.as_mut().map(|t| std::mem::take(&mut t.addresses)).unwrap_or_default();
-        let addresses =
-            spec.addresses.iter().map(|address| match previous.iter().position(|a| a.address == *address) {
-                Some(i) => previous.swap_remove(i),
-                None => AddressEvidence::new(*address, reach_of(*address)),
-            });
-        let addresses = addresses.collect();
-        for a in previous {
-            self.timers.set((id, a.address), None);
-        }
-        let (verdict, unresolved) = match old {
-            Some(t) => {
-                if t.spec.scope != spec.scope || t.spec.name != spec.name {
-                    self.untally(&t.spec);
-                }
-                (t.verdict, t.unresolved)
-            }
-            None => (Verdict { since: now, ..Verdict::default() }, None),
-        };
-        self.scopes.entry(spec.scope.clone()).or_default().put(&spec.name, verdict.state);
-        self.targets.insert(id, Target { spec, addresses, verdict, unresolved });
-        self.dirty = true;
-    }
-
-    fn forget_target(&mut self, id: TargetId) {
-        if let Some(t) = self.targets.remove(&id) {
-            for a in &t.addresses {
-                self.timers.set((id, a.address), None);
-            }
-            self.untally(&t.spec);
-            self.dirty = true;
-        }
-    }
-
-    fn untally(&mut self, spec: &TargetSpec) {
-        if let Some(tally) = self.scopes.get_mut(&spec.scope) {
-            tally.take(&spec.name);
-            if tally.total() == 0 {
-                self.scopes.remove(&spec.scope);
-            }
-        }
-    }
-
-    /// Probes under way will never be heard of: they neither convict nor acquit.
-    fn forget_probes(&mut self) {
-        for t in self.targets.values_mut() {
-            for a in &mut t.addresses {
-                a.fsm.forget_outstanding();
-            }
         }
     }
 

@@ -36,6 +36,11 @@ use crate::{
 /// Probes sent before the sockets are read again.
 const SENDS_A_ROUND: usize = 256;
 const EVENTS: usize = 256;
+/// How long the word that a probe left may wait for its reply, so that both wake the listener once. Well below the
+/// 200 ms after which a reply counts as late (rule R4).
+const HOLD: Duration = Duration::from_millis(50);
+/// More than this is told at once.
+const HELD: usize = 256;
 
 pub(super) struct Worker<F> {
     commands: mpsc::Receiver<Command>,
@@ -49,6 +54,8 @@ pub(super) struct Worker<F> {
     timeout_scale: f64,
     rng: SmallRng,
     told: Vec<Observation>,
+    /// When what is told so far must be handed on at the latest.
+    held_until: Option<Mono>,
     events: Vec<EpollEvent>,
 }
 
@@ -74,6 +81,7 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
             timeout_scale: 1.0,
             rng: SmallRng::seed_from_u64(rand::random()),
             told: Vec::new(),
+            held_until: None,
             events: vec![EpollEvent::empty(); EVENTS],
         })
     }
@@ -87,7 +95,7 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
             let at = planned.map(|p| p.max(woken + gather));
             // Where probes are dense, replies wait for the next turn; otherwise each is told as it comes.
             let listen = gather.is_zero() || at.is_none_or(|at| at > woken + gather);
-            self.wait(at, listen);
+            self.wait([at, self.held_until].into_iter().flatten().min(), listen);
             let now = Mono::now();
             woken = now;
             let lag = at.filter(|at| *at <= now).map(|at| now.since(at));
@@ -102,7 +110,7 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
             self.send();
             let oldest = self.flight.forget(now);
             self.probers.iter_mut().flatten().for_each(|p| p.forget(oldest));
-            self.tell();
+            self.tell_or_hold(Mono::now());
         }
     }
 
@@ -277,7 +285,23 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
         self.told.push(observation(Mono::now(), key, seq, outcome));
     }
 
+    /// That a probe left is no news that anybody acts on at once: it is told with its reply, or after a while.
+    fn tell_or_hold(&mut self, now: Mono) {
+        let is_sent = |o: &Observation| {
+            matches!(&o.evidence, Evidence::Probe(ProbeEvent { outcome: ProbeOutcome::Sent, .. }))
+        };
+        match self.told.first() {
+            Some(first)
+                if now.since(first.at) < HOLD && self.told.len() < HELD && self.told.iter().all(is_sent) =>
+            {
+                self.held_until = Some(first.at + HOLD);
+            }
+            _ => self.tell(),
+        }
+    }
+
     fn tell(&mut self) {
+        self.held_until = None;
         if !self.told.is_empty() {
             (self.emit)(std::mem::take(&mut self.told));
         }
