@@ -36,9 +36,10 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// Measure: flaps, idle, read, exact, or all of them (root).
+    /// Measure: flaps, idle, read, exact, or all of them (root); `api` for waiters and scrapes by the thousand.
     Bench {
-        /// Options of the bench; `--help` lists them.
+        /// Options of the bench; `--help` lists them. `api waiters [COUNT…]`, `api conditions [COUNT]`, `api scrape
+        /// [TARGETS]`, `api read` need no root.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
@@ -61,7 +62,13 @@ fn perform(task: Task) -> Result<()> {
         Task::BuildEbpf(options) => ebpf::build(&options),
         Task::VerifyEbpf(options) => ebpf::verify(&options),
         Task::Lab { options } => run(&mut tool("netmon-lab", &options)),
-        Task::Bench { options } => run(&mut tool("netmon-bench", &options)),
+        Task::Bench { options } => match options.split_first() {
+            Some((api, options)) if api == "api" => {
+                let bench = ["bench", "--quiet", "--package", "netmon-agent", "--bench", "api", "--"];
+                run(cargo(&bench).args(options))
+            }
+            _ => run(&mut tool("netmon-bench", &options)),
+        },
     }
 }
 

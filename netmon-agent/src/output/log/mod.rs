@@ -13,6 +13,9 @@ use crate::{
     state::ChangeEvent,
 };
 
+/// A library that tells hundreds of things a load at debug level is asked for them by name.
+const QUIET: &str = "aya=info,aya_obj=info";
+
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -46,7 +49,7 @@ pub enum LogError {
 /// A filter that can't be read, or a second call.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
     let levels = EnvFilter::builder()
-        .parse(filter)
+        .parse(format!("{QUIET},{filter}"))
         .map_err(|source| LogError::Filter { filter: filter.into(), source })?;
     let registry = tracing_subscriber::registry().with(levels);
     let done = match format {
