@@ -17,7 +17,7 @@ use netmon_agent::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::world::{Probing, host, in_netns, nft_input, sysctl, target};
+use crate::world::{Probing, alone_in_netns, host, in_netns, nft_input, sysctl, target};
 
 fn raw() -> Socket {
     Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).expect("a raw socket")
@@ -202,7 +202,7 @@ fn an_error_counts_only_if_it_quotes_the_probe() {
 
 #[test]
 fn silence_proves_nothing_when_the_engines_own_buffer_overflowed() {
-    in_netns(|| {
+    alone_in_netns(|| {
         let (tell, requests) = mpsc::channel();
         respond(move |request| {
             let _ = tell.send((request.source, request.destination, reply_to(request.icmp())));

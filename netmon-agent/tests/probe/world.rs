@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     process::Command,
-    sync::mpsc,
+    sync::{PoisonError, RwLock, mpsc},
     thread,
     time::Duration,
 };
@@ -20,6 +20,20 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs `test` in a thread of its own, in a network namespace of its own where only the loopback device is, and up.
 pub fn in_netns(test: impl FnOnce() + Send + 'static) {
+    let _others = FLOOD.read().unwrap_or_else(PoisonError::into_inner);
+    run_in_netns(test);
+}
+
+/// The same for a test that floods: namespaces share each processor's backlog (`net.core.netdev_max_backlog`), and what
+/// it drops would be missing in another test.
+pub fn alone_in_netns(test: impl FnOnce() + Send + 'static) {
+    let _nobody_else = FLOOD.write().unwrap_or_else(PoisonError::into_inner);
+    run_in_netns(test);
+}
+
+static FLOOD: RwLock<()> = RwLock::new(());
+
+fn run_in_netns(test: impl FnOnce() + Send + 'static) {
     let thread = thread::spawn(|| {
         if unshare(CloneFlags::CLONE_NEWNET).is_err() {
             eprintln!("SKIPPED: needs root");
