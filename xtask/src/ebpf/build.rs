@@ -77,14 +77,21 @@ pub fn compile(toolchain: &Toolchain) -> Result<Vec<u8>> {
 fn flags(toolchain: &Toolchain) -> Result<Vec<String>> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    let home = home.context("neither CARGO_HOME nor HOME is set")?;
     let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
-    Ok(vec![
+    let mut flags = vec![
         format!("-Clinker={}", toolchain.linker.display()),
         "-Clink-arg=--btf".to_owned(),
         remap(&root(), "/netmon"),
-        remap(&home.context("neither CARGO_HOME nor HOME is set")?, "/cargo"),
+        remap(&home, "/cargo"),
         remap(&toolchain.library, "/rust"),
-    ])
+    ];
+    // Where the sources came from must not show either: a mirror gives the same bytes. This task's own dependencies are
+    // there already, so the folder is.
+    if let Ok(sources) = fs::read_dir(home.join("registry/src")) {
+        flags.extend(sources.flatten().map(|source| remap(&source.path(), "/cargo")));
+    }
+    Ok(flags)
 }
 
 /// Leaves the programs, the maps and the types: DWARF and line numbers are ten times as much.
