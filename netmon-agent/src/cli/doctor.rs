@@ -22,10 +22,11 @@ pub struct DoctorArgs {
     json: bool,
 }
 
-/// Examines this machine as this user, and asks a running agent what it has. Exit code 0: all works; 1: something is
-/// missing.
+/// Examines this machine as this user, and asks a running agent what it has. Exit code 0: all works here; 1: something
+/// is missing. Whether an agent runs is told, and is no fault of the machine's.
 pub fn run(args: &DoctorArgs, socket: &Path) -> anyhow::Result<ExitCode> {
     let mut found = capabilities::examine();
+    let all_well = found.iter().all(|c| c.ok);
     let agent = ask_agent(socket);
     found.push(match &agent {
         Ok(status) => Capability::works(
@@ -39,7 +40,6 @@ pub fn run(args: &DoctorArgs, socket: &Path) -> anyhow::Result<ExitCode> {
         ),
         Err(e) => Capability::missing("agent", e.to_string(), "start it: netmon run"),
     });
-    let all_well = found.iter().all(|c| c.ok);
     let of_agent: Vec<Capability> = agent.map(of_agent).unwrap_or_default();
     if args.json {
         let list = |all: &[Capability]| {

@@ -180,7 +180,8 @@ impl Health {
                 let reach = reach_of(&self.network, &usable, &target.spec, a.address);
                 let was = std::mem::replace(&mut a.reach, reach);
                 match (was.stands(), a.reach.stands()) {
-                    (true, false) => a.fsm.force_down(),
+                    // One that never had a route is down as well, and has to come back as any other (R8).
+                    (_, false) if a.fsm.state() != State::Down => a.fsm.force_down(),
                     // At the start every target is being probed already.
                     (false, true) if first => continue,
                     (false, true) if a.fsm.state() == State::Unknown => {
@@ -246,6 +247,8 @@ impl Health {
             quorum: &self.settings.quorum,
         };
         let (state, mut reasons) = overall::judge(&evidence);
+        // Down is a verdict, whatever was still to be heard of: the next one is not the first.
+        self.settled |= state == State::Down;
         match &self.interrupted {
             Some(why) if state == State::Unknown => reasons.insert(0, why.clone()),
             _ => self.interrupted = None,

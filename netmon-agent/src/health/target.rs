@@ -55,8 +55,12 @@ pub struct AddressEvidence {
 }
 
 impl AddressEvidence {
-    pub(super) fn new(address: IpAddr, reach: Reach) -> Self {
-        Self { address, fsm: AddressFsm::default(), stats: AddressStats::default(), reach }
+    pub(super) fn new(address: IpAddr, reach: Reach, links_known: bool) -> Self {
+        let mut fsm = AddressFsm::default();
+        if links_known && !reach.stands() {
+            fsm.force_down();
+        }
+        Self { address, fsm, stats: AddressStats::default(), reach }
     }
 }
 

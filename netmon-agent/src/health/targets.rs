@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, net::IpAddr};
 
-use super::{AddressEvidence, Health, Target, TargetSpec, Verdict, network};
+use super::{AddressEvidence, Health, LinkKnowledge, Target, TargetSpec, Verdict, network};
 use crate::{observation::TargetId, time::Moment};
 
 impl Health {
@@ -38,6 +38,7 @@ impl Health {
         if let Some(t) = old.as_ref().filter(|t| t.spec.scope != spec.scope || t.spec.name != spec.name) {
             self.untally(&t.spec);
         }
+        let links_known = self.links == LinkKnowledge::Known;
         let usable = network::usable_links(&self.network, &self.settings);
         let reach_of = |a: IpAddr| network::reach_of(&self.network, &usable, &spec, a);
         // What is probed otherwise is another thing: nothing that was seen of it counts any more.
@@ -46,7 +47,7 @@ impl Health {
         let addresses =
             spec.addresses.iter().map(|address| match previous.iter().position(|a| a.address == *address) {
                 Some(i) => previous.swap_remove(i),
-                None => AddressEvidence::new(*address, reach_of(*address)),
+                None => AddressEvidence::new(*address, reach_of(*address), links_known),
             });
         let addresses = addresses.collect();
         for a in previous {

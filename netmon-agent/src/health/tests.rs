@@ -275,6 +275,22 @@ fn replies_that_come_together_are_judged_together() {
 }
 
 #[test]
+fn r8_a_start_without_carrier_goes_from_down_to_up() {
+    let mut n = uplink(2, "eth0", "10.0.0.2", "10.0.0.1");
+    n.links.get_mut(&IfIndex(2)).unwrap().carrier = false;
+    let mut w = World::new(Settings::default(), n);
+    assert_eq!(w.state(), State::Down);
+    let late = target(3, "late", "internet", "8.8.4.4", Role::Plain);
+    let specs = w.health.targets().map(|t| t.spec.clone()).chain([late]).collect();
+    w.health.set_targets(w.moment(), specs);
+    w.drain();
+    w.changes.clear();
+    w.link(|l| l.carrier = true);
+    assert!(w.until(State::Up, 3000) >= 500);
+    assert!(w.changes.iter().all(|c| c.2 != State::Unknown), "{:?}", w.changes);
+}
+
+#[test]
 fn r2_an_address_or_the_default_route_removed() {
     let mut w = World::usual();
     let a = w.health.network().addresses.values().next().unwrap().clone();
