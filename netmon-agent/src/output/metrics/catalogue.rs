@@ -95,7 +95,7 @@ families! {
     LINK_RX_DROPPED: Counter "netmon_link_receive_drop_total" ["device"] "Received packets dropped since the device was made.";
     LINK_TX_DROPPED: Counter "netmon_link_transmit_drop_total" ["device"] "Packets dropped on the way out since the device was made.";
 
-    TCP_SEGMENTS: Counter "netmon_tcp_retransmitted_segments_total" ["device" "kind"] "TCP segments sent again; device n/a is what was not on a watched device.";
+    TCP_SEGMENTS: Counter "netmon_tcp_retransmitted_segments_total" ["device" "kind"] "TCP segments sent again; device n/a is what was not on a watched device, kind unattributed what only the kernel's own totals have.";
     TCP_RETRANSMITS: Counter "netmon_tcp_retransmits_total" ["device" "kind"] "TCP retransmissions, each of one or more segments; device n/a is what was not on a watched device.";
     TCP_RESETS: Counter "netmon_tcp_resets_total" ["device" "direction"] "TCP resets sent, and connections ended by a peer's; device n/a is what was not on a watched device.";
 

@@ -105,6 +105,10 @@ fn tcp(w: &mut Writer, snapshot: &Snapshot, devices: &[(String, &DeviceView)]) {
                 w.sample(labels, &[("kind", kind.as_str())], count);
             }
         }
+        if *family == catalogue::TCP_SEGMENTS {
+            let nowhere = labels(&[("device", NO_DEVICE)]);
+            w.sample(&nowhere, &[("kind", "unattributed")], reading.unattributed_segments);
+        }
     }
     w.family(&catalogue::TCP_RESETS);
     for (labels, counters) in &all {
