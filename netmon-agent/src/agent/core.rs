@@ -9,7 +9,10 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::intake::{Intake, Lost};
+use super::{
+    capabilities::NETLINK_REMEDY,
+    intake::{Intake, Lost},
+};
 use crate::{
     capability::Capability,
     config::Config,
@@ -359,11 +362,10 @@ fn start_netlink(config: &Config, capabilities: &Mutex<Vec<Capability>>) -> Netl
             (receiver, Some(counters))
         }
         Err(error) => {
-            let remedy = "allow AF_NETLINK sockets (RestrictAddressFamilies=, seccomp)";
             note(Capability::missing(
                 "netlink",
                 format!("{error}; links are looked at once an interval"),
-                remedy,
+                NETLINK_REMEDY,
             ));
             tokio::spawn(poll_sysfs(options, interval, out));
             (receiver, None)
