@@ -180,6 +180,8 @@ impl Health {
                 self.tcp = Some(Arc::new(reading));
                 self.dirty = true;
             }
+            // Taken by the rules on TCP evidence.
+            Evidence::TcpTimeout(_) | Evidence::TcpProgress(_) => {}
             Evidence::Gap(SourceKind::Netlink) => self.network_gap(now),
             Evidence::Gap(SourceKind::Probe) => self.forget_probes(),
             // Counters that were lost are counted at their source.

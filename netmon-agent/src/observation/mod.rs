@@ -9,7 +9,9 @@ pub use network::{
     Route,
 };
 pub use probe::{FailureReason, Method, ProbeEvent, ProbeOutcome, StampSource, TargetId};
-pub use tcp::{RetransmitKind, TcpCounters, TcpProgram, TcpReading, TcpTotals};
+pub use tcp::{
+    RetransmitKind, TcpCounters, TcpProgram, TcpProgress, TcpReading, TcpSpread, TcpTimeout, TcpTotals,
+};
 
 use crate::time::Mono;
 
@@ -31,6 +33,10 @@ pub enum Evidence {
     Probe(ProbeEvent),
     /// The kernel's TCP counters were read.
     Tcp(TcpReading),
+    /// TCP sent something again because its timer ran out.
+    TcpTimeout(TcpTimeout),
+    /// The kernel's TCP sockets were looked at twice.
+    TcpProgress(TcpProgress),
     /// Evidence of this source was lost. What it said before is unknown until it says it again.
     Gap(SourceKind),
     /// A target's name was resolved; its addresses are now these.

@@ -1,6 +1,10 @@
 //! The kernel's TCP counters per device.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::IfIndex;
 
@@ -50,6 +54,15 @@ pub struct TcpCounters {
     pub resets_received: u64,
     /// Those of them that were refused connects.
     pub refused_connects: u64,
+    /// Segments sent, those sent again included: of sockets that closed, and of those that live as of the last look at
+    /// them.
+    pub segments_sent: u64,
+    /// Connects that came to an end: established or failed.
+    pub active_opens: u64,
+    /// Connections accepted.
+    pub passive_opens: u64,
+    /// Connects that failed, and half-open connections that were given up.
+    pub failed_connects: u64,
 }
 
 impl TcpCounters {
@@ -68,7 +81,50 @@ impl TcpCounters {
         self.resets_sent_in_reply += other.resets_sent_in_reply;
         self.resets_received += other.resets_received;
         self.refused_connects += other.refused_connects;
+        self.segments_sent += other.segments_sent;
+        self.active_opens += other.active_opens;
+        self.passive_opens += other.passive_opens;
+        self.failed_connects += other.failed_connects;
     }
+}
+
+/// How a device's retransmissions spread over remote prefixes and connections, as cells of two hashes that only grow.
+///
+/// Two of a kind may share a cell, never one have two: so cells that grew are *at most* the prefixes there were, and a
+/// cell's growth is *at least* its heaviest connection's. Only time-outs and fast retransmits are in it, for tail-loss
+/// probes and SYNs are no sign of a bad link by themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpSpread {
+    /// Segments sent again, by remote prefix (IPv4 /24, IPv6 /48).
+    pub prefixes: [u32; 64],
+    /// Segments sent again, by connection.
+    pub flows: [u32; 256],
+}
+
+impl Default for TcpSpread {
+    fn default() -> Self {
+        Self { prefixes: [0; 64], flows: [0; 256] }
+    }
+}
+
+/// A retransmission time-out, told the moment it happens: of a segment or of a SYN. The kernel side thins them out to
+/// a few per prefix and second, which is all that rule R5 asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpTimeout {
+    /// The device the segment left by; index 0 when unknown.
+    pub device: IfIndex,
+    /// A hash of the remote prefix (IPv4 /24, IPv6 /48).
+    pub prefix: u32,
+}
+
+/// Which remote prefixes acknowledged bytes of this host's TCP connections since the observation before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TcpProgress {
+    /// The time looked at, up to the observation's own.
+    pub over: Duration,
+    /// Hashes of remote prefixes (IPv4 /24, IPv6 /48) that acknowledged bytes, by the device that has the local
+    /// address. Loopback is left out.
+    pub prefixes: BTreeMap<IfIndex, BTreeSet<u32>>,
 }
 
 /// The kernel's own TCP totals of a network namespace since it was made: `/proc/net/snmp`, `/proc/net/netstat`.
@@ -104,6 +160,8 @@ pub struct TcpProgram {
 pub struct TcpReading {
     /// By interface; index 0 is what could not be laid to an interface.
     pub devices: BTreeMap<IfIndex, TcpCounters>,
+    /// How the retransmissions spread, by interface. Empty when the kernel side can't tell.
+    pub spread: BTreeMap<IfIndex, Arc<TcpSpread>>,
     /// The kernel's own totals, whatever the programs saw. `None` when `/proc` does not show them.
     pub totals: Option<TcpTotals>,
     /// Segments sent again that the kernel's totals have, since the programs were loaded, and no interface has.

@@ -224,6 +224,7 @@ fn sum<'a>(cpus: impl Iterator<Item = &'a Counters>) -> TcpCounters {
         resets_sent_in_reply: counters[slot::RESETS_REPLY],
         resets_received: counters[slot::RESETS_RECEIVED] + counters[slot::REFUSED],
         refused_connects: counters[slot::REFUSED],
+        ..TcpCounters::default()
     }
 }
 
