@@ -1,23 +1,68 @@
-//! The maps, and how to add to them.
+//! The maps of counters, and how to add to them.
 
 use aya_ebpf::{
-    btf_maps::{PerCpuArray, PerCpuHashMap},
+    btf_maps::{HashMap, PerCpuArray, PerCpuHashMap},
     macros::btf_map,
 };
 use aya_log_ebpf::debug;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
-use netmon_ebpf::{Counters, Key, LocalAddress, MAX_COUNTERS, MAX_SYNACKS, lost, slot};
+use netmon_ebpf::{
+    AddressCounters, Counters, DeviceName, Key, LocalAddress, MAX_ADDRESSES, MAX_COUNTERS, MAX_DROP_REASON,
+    MAX_NAMES, Settings, address_slot, kind, lost, slot,
+};
+
+use crate::walk::Device;
 
 #[btf_map]
 static COUNTERS: PerCpuHashMap<Key, Counters, { MAX_COUNTERS as usize }> = PerCpuHashMap::new();
 
 #[btf_map]
-static SYNACKS: PerCpuHashMap<LocalAddress, u64, { MAX_SYNACKS as usize }> = PerCpuHashMap::new();
+static ADDRESSES: PerCpuHashMap<LocalAddress, AddressCounters, { MAX_ADDRESSES as usize }> =
+    PerCpuHashMap::new();
+
+#[btf_map]
+static NAMES: HashMap<Key, DeviceName, { MAX_NAMES as usize }> = HashMap::new();
 
 #[btf_map]
 static LOST: PerCpuArray<u64, { lost::COUNT as usize }> = PerCpuArray::new();
 
-const BPF_NOEXIST: u64 = 1;
+/// Set by the loader, frozen like the offsets.
+#[unsafe(no_mangle)]
+static SETTINGS: Settings = Settings::DEFAULT;
+
+pub const BPF_NOEXIST: u64 = 1;
+
+macro_rules! setting {
+    ($($field:tt)+) => {
+        // SAFETY: a field of a static; volatile, for the compiler must not use the value it was initialised with.
+        unsafe { core::ptr::read_volatile(&raw const SETTINGS.$($field)+) }
+    };
+}
+
+/// Whether `netns` is the agent's own.
+#[inline(always)]
+pub fn is_own(netns: u32) -> bool {
+    netns == setting!(own_netns)
+}
+
+/// Whether a drop reason was asked for.
+#[inline(always)]
+pub fn wants_drops_for(reason: u32) -> bool {
+    if reason >= MAX_DROP_REASON {
+        return false;
+    }
+    // SAFETY: the word is within the static, by a mask that the verifier sees; volatile as every other setting.
+    let word = unsafe {
+        (&raw const SETTINGS.drop_reasons).cast::<u64>().add((reason >> 6 & 3) as usize).read_volatile()
+    };
+    word >> (reason & 63) & 1 == 1
+}
+
+/// Whether events of `netns` are to be counted. Those of an unknown one are, for they may be ours.
+#[inline(always)]
+pub fn is_wanted(netns: u32) -> bool {
+    setting!(all_namespaces) == 1 || netns == 0 || is_own(netns)
+}
 
 /// This CPU's counters of one namespace and interface.
 pub struct Row(*mut u64);
@@ -29,17 +74,36 @@ impl Row {
         // SAFETY: the pointer is to a `Counters` in the map, and the slot is within it.
         unsafe { add(self.0.add(SLOT), amount) }
     }
+
+    /// One retransmission of so many segments.
+    #[inline(always)]
+    pub fn again(&self, kind: usize, segments: u64) {
+        if kind < kind::COUNT {
+            // SAFETY: as above; the verifier sees the bound too.
+            unsafe {
+                add(self.0.add(slot::SEGMENTS + kind), segments);
+                add(self.0.add(slot::EVENTS + kind), 1);
+            }
+        }
+    }
 }
 
-/// The counters of `key`. `None`, and counted as lost, when the map has no room for another key.
+/// The counters of `key`. `None` when its namespace is none of ours, or, counted as lost, when the map has no room for
+/// another key. The device gives a new row its name.
 #[inline(always)]
-pub fn row(key: &Key) -> Option<Row> {
+pub fn row(key: &Key, device: Device) -> Option<Row> {
+    if !is_wanted(key.netns) {
+        return None;
+    }
     if key.ifindex == 0 {
         lose(lost::UNRESOLVED, key.netns);
     }
     let found = COUNTERS.get_ptr_mut(key).or_else(|| {
         // Another CPU may be first to insert the key; its row serves as well.
         let _ = COUNTERS.insert(key, [0; slot::COUNT], BPF_NOEXIST);
+        if setting!(all_namespaces) == 1 && !is_own(key.netns) {
+            name(key, device);
+        }
         COUNTERS.get_ptr_mut(key)
     });
     if found.is_none() {
@@ -48,17 +112,31 @@ pub fn row(key: &Key) -> Option<Row> {
     found.map(|counters| Row(counters.cast()))
 }
 
-/// One more SYN-ACK sent again from `address`.
+/// Notes what the interface of `key` is called. Netlink tells only of the agent's own namespace.
 #[inline(always)]
-pub fn synack(address: &LocalAddress) {
-    let found = SYNACKS.get_ptr_mut(address).or_else(|| {
-        let _ = SYNACKS.insert(address, 0, BPF_NOEXIST);
-        SYNACKS.get_ptr_mut(address)
+fn name(key: &Key, device: Device) {
+    if let Some(name) = device.name()
+        && NAMES.insert(key, name, 0).is_err()
+    {
+        lose(lost::NAMES, key.netns);
+    }
+}
+
+/// One more of what `SLOT` stands for at `address`.
+#[inline(always)]
+pub fn at_address<const SLOT: usize>(address: &LocalAddress) {
+    const { assert!(SLOT < address_slot::COUNT) };
+    if !is_wanted(address.netns) {
+        return;
+    }
+    let found = ADDRESSES.get_ptr_mut(address).or_else(|| {
+        let _ = ADDRESSES.insert(address, [0; address_slot::COUNT], BPF_NOEXIST);
+        ADDRESSES.get_ptr_mut(address)
     });
     match found {
-        // SAFETY: the pointer is to a `u64` in the map.
-        Some(counter) => unsafe { add(counter, 1) },
-        None => lose(lost::SYNACKS, address.netns),
+        // SAFETY: the pointer is to an `AddressCounters` in the map, and the slot is within it.
+        Some(counters) => unsafe { add(counters.cast::<u64>().add(SLOT), 1) },
+        None => lose(lost::ADDRESSES, address.netns),
     }
 }
 
@@ -66,7 +144,7 @@ pub fn synack(address: &LocalAddress) {
 ///
 /// Never inlined: a log line takes more instructions than all of a program's own work.
 #[inline(never)]
-fn lose(place: u32, netns: u32) {
+pub fn lose(place: u32, netns: u32) {
     let Some(counter) = LOST.get_ptr_mut(place) else { return };
     // SAFETY: the pointer is to a `u64` in the map.
     unsafe {
@@ -78,14 +156,27 @@ fn lose(place: u32, netns: u32) {
     }
 }
 
-/// Adds in one step although the counter is this CPU's alone: a softirq may run the program in the middle of it.
+/// Adds in one step: another CPU may add to the same counter, and even to one that is this CPU's alone a softirq may
+/// in the middle of it.
 ///
 /// # Safety
 /// `counter` must point to a `u64` in a map.
 #[inline(always)]
-unsafe fn add(counter: *mut u64, amount: u64) {
+pub unsafe fn add(counter: *mut u64, amount: u64) {
     // SAFETY: as the caller promises.
     unsafe {
         atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, amount);
+    }
+}
+
+/// As [`add`], to a `u32`.
+///
+/// # Safety
+/// `counter` must point to a `u32` in a map.
+#[inline(always)]
+pub unsafe fn add32(counter: *mut u32, amount: u32) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(counter, amount);
     }
 }

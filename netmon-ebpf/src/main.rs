@@ -9,11 +9,21 @@
 )]
 
 #[cfg(target_arch = "bpf")]
+mod classic;
+#[cfg(target_arch = "bpf")]
+mod connection;
+#[cfg(target_arch = "bpf")]
 mod count;
+#[cfg(target_arch = "bpf")]
+mod drops;
+#[cfg(target_arch = "bpf")]
+mod latency;
 #[cfg(target_arch = "bpf")]
 mod reset;
 #[cfg(target_arch = "bpf")]
 mod retransmit;
+#[cfg(target_arch = "bpf")]
+mod spread;
 #[cfg(target_arch = "bpf")]
 mod walk;
 

@@ -5,7 +5,7 @@ use netmon_ebpf::{Key, slot};
 
 use crate::{
     count,
-    walk::{SYN_SENT, Skb, Sock},
+    walk::{Device, SYN_SENT, Skb, Sock},
 };
 
 /// `trace_tcp_send_reset(sk, skb, …)`. An active reset has no packet; a reply has the packet it answers, and perhaps
@@ -14,14 +14,17 @@ use crate::{
 pub fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
     let (sock, skb) = (Sock(ctx.arg(0)), Skb(ctx.arg(1)));
     let full = sock.is_full();
+    let device = if full { sock.route_device() } else { skb.route_device() };
     let ifindex = skb
         .rx_ifindex()
-        .or_else(|| if full { sock.route_ifindex() } else { None })
+        .or_else(|| if full { device.ifindex() } else { None })
         .or_else(|| sock.bound_ifindex())
         .or_else(|| if full { sock.rx_ifindex() } else { None });
     let netns = sock.netns().or_else(|| skb.netns());
     let key = Key { netns: netns.unwrap_or(0), ifindex: ifindex.unwrap_or(0) };
-    if let Some(row) = count::row(&key) {
+    // The name is this interface's only if the packet came in by the one it would leave by.
+    let named = if device.ifindex() == ifindex { device } else { Device(0) };
+    if let Some(row) = count::row(&key, named) {
         if skb.0 == 0 {
             row.add::<{ slot::RESETS_ACTIVE }>(1);
         } else {
@@ -37,7 +40,9 @@ pub fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
     let sock = Sock(ctx.arg(0));
     let ifindex = sock.rx_ifindex().or_else(|| sock.route_ifindex()).or_else(|| sock.bound_ifindex());
     let key = Key { netns: sock.netns().unwrap_or(0), ifindex: ifindex.unwrap_or(0) };
-    if let Some(row) = count::row(&key) {
+    let device = sock.route_device();
+    let named = if device.ifindex() == ifindex { device } else { Device(0) };
+    if let Some(row) = count::row(&key, named) {
         if sock.state() == SYN_SENT {
             row.add::<{ slot::REFUSED }>(1);
         } else {

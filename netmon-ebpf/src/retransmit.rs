@@ -1,11 +1,11 @@
 //! Segments and SYN-ACKs sent again.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use netmon_ebpf::{Key, LocalAddress, kind, slot};
+use netmon_ebpf::{Key, LocalAddress, address_slot, kind};
 
 use crate::{
-    count,
-    walk::{SYN_RECV, SYN_SENT, Skb, Sock, offset},
+    count, spread,
+    walk::{Device, SYN_RECV, SYN_SENT, Skb, Sock, offset},
 };
 
 // `enum tcp_ca_state` of the kernel's include/uapi/linux/tcp.h.
@@ -14,7 +14,7 @@ const CA_LOSS: u32 = 4;
 
 /// Errors with which `__tcp_retransmit_skb` returns before it counts the segments (net/ipv4/tcp_output.c):
 /// EAGAIN, ENOMEM, EBUSY, EHOSTUNREACH. With any other the segments are in `TcpRetransSegs`.
-const NOT_COUNTED: [i32; 4] = [-11, -12, -16, -113];
+pub const NOT_COUNTED: [i32; 4] = [-11, -12, -16, -113];
 
 /// `trace_tcp_retransmit_skb(sk, skb)`; `(sk, skb, err)` from 6.17.
 #[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
@@ -23,28 +23,24 @@ pub fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let (sock, skb) = (Sock(ctx.arg(0)), Skb(ctx.arg(1)));
-    let ifindex = sock.route_ifindex().or_else(|| sock.bound_ifindex()).or_else(|| sock.rx_ifindex());
+    let device = sock.route_device();
+    let ifindex = device.ifindex().or_else(|| sock.bound_ifindex()).or_else(|| sock.rx_ifindex());
     let key = Key { netns: sock.netns().unwrap_or(0), ifindex: ifindex.unwrap_or(0) };
     let segments = u64::from(skb.segments().unwrap_or(1));
-    let Some(row) = count::row(&key) else { return 0 };
+    let Some(row) = count::row(&key, device) else { return 0 };
 
-    match (sock.state(), sock.congestion_state()) {
-        (SYN_SENT | SYN_RECV, _) => {
-            row.add::<{ slot::SEGMENTS + kind::SYN }>(segments);
-            row.add::<{ slot::EVENTS + kind::SYN }>(1);
-        }
-        (_, CA_LOSS) => {
-            row.add::<{ slot::SEGMENTS + kind::RTO }>(segments);
-            row.add::<{ slot::EVENTS + kind::RTO }>(1);
-        }
-        (_, CA_RECOVERY) => {
-            row.add::<{ slot::SEGMENTS + kind::FAST }>(segments);
-            row.add::<{ slot::EVENTS + kind::FAST }>(1);
-        }
-        _ => {
-            row.add::<{ slot::SEGMENTS + kind::TLP }>(segments);
-            row.add::<{ slot::EVENTS + kind::TLP }>(1);
-        }
+    let kind = match (sock.state(), sock.congestion_state()) {
+        (SYN_SENT | SYN_RECV, _) => kind::SYN,
+        (_, CA_LOSS) => kind::RTO,
+        (_, CA_RECOVERY) => kind::FAST,
+        _ => kind::TLP,
+    };
+    row.again(kind, segments);
+    if matches!(kind, kind::RTO | kind::FAST) {
+        spread::add(&key, sock, segments);
+    }
+    if matches!(kind, kind::RTO | kind::SYN) {
+        spread::timed_out(&key, sock);
     }
     0
 }
@@ -57,12 +53,14 @@ pub fn tcp_retransmit_synack(ctx: RawTracePointContext) -> i32 {
     let netns = listener.netns().unwrap_or(0);
     match request.bound_ifindex() {
         Some(ifindex) => {
-            if let Some(row) = count::row(&Key { netns, ifindex }) {
-                row.add::<{ slot::SEGMENTS + kind::SYNACK }>(1);
-                row.add::<{ slot::EVENTS + kind::SYNACK }>(1);
+            if let Some(row) = count::row(&Key { netns, ifindex }, Device(0)) {
+                row.again(kind::SYNACK, 1);
             }
         }
-        None => count::synack(&LocalAddress { netns, octets: request.local_address() }),
+        None => {
+            let address = LocalAddress { netns, octets: request.local_address() };
+            count::at_address::<{ address_slot::SYNACKS }>(&address);
+        }
     }
     0
 }

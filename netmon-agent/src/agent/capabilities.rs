@@ -1,13 +1,16 @@
 //! What works here, in the words of [`Capability`].
 
+use std::path::Path;
+
 use crate::{
     capability::Capability,
     source::{bpf, netlink, probe},
 };
 
 /// Tries everything as this user in this namespace, and lets go of it again.
-pub fn examine() -> Vec<Capability> {
-    let kernel = bpf::Kernel::load(bpf::Options::default());
+pub fn examine(btf: Option<&Path>) -> Vec<Capability> {
+    let options = bpf::Options { btf: btf.map(Path::to_owned), ..bpf::Options::default() };
+    let kernel = bpf::Kernel::load(&options);
     let mut found = kernel.capabilities().to_vec();
     found.extend(of_sockets(probe::Sockets::open().capabilities()));
     found.push(match netlink::read(&netlink::Options::default()) {

@@ -235,9 +235,9 @@ impl Core {
         let now = Moment::now();
         let network = self.health.network();
         let interface_of = |a| network.addresses.values().find(|x| x.address == a).map(|x| x.ifindex);
-        match self.parts.kernel.read(interface_of) {
+        match self.parts.kernel.read(true, interface_of) {
             Ok(reading) => {
-                let evidence = Evidence::Tcp(reading);
+                let evidence = Evidence::Tcp(Box::new(reading));
                 self.health.handle(now, Observation { at: now.mono, evidence });
             }
             Err(e) => tracing::debug!(error = %e, "the kernel's counters can't be read"),

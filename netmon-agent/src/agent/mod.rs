@@ -45,8 +45,8 @@ pub struct Options {
     pub socket: PathBuf,
     /// Whether addresses outside loopback may be served in the clear.
     pub insecure: bool,
-    /// Whether the kernel programs may log.
-    pub kernel_log: bool,
+    /// What the kernel programs are to do.
+    pub kernel: bpf::Options,
 }
 
 /// Why the agent could not start, or had to end.
@@ -96,7 +96,7 @@ pub fn run(options: Options) -> Result<(), AgentError> {
     ending_signals().thread_block().map_err(std::io::Error::from)?;
     raise_descriptor_limit();
     // What takes privilege comes first, on the only thread there is.
-    let kernel = bpf::Kernel::load(bpf::Options { log: options.kernel_log });
+    let kernel = bpf::Kernel::load(&options.kernel);
     let sockets = probe::Sockets::open();
     let mut found = kernel.capabilities().to_vec();
     found.extend(capabilities::of_sockets(sockets.capabilities()));

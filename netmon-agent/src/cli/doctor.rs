@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -20,12 +20,15 @@ pub struct DoctorArgs {
     /// One JSON object with all capabilities
     #[arg(long)]
     json: bool,
+    /// The kernel's types in a file, for a kernel that does not carry them itself
+    #[arg(long, env = "NETMON_BTF", value_name = "FILE")]
+    btf: Option<PathBuf>,
 }
 
 /// Examines this machine as this user, and asks a running agent what it has. Exit code 0: all works here; 1: something
 /// is missing. Whether an agent runs is told, and is no fault of the machine's.
 pub fn run(args: &DoctorArgs, socket: &Path) -> anyhow::Result<ExitCode> {
-    let mut found = capabilities::examine();
+    let mut found = capabilities::examine(args.btf.as_deref());
     let all_well = found.iter().all(|c| c.ok);
     let agent = ask_agent(socket);
     found.push(match &agent {

@@ -4,7 +4,7 @@ use std::{env, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use crate::{agent, config::Config, output::log};
+use crate::{agent, config::Config, output::log, source::bpf};
 
 /// The agent, in the foreground.
 #[derive(Debug, Args)]
@@ -15,6 +15,9 @@ pub struct RunArgs {
     /// Serve metrics and state on addresses outside loopback without encryption or authentication
     #[arg(long)]
     insecure: bool,
+    /// The kernel's types in a file, for a kernel that does not carry them itself
+    #[arg(long, env = "NETMON_BTF", value_name = "FILE")]
+    btf: Option<PathBuf>,
     /// How log lines look, on standard error
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     log_format: log::LogFormat,
@@ -33,13 +36,15 @@ pub fn run(args: &RunArgs, socket: Option<PathBuf>) -> anyhow::Result<ExitCode> 
         .or_else(|| env::var_os("NETMON_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from))
         .or_else(|| config.socket.clone())
         .unwrap_or_else(agent::default_socket);
-    let options = agent::Options {
-        config,
-        config_path: args.config.clone(),
-        socket,
-        insecure: args.insecure,
-        kernel_log: tracing::enabled!(tracing::Level::DEBUG),
+    let kernel = bpf::Options {
+        log: tracing::enabled!(tracing::Level::DEBUG),
+        btf: args.btf.clone().or_else(|| config.kernel.btf.clone()),
+        all_namespaces: config.kernel.all_namespaces,
+        rtt_samples: config.kernel.rtt_samples,
+        drop_reasons: config.kernel.drop_reasons.clone(),
     };
+    let options =
+        agent::Options { config, config_path: args.config.clone(), socket, insecure: args.insecure, kernel };
     agent::run(options)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -17,6 +17,7 @@ pub(super) struct File {
     pub(super) agent: Agent,
     pub(super) defaults: Defaults,
     pub(super) devices: Devices,
+    pub(super) kernel: Kernel,
     pub(super) health: Health,
     pub(super) target: Vec<Target>,
 }
@@ -72,6 +73,16 @@ impl Default for Devices {
             preferred: Vec::new(),
         }
     }
+}
+
+/// What the kernel programs are to count beyond what they always do.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Kernel {
+    pub(super) namespaces: Option<Spanned<String>>,
+    pub(super) rtt_samples: bool,
+    pub(super) drop_reasons: Vec<Spanned<String>>,
+    pub(super) btf: Option<Spanned<PathBuf>>,
 }
 
 /// Thresholds: each is left at its default when absent.

@@ -37,10 +37,25 @@ pub struct Config {
     pub netlink: bool,
     /// Which devices are watched.
     pub watch: Watch,
+    /// What the kernel programs count.
+    pub kernel: KernelConfig,
     /// Thresholds of the rules.
     pub health: Settings,
     /// Configured targets.
     pub targets: Vec<TargetConfig>,
+}
+
+/// What the kernel programs count beyond what they always do. Takes effect at the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelConfig {
+    /// Whether every network namespace is counted, or the agent's own alone.
+    pub all_namespaces: bool,
+    /// Whether round-trip times of established connections are sampled.
+    pub rtt_samples: bool,
+    /// Reasons of drops to count, as the kernel has them, without `SKB_DROP_REASON_`.
+    pub drop_reasons: Vec<String>,
+    /// The kernel's types in a file.
+    pub btf: Option<PathBuf>,
 }
 
 /// A configured target.

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use toml::Spanned;
 
 use super::{
-    Config, TargetConfig,
+    Config, KernelConfig, TargetConfig,
     error::Fault,
     file::{self, Span},
 };
@@ -19,6 +19,9 @@ const MIN_INTERVAL: Duration = Duration::from_millis(20);
 
 const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 
+/// Drop reasons that can be counted at once.
+const MAX_DROP_REASONS: usize = 32;
+
 /// Longest name of a target, bytes; it becomes a label.
 const MAX_NAME: usize = 128;
 
@@ -27,6 +30,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let timeout = timeout(&f.defaults.timeout)?;
     let health = settings(f.health, &f.devices)?;
     let watch = watch(&f.devices)?;
+    let kernel = kernel(f.kernel)?;
     if let Some(s) = f.agent.socket.as_ref().filter(|s| s.get_ref().as_os_str().is_empty()) {
         return Err(
             Fault::at(s.span(), "the socket's path is empty").hint("leave `socket` out for the default")
@@ -45,9 +49,52 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         auto_targets: f.defaults.auto_targets,
         netlink: f.devices.netlink,
         watch,
+        kernel,
         health,
         targets,
     })
+}
+
+fn kernel(k: file::Kernel) -> Result<KernelConfig, Fault> {
+    let all_namespaces = match &k.namespaces {
+        None => false,
+        Some(word) => match word.get_ref().as_str() {
+            "own" => false,
+            "all" => true,
+            other => {
+                let message =
+                    format!("namespaces = \"{}\" is neither \"own\" nor \"all\"", other.escape_default());
+                return Err(Fault::at(word.span(), message).hint(
+                    "\"own\" counts in the agent's network namespace, \"all\" in every one on this machine",
+                ));
+            }
+        },
+    };
+    if let Some(beyond) = k.drop_reasons.get(MAX_DROP_REASONS) {
+        let message = format!("more than {MAX_DROP_REASONS} drop reasons");
+        return Err(
+            Fault::at(beyond.span(), message).hint("each is a series per device: name those that matter")
+        );
+    }
+    let mut drop_reasons = Vec::new();
+    for reason in k.drop_reasons {
+        let name = reason.get_ref().trim_start_matches("SKB_DROP_REASON_").to_owned();
+        let word = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(word) {
+            let message = format!("\"{}\" is no drop reason", name.escape_default());
+            return Err(Fault::at(reason.span(), message)
+                .hint("write it as the kernel's enum skb_drop_reason has it: NO_SOCKET, TCP_CSUM, …"));
+        }
+        if !drop_reasons.contains(&name) {
+            drop_reasons.push(name);
+        }
+    }
+    if let Some(path) = k.btf.as_ref().filter(|path| path.get_ref().as_os_str().is_empty()) {
+        return Err(Fault::at(path.span(), "the path of the kernel's types is empty")
+            .hint("leave `btf` out for the kernel's own"));
+    }
+    let btf = k.btf.map(Spanned::into_inner);
+    Ok(KernelConfig { all_namespaces, rtt_samples: k.rtt_samples, drop_reasons, btf })
 }
 
 fn target(

@@ -177,7 +177,7 @@ impl Health {
             Evidence::Network(change) => self.network_changed(now, change),
             Evidence::Probe(event) => self.probe(now, observation.at, &event),
             Evidence::Tcp(reading) => {
-                self.tcp = Some(Arc::new(reading));
+                self.tcp = Some(Arc::from(reading));
                 self.dirty = true;
             }
             // Taken by the rules on TCP evidence.

@@ -6,11 +6,12 @@ mod tcp;
 
 pub use network::{
     Address, IfIndex, IfName, Link, LinkStats, Neighbour, NeighbourState, Network, NetworkChange, OperState,
-    Route,
+    Route, escape_bytes,
 };
 pub use probe::{FailureReason, Method, ProbeEvent, ProbeOutcome, StampSource, TargetId};
 pub use tcp::{
-    RetransmitKind, TcpCounters, TcpProgram, TcpProgress, TcpReading, TcpSpread, TcpTimeout, TcpTotals,
+    RetransmitKind, TCP_RTT_BUCKETS, TcpCounters, TcpNamespace, TcpProgram, TcpProgress, TcpReading, TcpRtt,
+    TcpRttHistogram, TcpRung, TcpSpread, TcpTimeout, TcpTotals, TcpUnattributed,
 };
 
 use crate::time::Mono;
@@ -32,7 +33,7 @@ pub enum Evidence {
     /// A probe was sent, answered, or given up.
     Probe(ProbeEvent),
     /// The kernel's TCP counters were read.
-    Tcp(TcpReading),
+    Tcp(Box<TcpReading>),
     /// TCP sent something again because its timer ran out.
     TcpTimeout(TcpTimeout),
     /// The kernel's TCP sockets were looked at twice.

@@ -63,6 +63,8 @@ pub struct TcpCounters {
     pub passive_opens: u64,
     /// Connects that failed, and half-open connections that were given up.
     pub failed_connects: u64,
+    /// Retransmissions of a kind that classic tracepoints can't tell; none where BTF is had.
+    pub retransmits_of_unknown_kind: u64,
 }
 
 impl TcpCounters {
@@ -85,6 +87,7 @@ impl TcpCounters {
         self.active_opens += other.active_opens;
         self.passive_opens += other.passive_opens;
         self.failed_connects += other.failed_connects;
+        self.retransmits_of_unknown_kind += other.retransmits_of_unknown_kind;
     }
 }
 
@@ -105,6 +108,68 @@ impl Default for TcpSpread {
     fn default() -> Self {
         Self { prefixes: [0; 64], flows: [0; 256] }
     }
+}
+
+/// Buckets of a [`TcpRttHistogram`].
+pub const TCP_RTT_BUCKETS: usize = 28;
+
+/// Round-trip times as the kernel measured them, in powers of two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpRttHistogram {
+    /// Measurements: bucket 0 of 0 µs, bucket *n* from 2ⁿ⁻¹ µs up to but not including 2ⁿ µs, the last of all beyond.
+    pub buckets: [u64; TCP_RTT_BUCKETS],
+    /// Their sum.
+    pub sum: Duration,
+}
+
+impl TcpRttHistogram {
+    /// Adds another's measurements to these.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets) {
+            *mine += theirs;
+        }
+        self.sum += other.sum;
+    }
+
+    /// How many measurements.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+}
+
+/// The round-trip times of one device's connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpRtt {
+    /// Of handshakes.
+    pub handshake: TcpRttHistogram,
+    /// Smoothed, as connections closed.
+    pub close: TcpRttHistogram,
+    /// Smoothed, of one in 64 segments received; empty unless asked for.
+    pub sampled: TcpRttHistogram,
+}
+
+/// What the kernel's own totals have, since the programs were loaded, and no device has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpUnattributed {
+    /// Segments sent again. It only grows.
+    pub retransmitted_segments: u64,
+    /// RST segments sent. It only grows. Before Linux 6.12 those that no full socket sent are among them.
+    pub resets_sent: u64,
+    /// Connects, those under way included.
+    pub active_opens: u64,
+    /// Connections accepted.
+    pub passive_opens: u64,
+    /// Connects that failed, half-open connections that were reset included.
+    pub failed_connects: u64,
+}
+
+/// The TCP counters of another network namespace than the agent's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TcpNamespace {
+    /// What it is called: a name of `ip netns`, a container, or its inode number.
+    pub name: String,
+    /// Counters by the name of the device, printable.
+    pub devices: BTreeMap<String, TcpCounters>,
 }
 
 /// A retransmission time-out, told the moment it happens: of a segment or of a SYN. The kernel side thins them out to
@@ -134,6 +199,10 @@ pub struct TcpTotals {
     pub segments_sent: u64,
     /// `Tcp.RetransSegs`: segments sent again.
     pub retransmitted_segments: u64,
+    /// `Tcp.ActiveOpens`: connects.
+    pub active_opens: u64,
+    /// `Tcp.PassiveOpens`: connections accepted.
+    pub passive_opens: u64,
     /// `Tcp.OutRsts`: RST segments sent.
     pub resets_sent: u64,
     /// `Tcp.AttemptFails`: connects that failed, and half-open connections that were given up.
@@ -144,13 +213,40 @@ pub struct TcpTotals {
     pub failed_retransmits: u64,
 }
 
+/// How the kernel tells of an event, from the best to none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TcpRung {
+    /// Not at all: only the totals tell of it.
+    #[default]
+    Totals,
+    /// A classic tracepoint: events by local address.
+    Classic,
+    /// A raw tracepoint, and the layout of the kernel's structures: everything.
+    Raw,
+}
+
+impl TcpRung {
+    /// The word for it in labels and text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Totals => "totals",
+            Self::Classic => "classic",
+            Self::Raw => "raw",
+        }
+    }
+}
+
 /// How one kernel program does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpProgram {
     /// Whether it is attached.
     pub attached: bool,
+    /// How it is attached.
+    pub rung: TcpRung,
     /// Events the kernel kept from it because it was already running on that CPU.
     pub recursion_misses: u64,
+    /// How often it ran; 0 unless `kernel.bpf_stats_enabled` is set.
+    pub runs: u64,
     /// How long it has run; 0 unless `kernel.bpf_stats_enabled` is set.
     pub run_time: Duration,
 }
@@ -164,10 +260,18 @@ pub struct TcpReading {
     pub spread: BTreeMap<IfIndex, Arc<TcpSpread>>,
     /// The kernel's own totals, whatever the programs saw. `None` when `/proc` does not show them.
     pub totals: Option<TcpTotals>,
-    /// Segments sent again that the kernel's totals have, since the programs were loaded, and no interface has.
-    pub unattributed_segments: u64,
-    /// RST segments sent, likewise.
-    pub unattributed_resets: u64,
+    /// What the totals have and no interface has.
+    pub unattributed: TcpUnattributed,
+    /// Round-trip times by interface.
+    pub rtt: BTreeMap<IfIndex, Arc<TcpRtt>>,
+    /// Packets dropped by interface and reason, for the reasons that were asked for.
+    pub drops: BTreeMap<(IfIndex, Arc<str>), u64>,
+    /// Other network namespaces; empty unless asked for.
+    pub namespaces: Vec<TcpNamespace>,
+    /// Events that no structure laid to an interface: they are under index 0.
+    pub unresolved: u64,
+    /// Rows of other namespaces that gave way to busier ones.
+    pub evicted: u64,
     /// Events lost per map because it was full, in every network namespace together.
     pub dropped: BTreeMap<&'static str, u64>,
     /// Every program by the name of its tracepoint, attached or not.

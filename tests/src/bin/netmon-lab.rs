@@ -175,7 +175,7 @@ impl<'a> Stage<'a> {
         let (seen, true_) = self.compare(world, &before)?;
         if seen < true_ {
             println!(
-                "   {} segments reached no program; netmon_tcp_unattributed_segments tells of them",
+                "   {} segments reached no program; netmon_tcp_unattributed tells of them",
                 true_ - seen
             );
         }

@@ -98,9 +98,20 @@ families! {
     TCP_SEGMENTS: Counter "netmon_tcp_retransmitted_segments_total" ["device" "kind"] "TCP segments sent again; device n/a is what was not on a watched device, kind unattributed what only the kernel's own totals have.";
     TCP_RETRANSMITS: Counter "netmon_tcp_retransmits_total" ["device" "kind"] "TCP retransmissions, each of one or more segments; device n/a is what was not on a watched device.";
     TCP_RESETS: Counter "netmon_tcp_resets_total" ["device" "direction"] "TCP resets sent, and connections ended by a peer's; device n/a is what was not on a watched device.";
-
-    TCP_UNATTRIBUTED_SEGMENTS: Gauge "netmon_tcp_unattributed_segments" [] "Retransmitted segments that the kernel's own totals have and no device has, since the agent started.";
-    TCP_UNATTRIBUTED_RESETS: Gauge "netmon_tcp_unattributed_resets" [] "Resets sent that the kernel's own totals have and no device has, since the agent started.";
+    TCP_OPENS: Counter "netmon_tcp_opens_total" ["device" "direction"] "Connects that came to an end, established or not (active), and connections accepted (passive).";
+    TCP_FAILED_CONNECTS: Counter "netmon_tcp_failed_connects_total" ["device"] "Connects that failed, and half-open connections that were given up.";
+    TCP_SENT: Counter "netmon_tcp_segments_sent_total" ["device"] "TCP segments sent, those sent again included; of open connections as of the last look at them.";
+    TCP_RTT: Histogram "netmon_tcp_rtt_seconds" ["device" "phase"] "Round-trip times that the kernel measured: of the handshake, smoothed at the close, and, if asked for, sampled.";
+    NETNS_TCP_SEGMENTS: Counter "netmon_netns_tcp_retransmitted_segments_total" ["netns" "device" "kind"] "As netmon_tcp_retransmitted_segments_total, of other network namespaces; only where every namespace is counted.";
+    NETNS_TCP_RETRANSMITS: Counter "netmon_netns_tcp_retransmits_total" ["netns" "device" "kind"] "As netmon_tcp_retransmits_total, of other network namespaces.";
+    NETNS_TCP_RESETS: Counter "netmon_netns_tcp_resets_total" ["netns" "device" "direction"] "As netmon_tcp_resets_total, of other network namespaces.";
+    NETNS_TCP_OPENS: Counter "netmon_netns_tcp_opens_total" ["netns" "device" "direction"] "As netmon_tcp_opens_total, of other network namespaces.";
+    NETNS_TCP_FAILED_CONNECTS: Counter "netmon_netns_tcp_failed_connects_total" ["netns" "device"] "As netmon_tcp_failed_connects_total, of other network namespaces.";
+    NETNS_TCP_SENT: Counter "netmon_netns_tcp_segments_sent_total" ["netns" "device"] "As netmon_tcp_segments_sent_total, of other network namespaces; of sockets that closed.";
+    SKB_DROPS: Counter "netmon_skb_drops_total" ["device" "reason"] "Packets that the kernel dropped, for the reasons asked for; device n/a is what was not on a watched device.";
+    TCP_UNATTRIBUTED: Gauge "netmon_tcp_unattributed" ["counter"] "What the kernel's own totals have grown by since the agent started and no device has.";
+    TCP_UNRESOLVED: Counter "netmon_tcp_unresolved_total" [] "Events counted under no device, for no structure named one; of every network namespace that is counted.";
+    TCP_RETRANSMIT_FAILURES: Counter "netmon_tcp_retransmit_failures_total" [] "Retransmissions that never left the host, since the network namespace was made.";
 
     TARGET_INFO: Info "netmon_target_info" ["target" "address" "family" "probe" "scope"] "The addresses of a target.";
     PROBES: Counter "netmon_probes_total" ["target" "probe"] "Probes concluded: answered, failed or inconclusive. Of all addresses of the target.";
@@ -123,8 +134,11 @@ families! {
     OBSERVATIONS_DROPPED: Counter "netmon_observations_dropped_total" [] "Observations that found the core's queue full.";
     BPF_DROPPED: Counter "netmon_bpf_dropped_total" ["map"] "Kernel events not counted because a map was full.";
 
+    BPF_EVICTED: Counter "netmon_bpf_evicted_rows_total" [] "Interfaces of other network namespaces whose counters gave way to busier ones.";
+    BPF_PROGRAM: Info "netmon_bpf_program_info" ["program" "rung"] "How the kernel tells of the event: by raw tracepoint, by classic tracepoint, or in its totals alone.";
     BPF_ATTACHED: Gauge "netmon_bpf_program_attached" ["program"] "1 when the kernel program is attached.";
     BPF_MISSES: Counter "netmon_bpf_recursion_misses_total" ["program"] "Events the kernel kept from the program because it was already running on that processor.";
+    BPF_RUNS: Counter "netmon_bpf_runs_total" ["program"] "How often the kernel program ran; 0 unless kernel.bpf_stats_enabled is set.";
     BPF_RUN: Counter "netmon_bpf_run_seconds_total" ["program"] "How long the kernel program has run; 0 unless kernel.bpf_stats_enabled is set.";
     CONFIG_OK: Gauge "netmon_config_last_reload_successful" [] "1 when the configuration was valid the last time it was read.";
     CONFIG_TIME: Gauge "netmon_config_last_reload_success_timestamp_seconds" [] "When the configuration was last read and valid.";

@@ -3,16 +3,13 @@
 use super::{
     WallOffset,
     catalogue::{self, Family},
-    verdicts,
+    tcp, verdicts,
     writer::{Writer, labels},
 };
 use crate::{
-    observation::{LinkStats, OperState, RetransmitKind, TcpCounters},
+    observation::{LinkStats, OperState},
     state::{DeviceView, Snapshot},
 };
-
-/// Label of what was not on a watched device. No interface can have this name: names hold no `/`.
-const NO_DEVICE: &str = "n/a";
 
 pub(super) fn write(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset) {
     let devices: Vec<(String, &DeviceView)> =
@@ -22,7 +19,7 @@ pub(super) fn write(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset) {
     verdicts(w, families, &all, walls);
     links(w, &devices);
     traffic(w, &devices);
-    tcp(w, snapshot, &devices);
+    tcp::write(w, snapshot, &devices);
 }
 
 fn links(w: &mut Writer, devices: &[(String, &DeviceView)]) {
@@ -78,45 +75,6 @@ fn traffic(w: &mut Writer, devices: &[(String, &DeviceView)]) {
             w.sample(labels, &[], field(&device.link.stats));
         }
     }
-}
-
-fn tcp(w: &mut Writer, snapshot: &Snapshot, devices: &[(String, &DeviceView)]) {
-    let Some(reading) = &snapshot.tcp else { return };
-    let watched = devices.iter().map(|(l, d)| (l.clone(), d.tcp.unwrap_or_default()));
-    // What the sum over all devices needs to equal the kernel's own counters.
-    let rest = reading
-        .devices
-        .iter()
-        .filter(|(index, _)| !devices.iter().any(|(_, d)| d.index() == **index && d.tcp.is_some()))
-        .fold(TcpCounters::default(), |mut sum, (_, c)| {
-            sum.add(c);
-            sum
-        });
-    let all: Vec<(String, TcpCounters)> = watched.chain([(labels(&[("device", NO_DEVICE)]), rest)]).collect();
-    type Field = fn(&TcpCounters) -> [u64; 5];
-    let families: [(&Family, Field); 2] = [
-        (&catalogue::TCP_SEGMENTS, |c| c.retransmitted_segments),
-        (&catalogue::TCP_RETRANSMITS, |c| c.retransmits),
-    ];
-    for (family, field) in families {
-        w.family(family);
-        for (labels, counters) in &all {
-            for (kind, count) in RetransmitKind::ALL.into_iter().zip(field(counters)) {
-                w.sample(labels, &[("kind", kind.as_str())], count);
-            }
-        }
-        if *family == catalogue::TCP_SEGMENTS {
-            let nowhere = labels(&[("device", NO_DEVICE)]);
-            w.sample(&nowhere, &[("kind", "unattributed")], reading.unattributed_segments);
-        }
-    }
-    w.family(&catalogue::TCP_RESETS);
-    for (labels, counters) in &all {
-        w.sample(labels, &[("direction", "sent")], counters.resets_sent);
-        w.sample(labels, &[("direction", "received")], counters.resets_received);
-    }
-    w.family(&catalogue::TCP_UNATTRIBUTED_SEGMENTS).sample("", &[], reading.unattributed_segments);
-    w.family(&catalogue::TCP_UNATTRIBUTED_RESETS).sample("", &[], reading.unattributed_resets);
 }
 
 /// The administrator wants it, there is carrier, and the driver does not say that it does not work.

@@ -11,6 +11,7 @@ mod devices;
 mod negotiate;
 mod own;
 mod targets;
+mod tcp;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,6 +126,13 @@ fn counters(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset) {
         w.sample("", &[("map", map)], *count);
     }
     let programs = || snapshot.tcp.iter().flat_map(|t| &t.programs);
+    if let Some(reading) = &snapshot.tcp {
+        w.family(&catalogue::BPF_EVICTED).sample("", &[], reading.evicted);
+    }
+    w.family(&catalogue::BPF_PROGRAM);
+    for (program, p) in programs() {
+        w.sample("", &[("program", program), ("rung", p.rung.as_str())], true);
+    }
     w.family(&catalogue::BPF_ATTACHED);
     for (program, p) in programs() {
         w.sample("", &[("program", program)], p.attached);
@@ -132,6 +140,10 @@ fn counters(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset) {
     w.family(&catalogue::BPF_MISSES);
     for (program, p) in programs() {
         w.sample("", &[("program", program)], p.recursion_misses);
+    }
+    w.family(&catalogue::BPF_RUNS);
+    for (program, p) in programs() {
+        w.sample("", &[("program", program)], p.runs);
     }
     w.family(&catalogue::BPF_RUN);
     for (program, p) in programs() {

@@ -10,7 +10,10 @@ use super::*;
 use crate::{
     capability::Capability,
     health::{Reason, ReasonCode},
-    observation::{FailureReason, IfIndex, TcpCounters, TcpProgram, TcpReading},
+    observation::{
+        FailureReason, IfIndex, TcpCounters, TcpNamespace, TcpProgram, TcpReading, TcpRtt, TcpTotals,
+        TcpUnattributed,
+    },
     state::{AddressView, DeviceView, OwnCounters, ProbeCounters, RTT_BUCKETS, TargetView},
     time::{Boot, Moment},
 };
@@ -45,8 +48,15 @@ fn full() -> Snapshot {
             TcpProgram { attached: true, recursion_misses: 3, ..Default::default() },
         )]
         .into(),
-        unattributed_segments: 4,
-        unattributed_resets: 5,
+        unattributed: TcpUnattributed { retransmitted_segments: 4, resets_sent: 5, ..Default::default() },
+        totals: Some(TcpTotals { failed_retransmits: 6, ..Default::default() }),
+        rtt: [(IfIndex(3), Arc::new(TcpRtt::default()))].into(),
+        drops: [((IfIndex(3), "TCP_CSUM".into()), 7)].into(),
+        namespaces: vec![TcpNamespace {
+            name: HOSTILE.into(),
+            devices: [(HOSTILE.to_owned(), on_device)].into(),
+        }],
+        evicted: 8,
         ..Default::default()
     };
     let mut counters =

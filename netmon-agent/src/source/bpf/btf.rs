@@ -17,6 +17,7 @@ const PTR: u8 = 2;
 const ARRAY: u8 = 3;
 const STRUCT: u8 = 4;
 const UNION: u8 = 5;
+const ENUM: u8 = 6;
 const TYPEDEF: u8 = 8;
 const VOLATILE: u8 = 9;
 const CONST: u8 = 10;
@@ -71,7 +72,7 @@ pub struct Btf {
     strings: Range<usize>,
     /// Position of each type in `bytes`, by id from 1.
     types: Vec<u32>,
-    /// The structures, unions and typedefs among them, which are all that is looked up by name.
+    /// The structures, unions, enumerations and typedefs among them, which are all that is looked up by name.
     named: Vec<u32>,
 }
 
@@ -162,6 +163,20 @@ impl Btf {
         function.len.checked_sub(1).ok_or(BtfError::Malformed("tracepoint without parameters"))
     }
 
+    /// The value of each name of an enumeration of 32 bits.
+    ///
+    /// # Errors
+    /// [`BtfError::NoType`], or [`BtfError::Malformed`].
+    pub fn enumerators(&self, name: &str) -> Result<Vec<(&str, u32)>, BtfError> {
+        let missing = || BtfError::NoType(format!("enum {name}"));
+        let ty = self.ty(self.find(name, |kind| kind == ENUM).ok_or_else(missing)?)?;
+        let one = |i| {
+            let at = ty.position + TYPE + i * 8;
+            Ok((self.string(self.word(at)?), self.word(at + 4)?))
+        };
+        (0..ty.len).map(one).collect()
+    }
+
     fn index(&mut self, section: Range<usize>) -> Result<(), BtfError> {
         let mut position = section.start;
         while position < section.end {
@@ -172,7 +187,7 @@ impl Btf {
                 return Err(BtfError::Malformed("type crosses the end of its section"));
             }
             self.types.push(position as u32);
-            if matches!(ty.kind, STRUCT | UNION | TYPEDEF) && ty.name != 0 {
+            if matches!(ty.kind, STRUCT | UNION | ENUM | TYPEDEF) && ty.name != 0 {
                 self.named.push(self.types.len() as u32);
             }
             position = end;
@@ -293,6 +308,14 @@ impl Btf {
         word(&self.bytes, at).ok_or(BtfError::Malformed("type section"))
     }
 
+    /// Empty when the bytes there are no text.
+    fn string(&self, offset: u32) -> &str {
+        let strings = self.bytes.get(self.strings.clone()).unwrap_or_default();
+        let rest = strings.get(offset as usize..).unwrap_or_default();
+        let end = rest.iter().position(|byte| *byte == 0).unwrap_or(0);
+        std::str::from_utf8(&rest[..end]).unwrap_or_default()
+    }
+
     fn name_is(&self, offset: u32, name: &[u8]) -> bool {
         let strings = self.bytes.get(self.strings.clone()).unwrap_or_default();
         let Some(rest) = strings.get(offset as usize..) else { return false };
@@ -313,8 +336,7 @@ fn trailer(kind: u8, len: usize) -> Option<usize> {
         ARRAY => Some(12),
         // STRUCT, UNION, DATASEC, ENUM64
         STRUCT | UNION | 15 | 19 => Some(12 * len),
-        // ENUM, FUNC_PROTO
-        6 | FUNC_PROTO => Some(8 * len),
+        ENUM | FUNC_PROTO => Some(8 * len),
         // PTR, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT, FUNC, FLOAT, TYPE_TAG
         PTR | 7 | TYPEDEF | VOLATILE | CONST | RESTRICT | 12 | 16 | TYPE_TAG => Some(0),
         _ => None,

@@ -1,6 +1,10 @@
 //! What can go wrong between the agent and the kernel, and what mends it.
 
-use std::{error::Error, io};
+use std::{
+    error::Error,
+    io,
+    path::{Path, PathBuf},
+};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError, util::KernelVersion};
 use caps::CapSet;
@@ -8,6 +12,7 @@ use thiserror::Error;
 
 use super::btf::BtfError;
 
+/// Where a kernel has its own types.
 const BTF_FILE: &str = "/sys/kernel/btf/vmlinux";
 
 /// Why one program, or all of them, are not in the kernel.
@@ -20,8 +25,13 @@ pub enum LoadError {
     #[error("not permitted: {0}")]
     Permission(String),
     /// The kernel does not describe its types.
-    #[error("the kernel does not describe its types: {BTF_FILE}: {0}")]
-    NoBtf(#[source] io::Error),
+    #[error("the kernel does not describe its types: {}: {source}", .file.display())]
+    NoBtf {
+        /// Where it was looked for.
+        file: PathBuf,
+        /// The answer.
+        source: io::Error,
+    },
     /// The kernel's description of its types can't be read.
     #[error("the kernel's description of its types can't be read: {0}")]
     Btf(#[from] BtfError),
@@ -34,6 +44,9 @@ pub enum LoadError {
     /// The kernel refused a program, or its tracepoint.
     #[error("the kernel refused the program: {}", chain(.0))]
     Program(#[from] ProgramError),
+    /// The layout of a classic tracepoint's record can't be read.
+    #[error("no usable format of {0}:{1} in tracefs")]
+    NoFormat(&'static str, &'static str),
     /// The object lacks a program or a map.
     #[error("the kernel object has no {0}")]
     NotInObject(&'static str),
@@ -47,11 +60,12 @@ impl LoadError {
             (before Linux 5.8: CAP_SYS_ADMIN)";
         match self {
             Self::Permission(_) => Some(CAPABILITIES.to_owned()),
-            Self::NoBtf(_) | Self::Btf(_) => Some(
-                "use a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian's is, from 11 on); in a container, mount \
-                 the host's /sys"
+            Self::NoBtf { .. } | Self::Btf(_) => Some(
+                "use a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian's is, from 11 on), or name a file with the \
+                 types of this very kernel: --btf FILE; in a container, mount the host's /sys"
                     .to_owned(),
             ),
+            Self::NoFormat(..) => Some("mount tracefs: mount -t tracefs tracefs /sys/kernel/tracing".to_owned()),
             Self::Object(_) | Self::Program(_) if self.os_error() == Some(libc::EPERM) => {
                 Some(after_refusal(before(5, 11)))
             }
@@ -59,6 +73,19 @@ impl LoadError {
                 Some("use Linux 5.8 or later: older ones lack BPF ring buffers".to_owned())
             }
             _ => None,
+        }
+    }
+
+    /// The same error once more, for every program that it keeps out.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::NoBtf { file, source } => {
+                let source =
+                    source.raw_os_error().map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
+                Self::NoBtf { file: file.clone(), source }
+            }
+            Self::Btf(error) => Self::Btf(error.clone()),
+            other => Self::Missing(other.to_string()),
         }
     }
 
@@ -106,9 +133,10 @@ pub(super) fn check_permission() -> Result<(), LoadError> {
     }
 }
 
-/// The running kernel's types, as bytes of BTF.
-pub(super) fn read_btf() -> Result<Vec<u8>, LoadError> {
-    std::fs::read(BTF_FILE).map_err(LoadError::NoBtf)
+/// The running kernel's types, as bytes of BTF: from `file`, or where the kernel has them itself.
+pub(super) fn read_btf(file: Option<&Path>) -> Result<Vec<u8>, LoadError> {
+    let file = file.unwrap_or(Path::new(BTF_FILE));
+    std::fs::read(file).map_err(|source| LoadError::NoBtf { file: file.to_owned(), source })
 }
 
 pub(super) fn before(major: u8, minor: u8) -> bool {
@@ -142,9 +170,17 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     line
 }
 
+/// The first line; of a verifier's log the line that says what it did not like, which is the last but its statistics.
 fn first_line(error: &dyn Error) -> String {
+    const STATISTICS: [&str; 4] = ["verification time", "stack depth", "processed ", "}"];
     let text = error.to_string();
-    text.lines().next().unwrap_or_default().trim_end_matches("Verifier output: ").trim().to_owned()
+    let Some((before, log)) = text.split_once("Verifier output: ") else {
+        return text.lines().next().unwrap_or_default().trim().to_owned();
+    };
+    let is_verdict = |line: &&str| !line.is_empty() && !STATISTICS.iter().any(|s| line.starts_with(s));
+    let verdict = log.lines().map(str::trim).rfind(is_verdict).unwrap_or_default();
+    let before = before.lines().next().unwrap_or_default().trim();
+    if verdict.is_empty() { before.to_owned() } else { format!("{before} The verifier: {verdict}") }
 }
 
 #[cfg(test)]
@@ -167,10 +203,22 @@ mod tests {
     }
 
     #[test]
+    fn a_verifiers_log_is_its_verdict() {
+        let error = io::Error::other(
+            "refused. Verifier output: 0: R1=ctx() R10=fp0\n1: (4f) r2 |= r9\nR9 !read_ok\nverification time 27 \
+             usec\nstack depth 264+0\nprocessed 730 insns (limit 1000000)\n }\n",
+        );
+        assert_eq!(first_line(&error), "refused. The verifier: R9 !read_ok");
+        assert_eq!(first_line(&io::Error::other("refused. Verifier output: ")), "refused.");
+    }
+
+    #[test]
     fn only_what_can_be_mended_has_a_remedy() {
         assert!(refused(libc::EPERM).remedy().unwrap().contains("user namespace"));
         assert!(LoadError::Permission("no CAP_BPF".to_owned()).remedy().unwrap().contains("CAP_PERFMON"));
-        let no_btf = LoadError::NoBtf(io::Error::from_raw_os_error(libc::ENOENT));
+        let source = io::Error::from_raw_os_error(libc::ENOENT);
+        let no_btf = LoadError::NoBtf { file: BTF_FILE.into(), source };
+        assert_eq!(no_btf.again().to_string(), no_btf.to_string());
         assert!(no_btf.remedy().unwrap().contains("CONFIG_DEBUG_INFO_BTF"));
         assert_eq!(LoadError::Missing("this kernel has no x.y".to_owned()).remedy(), None);
     }

@@ -23,6 +23,8 @@ fn parse(snmp: &str, netstat: &str) -> Option<TcpTotals> {
     Some(TcpTotals {
         segments_sent: tcp.get("OutSegs")?,
         retransmitted_segments: tcp.get("RetransSegs")?,
+        active_opens: tcp.get("ActiveOpens")?,
+        passive_opens: tcp.get("PassiveOpens")?,
         resets_sent: tcp.get("OutRsts")?,
         failed_connects: tcp.get("AttemptFails")?,
         reset_connections: tcp.get("EstabResets")?,
@@ -54,8 +56,8 @@ mod tests {
     use super::*;
 
     const SNMP_TEXT: &str = "Ip: Forwarding DefaultTTL\nIp: 1 64\n\
-        Tcp: RtoAlgorithm MaxConn AttemptFails EstabResets OutSegs RetransSegs InErrs OutRsts\n\
-        Tcp: 1 -1 7 8 1000 42 0 9\n";
+        Tcp: RtoAlgorithm MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets OutSegs RetransSegs InErrs OutRsts\n\
+        Tcp: 1 -1 5 4 7 8 1000 42 0 9\n";
 
     #[test]
     fn values_are_found_by_name() {
@@ -66,6 +68,8 @@ mod tests {
             TcpTotals {
                 segments_sent: 1000,
                 retransmitted_segments: 42,
+                active_opens: 5,
+                passive_opens: 4,
                 resets_sent: 9,
                 failed_connects: 7,
                 reset_connections: 8,

@@ -4,12 +4,20 @@
 //! be dropped in between; from Linux 5.19 that holds under `kernel.unprivileged_bpf_disabled` as well.
 
 mod abi;
+mod addresses;
 pub mod btf;
 mod error;
-mod loader;
+mod fields;
+mod format;
+mod hooks;
+mod kernel;
+mod ledger;
+mod load;
+mod maps;
 pub mod mib;
+mod namespaces;
 mod offsets;
 mod reader;
 
 pub use error::{LoadError, ReadError};
-pub use loader::{Kernel, Options};
+pub use kernel::{Kernel, Options};

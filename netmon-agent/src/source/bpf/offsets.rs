@@ -1,30 +1,45 @@
 //! Which kernel structures each program reads, and where the running kernel keeps them.
 
-use netmon_ebpf::{Offsets, program};
+use netmon_ebpf::{ABSENT, Offsets, program};
 
-use super::btf::{Btf, BtfError, Location};
+use super::{
+    btf::{Btf, Location},
+    fields::*,
+};
 
-/// A program and what it cannot do without.
+/// A program on a raw tracepoint and what it cannot do without.
 pub(super) struct Needs {
     /// Its name, and that of its tracepoint.
     pub(super) program: &'static str,
+    /// How many arguments the tracepoint must pass.
+    arguments: usize,
     fields: &'static [&'static Field],
 }
 
 impl Needs {
-    /// What of it this kernel lacks, in words; `None` when it has all.
-    pub(super) fn missing(&self, btf: &Btf) -> Option<String> {
-        let tracepoint = btf.tracepoint_arguments(self.program).err().map(|error| error.to_string());
-        let fields = self.fields.iter().filter_map(|field| field.resolve(btf).err());
+    /// What of it this kernel lacks, in words; `None` when it has all. `offsets` are this kernel's.
+    pub(super) fn missing(&self, btf: &Btf, offsets: &Offsets) -> Option<String> {
+        let tracepoint = match btf.tracepoint_arguments(self.program) {
+            Ok(count) if count < self.arguments => Some(format!(
+                "this kernel's tracepoint {} passes {count} arguments, not {}",
+                self.program, self.arguments
+            )),
+            Ok(_) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        let absent = |field: &&&Field| *(field.of)(&mut offsets.clone()) == ABSENT;
+        // Looked for once more only to say what is wrong.
+        let fields = self.fields.iter().filter(absent).filter_map(|field| field.resolve(btf).err());
         let missing: Vec<String> = tracepoint.into_iter().chain(fields.map(|e| e.to_string())).collect();
         (!missing.is_empty()).then(|| missing.join("; "))
     }
 }
 
 /// Every program, in the order in which they are attached.
-pub(super) const PROGRAMS: [Needs; 4] = [
+pub(super) const PROGRAMS: [Needs; 7] = [
     Needs {
         program: program::RETRANSMIT,
+        arguments: 2,
         fields: &[
             &SOCK_NET,
             &NET_INUM,
@@ -36,9 +51,10 @@ pub(super) const PROGRAMS: [Needs; 4] = [
             &CA_STATE,
         ],
     },
-    Needs { program: program::SYNACK, fields: &[&SOCK_NET, &NET_INUM, &SOCK_V4] },
+    Needs { program: program::SYNACK, arguments: 2, fields: &[&SOCK_NET, &NET_INUM, &SOCK_V4] },
     Needs {
         program: program::SEND_RESET,
+        arguments: 2,
         fields: &[
             &SOCK_NET,
             &NET_INUM,
@@ -53,7 +69,33 @@ pub(super) const PROGRAMS: [Needs; 4] = [
     },
     Needs {
         program: program::RECEIVE_RESET,
+        arguments: 1,
         fields: &[&SOCK_NET, &NET_INUM, &SOCK_STATE, &SOCK_DST, &DST_DEV, &DEV_IFINDEX],
+    },
+    Needs {
+        program: program::SET_STATE,
+        arguments: 3,
+        fields: &[
+            &SOCK_PROTOCOL,
+            &SOCK_ERROR,
+            &SOCK_NET,
+            &NET_INUM,
+            &SOCK_DST,
+            &DST_DEV,
+            &DEV_IFINDEX,
+            &SEGMENTS_OUT,
+        ],
+    },
+    Needs {
+        program: program::PROBE,
+        arguments: 1,
+        fields: &[&SOCK_NET, &NET_INUM, &SOCK_DST, &DST_DEV, &DEV_IFINDEX, &SRTT],
+    },
+    Needs {
+        program: program::DROP,
+        // The third is the reason, from 5.17.
+        arguments: 3,
+        fields: &[&SKB_IIF, &SKB_DEV, &SKB_DST, &DST_DEV, &DEV_IFINDEX, &DEV_NET, &NET_INUM],
     },
 ];
 
@@ -75,138 +117,8 @@ pub(super) fn resolve(btf: &Btf) -> Offsets {
     offsets
 }
 
-/// One offset: whose place it fills, how wide the member must be, and where kernels have had it.
-struct Field {
-    of: fn(&mut Offsets) -> &mut u32,
-    width: Width,
-    /// Tried in order. The offsets of a candidate's steps add up: one structure may lie in another's raw bytes.
-    candidates: &'static [&'static [(&'static str, &'static str)]],
-}
-
-enum Width {
-    Bytes(u32),
-    /// A bit field, or a whole byte.
-    WithinByte,
-}
-
-impl Field {
-    fn resolve(&self, btf: &Btf) -> Result<Location, BtfError> {
-        let mut first_error = None;
-        for candidate in self.candidates {
-            match locate(btf, candidate) {
-                Ok(location) if self.fits(location) => return Ok(location),
-                Ok(location) => {
-                    let (structure, path) = candidate.last().copied().unwrap_or_default();
-                    let path = format!("{path} of the expected width, but one of {} bits", location.bits);
-                    first_error.get_or_insert(BtfError::NoMember { structure: structure.to_owned(), path });
-                }
-                Err(error) => {
-                    first_error.get_or_insert(error);
-                }
-            }
-        }
-        Err(first_error.unwrap_or(BtfError::Malformed("a field without candidates")))
-    }
-
-    fn fits(&self, location: Location) -> bool {
-        match self.width {
-            Width::Bytes(bytes) => location.shift == 0 && location.bits == bytes * 8,
-            Width::WithinByte => location.bits >= 1 && location.shift + location.bits <= 8,
-        }
-    }
-}
-
-fn locate(btf: &Btf, steps: &[(&str, &str)]) -> Result<Location, BtfError> {
-    let mut sum = Location { byte: 0, shift: 0, bits: 0 };
-    for (structure, path) in steps {
-        let step = btf.locate(structure, path)?;
-        let byte = sum.byte.checked_add(step.byte).ok_or(BtfError::Malformed("offset beyond 2^32"))?;
-        sum = Location { byte, ..step };
-    }
-    Ok(sum)
-}
-
-const FIELDS: [&Field; 15] = [
-    &SOCK_DST,
-    &SOCK_RX_IFINDEX,
-    &SOCK_STATE,
-    &SOCK_BOUND,
-    &SOCK_NET,
-    &SOCK_V4,
-    &SOCK_V6,
-    &CA_STATE,
-    &DST_DEV,
-    &DEV_IFINDEX,
-    &DEV_NET,
-    &NET_INUM,
-    &SKB_SEGMENTS,
-    &SKB_IIF,
-    &SKB_DST,
-];
-
-const SOCK_DST: Field =
-    Field { of: |o| &mut o.sock_dst, width: Width::Bytes(8), candidates: &[&[("sock", "sk_dst_cache")]] };
-const SOCK_RX_IFINDEX: Field = Field {
-    of: |o| &mut o.sock_rx_ifindex,
-    width: Width::Bytes(4),
-    // 5.10 has it in inet_sock, which begins with the sock.
-    candidates: &[&[("sock", "sk_rx_dst_ifindex")], &[("inet_sock", "rx_dst_ifindex")]],
-};
-const SOCK_STATE: Field = Field {
-    of: |o| &mut o.sock_state,
-    width: Width::Bytes(1),
-    candidates: &[&[("sock_common", "skc_state")]],
-};
-const SOCK_BOUND: Field = Field {
-    of: |o| &mut o.sock_bound,
-    width: Width::Bytes(4),
-    candidates: &[&[("sock_common", "skc_bound_dev_if")]],
-};
-const SOCK_NET: Field = Field {
-    of: |o| &mut o.sock_net,
-    width: Width::Bytes(8),
-    candidates: &[&[("sock_common", "skc_net.net")]],
-};
-const SOCK_V4: Field = Field {
-    of: |o| &mut o.sock_v4,
-    width: Width::Bytes(4),
-    candidates: &[&[("sock_common", "skc_rcv_saddr")]],
-};
-const SOCK_V6: Field = Field {
-    of: |o| &mut o.sock_v6,
-    width: Width::Bytes(16),
-    candidates: &[&[("sock_common", "skc_v6_rcv_saddr")]],
-};
-const CA_STATE: Field = Field {
-    of: |o| &mut o.ca_state,
-    width: Width::WithinByte,
-    candidates: &[&[("inet_connection_sock", "icsk_ca_state")]],
-};
-const DST_DEV: Field = Field {
-    of: |o| &mut o.dst_dev,
-    width: Width::Bytes(8),
-    candidates: &[&[("dst_entry", "dev")], &[("dst_entry", "dev_rcu")]],
-};
-const DEV_IFINDEX: Field =
-    Field { of: |o| &mut o.dev_ifindex, width: Width::Bytes(4), candidates: &[&[("net_device", "ifindex")]] };
-const DEV_NET: Field =
-    Field { of: |o| &mut o.dev_net, width: Width::Bytes(8), candidates: &[&[("net_device", "nd_net.net")]] };
-const NET_INUM: Field =
-    Field { of: |o| &mut o.net_inum, width: Width::Bytes(4), candidates: &[&[("net", "ns.inum")]] };
-const SKB_SEGMENTS: Field = Field {
-    of: |o| &mut o.skb_segments,
-    width: Width::Bytes(2),
-    candidates: &[&[("sk_buff", "cb"), ("tcp_skb_cb", "tcp_gso_segs")]],
-};
-const SKB_IIF: Field =
-    Field { of: |o| &mut o.skb_iif, width: Width::Bytes(4), candidates: &[&[("sk_buff", "skb_iif")]] };
-const SKB_DST: Field =
-    Field { of: |o| &mut o.skb_dst, width: Width::Bytes(8), candidates: &[&[("sk_buff", "_skb_refdst")]] };
-
 #[cfg(test)]
 mod tests {
-    use netmon_ebpf::ABSENT;
-
     use super::*;
 
     fn running_kernel() -> Option<Btf> {
@@ -221,10 +133,10 @@ mod tests {
             println!("skipped: this kernel has no BTF");
             return;
         };
-        for needs in PROGRAMS {
-            assert_eq!(needs.missing(&btf), None, "{}", needs.program);
-        }
         let offsets = resolve(&btf);
+        for needs in PROGRAMS {
+            assert_eq!(needs.missing(&btf, &offsets), None, "{}", needs.program);
+        }
         assert_ne!(offsets.sock_rx_ifindex, ABSENT);
         assert_ne!(offsets.sock_bound, ABSENT);
         // A bit field of five bits since 5.3; a tracepoint that passed the error would have three arguments.
@@ -250,7 +162,7 @@ mod tests {
             empty.extend(word.to_ne_bytes());
         }
         let btf = Btf::parse(empty).unwrap();
-        let missing = PROGRAMS[1].missing(&btf).unwrap();
+        let missing = PROGRAMS[1].missing(&btf, &resolve(&btf)).unwrap();
         assert!(missing.starts_with("this kernel has no type btf_trace_tcp_retransmit_synack"), "{missing}");
         assert_eq!(resolve(&btf), Offsets::ABSENT);
     }

@@ -1,0 +1,223 @@
+//! Other network namespaces: what they are called, and how many of them there may be.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fs,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::Path,
+};
+
+use netmon_ebpf::{DeviceName, Key};
+
+use crate::observation::{IfName, TcpCounters, TcpNamespace, escape_bytes};
+
+/// Namespaces that get a name of their own; those beyond are one together, for every one of them is a set of series.
+const NAMED: usize = 256;
+/// What those beyond are called.
+const OTHER: &str = "other";
+/// Rows beyond this part of the map's room make the least busy give way.
+const CROWDED: (usize, usize) = (3, 4);
+/// Characters of a container's id, as the tools print it.
+const CONTAINER_ID: usize = 12;
+
+/// Reads the other namespaces' rows into something that can be shown.
+#[derive(Debug, Default)]
+pub(super) struct Namespaces {
+    names: HashMap<u32, String>,
+    /// When each row last grew, in readings, and what it had then.
+    grown: HashMap<Key, (u64, u64)>,
+    reading: u64,
+    /// Rows that gave way.
+    pub(super) evicted: u64,
+}
+
+impl Namespaces {
+    /// Shows `rows`. A namespace keeps the name it was first given, for its series' sake.
+    pub(super) fn show(
+        &mut self,
+        rows: &BTreeMap<Key, TcpCounters>,
+        names: &BTreeMap<Key, DeviceName>,
+    ) -> Vec<TcpNamespace> {
+        let present: HashSet<u32> = rows.keys().map(|key| key.netns).collect();
+        self.names.retain(|netns, _| present.contains(netns));
+        if present.iter().any(|netns| !self.names.contains_key(netns)) {
+            self.name(&present, &find_names(Path::new("/run/netns"), Path::new("/proc")));
+        }
+        let mut shown: BTreeMap<&str, BTreeMap<String, TcpCounters>> = BTreeMap::new();
+        for (key, counters) in rows {
+            let namespace = self.names.get(&key.netns).map_or(OTHER, String::as_str);
+            let device = names.get(key).map_or_else(|| format!("if{}", key.ifindex), device_name);
+            let device = if namespace == OTHER { OTHER.to_owned() } else { device };
+            shown.entry(namespace).or_default().entry(device).or_default().add(counters);
+        }
+        shown.into_iter().map(|(name, devices)| TcpNamespace { name: name.to_owned(), devices }).collect()
+    }
+
+    /// Which rows should give way so that a map with `room` has some again: those that have not grown for longest.
+    pub(super) fn crowd_out(
+        &mut self,
+        rows: &BTreeMap<Key, TcpCounters>,
+        own: usize,
+        room: usize,
+    ) -> Vec<Key> {
+        self.reading += 1;
+        self.grown.retain(|key, _| rows.contains_key(key));
+        for (key, counters) in rows {
+            let total = weight(counters);
+            let grown = self.grown.entry(*key).or_insert((self.reading, total));
+            if grown.1 != total {
+                *grown = (self.reading, total);
+            }
+        }
+        if (rows.len() + own) * CROWDED.1 <= room * CROWDED.0 {
+            return Vec::new();
+        }
+        let mut by_age: Vec<(u64, Key)> = self.grown.iter().map(|(key, (grown, _))| (*grown, *key)).collect();
+        by_age.sort_unstable();
+        by_age.truncate((rows.len() + own).saturating_sub(room / 2));
+        self.evicted += by_age.len() as u64;
+        by_age.into_iter().map(|(_, key)| key).collect()
+    }
+
+    fn name(&mut self, present: &HashSet<u32>, found: &HashMap<u32, String>) {
+        let mut unnamed: Vec<u32> =
+            present.iter().copied().filter(|netns| !self.names.contains_key(netns)).collect();
+        unnamed.sort_unstable();
+        let free = NAMED.saturating_sub(self.names.len());
+        for netns in unnamed.into_iter().take(free) {
+            // As /proc/PID/ns/net reads.
+            let name = found.get(&netns).cloned().unwrap_or_else(|| format!("net:[{netns}]"));
+            self.names.insert(netns, name);
+        }
+    }
+}
+
+fn weight(counters: &TcpCounters) -> u64 {
+    counters.retransmits.iter().sum::<u64>()
+        + counters.resets_sent
+        + counters.resets_received
+        + counters.active_opens
+        + counters.passive_opens
+        + counters.segments_sent
+}
+
+fn device_name(name: &DeviceName) -> String {
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    IfName::new(&name[..end]).escaped()
+}
+
+/// Names of namespaces by inode: those of `ip netns`, else the id of the container whose process is in it.
+fn find_names(run: &Path, proc: &Path) -> HashMap<u32, String> {
+    let mut names = HashMap::new();
+    for process in entries(proc).filter(|entry| entry.to_str().is_some_and(is_number)) {
+        let folder = proc.join(&process);
+        let Ok(namespace) = fs::metadata(folder.join("ns/net")) else { continue };
+        let inode = namespace.ino() as u32;
+        if names.contains_key(&inode) {
+            continue;
+        }
+        let cgroup = fs::read_to_string(folder.join("cgroup")).unwrap_or_default();
+        if let Some(id) = container_id(&cgroup) {
+            names.insert(inode, id.to_owned());
+        }
+    }
+    // Last, for a name that a person gave is the better one.
+    for name in entries(run) {
+        if let Ok(namespace) = fs::metadata(run.join(&name)) {
+            names.insert(namespace.ino() as u32, escape_bytes(name.as_bytes()));
+        }
+    }
+    names
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = std::ffi::OsString> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name())
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The id of a container in the path of a control group: 64 hexadecimal digits, as Docker, containerd, CRI-O and
+/// Podman have it; its first twelve, as their tools print it.
+fn container_id(cgroup: &str) -> Option<&str> {
+    let digits = |part: &&str| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    cgroup.split(|c: char| !c.is_ascii_alphanumeric()).find(digits).map(|id| &id[..CONTAINER_ID])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn key(netns: u32, ifindex: u32) -> Key {
+        Key { netns, ifindex }
+    }
+
+    fn opened(active_opens: u64) -> TcpCounters {
+        TcpCounters { active_opens, ..TcpCounters::default() }
+    }
+
+    #[test]
+    fn a_container_is_named_by_its_id() {
+        for path in [
+            format!("0::/system.slice/docker-{ID}.scope\n"),
+            format!("0::/kubepods.slice/kubepods-burstable-pod1_2.slice/cri-containerd-{ID}.scope\n"),
+            format!("12:pids:/docker/{ID}\n0::/\n"),
+        ] {
+            assert_eq!(container_id(&path), Some("0123456789ab"), "{path}");
+        }
+        assert_eq!(container_id("0::/user.slice/user-0.slice/session-1.scope\n"), None);
+    }
+
+    #[test]
+    fn names_are_found_and_kept() {
+        let mut namespaces = Namespaces::default();
+        let found = HashMap::from([(11, "blue".to_owned())]);
+        namespaces.name(&HashSet::from([11, 12]), &found);
+        assert_eq!(namespaces.names[&11], "blue");
+        assert_eq!(namespaces.names[&12], "net:[12]");
+        let rows = BTreeMap::from([(key(11, 2), opened(1)), (key(11, 3), opened(2))]);
+        let mut eth = DeviceName::default();
+        eth[..4].copy_from_slice(b"et\"0");
+        let shown = namespaces.show(&rows, &BTreeMap::from([(key(11, 2), eth)]));
+        assert_eq!(shown.len(), 1);
+        assert_eq!(shown[0].name, "blue");
+        assert_eq!(shown[0].devices.values().map(|c| c.active_opens).collect::<Vec<_>>(), [1, 2]);
+        assert!(shown[0].devices.contains_key("if3"), "{shown:?}");
+        assert!(!namespaces.names.contains_key(&12), "gone with its rows");
+    }
+
+    #[test]
+    fn namespaces_without_end_are_one_together() {
+        let mut namespaces = Namespaces::default();
+        let all: HashSet<u32> = (1..=1000).collect();
+        namespaces.name(&all, &HashMap::new());
+        let rows: BTreeMap<Key, TcpCounters> = (1..=1000).map(|netns| (key(netns, 2), opened(1))).collect();
+        let shown = namespaces.show(&rows, &BTreeMap::new());
+        assert_eq!(shown.len(), NAMED + 1);
+        let other = shown.iter().find(|namespace| namespace.name == OTHER).unwrap();
+        assert_eq!(other.devices[OTHER].active_opens, 1000 - NAMED as u64);
+    }
+
+    #[test]
+    fn the_quietest_rows_give_way() {
+        let mut namespaces = Namespaces::default();
+        let mut rows: BTreeMap<Key, TcpCounters> = (1..=70).map(|netns| (key(netns, 2), opened(1))).collect();
+        assert_eq!(namespaces.crowd_out(&rows, 4, 100), []);
+        rows.extend((60..=70).map(|netns| (key(netns, 2), opened(2))));
+        rows.extend((71..=90).map(|netns| (key(netns, 2), opened(1))));
+        let out = namespaces.crowd_out(&rows, 4, 100);
+        assert_eq!(out.len(), 44);
+        assert!(out.iter().all(|key| key.netns < 60), "those that grew or are new stay: {out:?}");
+        assert_eq!(namespaces.evicted, 44);
+    }
+
+    #[test]
+    fn this_machine_names_what_ip_netns_has() {
+        let names = find_names(Path::new("/run/netns"), Path::new("/proc"));
+        let listed = entries(Path::new("/run/netns")).count();
+        assert!(names.len() >= listed.min(1));
+    }
+}
