@@ -25,6 +25,8 @@ mod retransmit;
 #[cfg(target_arch = "bpf")]
 mod spread;
 #[cfg(target_arch = "bpf")]
+mod twin;
+#[cfg(target_arch = "bpf")]
 mod walk;
 
 /// The helper that reads kernel memory is for programs under a licence compatible with the GPL.

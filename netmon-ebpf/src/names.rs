@@ -46,6 +46,8 @@ pub const TIMEOUTS_BYTES: u32 = 16 * 1024;
 pub mod program {
     /// A segment was sent again.
     pub const RETRANSMIT: &str = "tcp_retransmit_skb";
+    /// A segment was sent again, and the program before was kept from it.
+    pub const RETRANSMIT_TWIN: &str = "tcp_retransmit_skb_twin";
     /// A SYN-ACK was sent again.
     pub const SYNACK: &str = "tcp_retransmit_synack";
     /// A RST was sent.

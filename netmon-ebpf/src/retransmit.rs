@@ -1,10 +1,10 @@
 //! Segments and SYN-ACKs sent again.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use netmon_ebpf::{Key, LocalAddress, address_slot, kind};
+use netmon_ebpf::{Key, LocalAddress, address_slot, kind, lost};
 
 use crate::{
-    count, spread,
+    count, spread, twin,
     walk::{Device, SYN_RECV, SYN_SENT, Skb, Sock, offset},
 };
 
@@ -19,15 +19,37 @@ pub const NOT_COUNTED: [i32; 4] = [-11, -12, -16, -113];
 /// `trace_tcp_retransmit_skb(sk, skb)`; `(sk, skb, err)` from 6.17.
 #[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
 pub fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
-    if offset!(retransmit_has_err) == 1 && NOT_COUNTED.contains(&ctx.arg::<i32>(2)) {
-        return 0;
+    let Some(turn) = twin::begin() else { return 0 };
+    retransmitted(&ctx);
+    turn.end();
+    0
+}
+
+/// Follows the one above on the same tracepoint, and counts what the kernel kept from it.
+#[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
+pub fn tcp_retransmit_skb_twin(ctx: RawTracePointContext) -> i32 {
+    if twin::was_left_out() {
+        count::lose(lost::RECOVERED, 0);
+        retransmitted(&ctx);
     }
-    let (sock, skb) = (Sock(ctx.arg(0)), Skb(ctx.arg(1)));
+    0
+}
+
+#[inline(always)]
+fn retransmitted(ctx: &RawTracePointContext) {
+    if offset!(retransmit_has_err) == 1 && NOT_COUNTED.contains(&ctx.arg::<i32>(2)) {
+        return;
+    }
+    again(Sock(ctx.arg(0)), Skb(ctx.arg(1)));
+}
+
+#[inline(never)]
+fn again(sock: Sock, skb: Skb) {
     let device = sock.route_device();
     let ifindex = device.ifindex().or_else(|| sock.bound_ifindex()).or_else(|| sock.rx_ifindex());
     let key = Key { netns: sock.netns().unwrap_or(0), ifindex: ifindex.unwrap_or(0) };
     let segments = u64::from(skb.segments().unwrap_or(1));
-    let Some(row) = count::row(&key, device) else { return 0 };
+    let Some(row) = count::row(&key, device) else { return };
 
     let kind = match (sock.state(), sock.congestion_state()) {
         (SYN_SENT | SYN_RECV, _) => kind::SYN,
@@ -42,7 +64,6 @@ pub fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
     if matches!(kind, kind::RTO | kind::SYN) {
         spread::timed_out(&key, sock);
     }
-    0
 }
 
 /// `trace_tcp_retransmit_synack(sk, req)`. The listener and the request know a device only when bound to one; the

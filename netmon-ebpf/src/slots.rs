@@ -92,6 +92,8 @@ pub mod lost {
     pub const DROPS: u32 = 6;
     /// Names lost because [`NAMES_MAP`](crate::NAMES_MAP) was full.
     pub const NAMES: u32 = 7;
+    /// No loss: retransmissions that the kernel kept from one program and the other counted.
+    pub const RECOVERED: u32 = 8;
     /// How many places there are.
-    pub const COUNT: u32 = 8;
+    pub const COUNT: u32 = 9;
 }

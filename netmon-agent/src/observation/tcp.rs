@@ -270,6 +270,9 @@ pub struct TcpReading {
     pub namespaces: Vec<TcpNamespace>,
     /// Events that no structure laid to an interface: they are under index 0.
     pub unresolved: u64,
+    /// Retransmissions that the kernel kept from one program, as it does while that runs already on the same CPU, and
+    /// the other counted.
+    pub recovered: u64,
     /// Rows of other namespaces that gave way to busier ones.
     pub evicted: u64,
     /// Events lost per map because it was full, in every network namespace together.

@@ -134,6 +134,7 @@ families! {
     OBSERVATIONS_DROPPED: Counter "netmon_observations_dropped_total" [] "Observations that found the core's queue full.";
     BPF_DROPPED: Counter "netmon_bpf_dropped_total" ["map"] "Kernel events not counted because a map was full.";
 
+    BPF_RECOVERED: Counter "netmon_bpf_recovered_total" [] "Retransmissions that the kernel kept from one program, for it was running on that processor, and its twin counted.";
     BPF_EVICTED: Counter "netmon_bpf_evicted_rows_total" [] "Interfaces of other network namespaces whose counters gave way to busier ones.";
     BPF_PROGRAM: Info "netmon_bpf_program_info" ["program" "rung"] "How the kernel tells of the event: by raw tracepoint, by classic tracepoint, or in its totals alone.";
     BPF_ATTACHED: Gauge "netmon_bpf_program_attached" ["program"] "1 when the kernel program is attached.";

@@ -127,6 +127,7 @@ fn counters(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset) {
     }
     let programs = || snapshot.tcp.iter().flat_map(|t| &t.programs);
     if let Some(reading) = &snapshot.tcp {
+        w.family(&catalogue::BPF_RECOVERED).sample("", &[], reading.recovered);
         w.family(&catalogue::BPF_EVICTED).sample("", &[], reading.evicted);
     }
     w.family(&catalogue::BPF_PROGRAM);

@@ -117,6 +117,10 @@ fn attach(ebpf: &mut Ebpf, kernel: &Kernel<'_>, needs: &Needs) -> Hook {
         Ok(()) => return hook(TcpRung::Raw, Some(name), Capability::works(name, limits(name))),
         Err(error) => (error.to_string(), error.remedy().unwrap_or_default()),
     };
+    if name == program::RETRANSMIT_TWIN {
+        let detail = format!("what the kernel keeps from the other program stays uncounted: {why}");
+        return hook(TcpRung::Totals, None, Capability::missing(name, detail, remedy));
+    }
     let Some((_, classic)) = CLASSIC.iter().find(|(raw, _)| *raw == name) else {
         return hook(TcpRung::Totals, None, Capability::missing(name, why, remedy));
     };
@@ -141,7 +145,7 @@ fn attach_raw(ebpf: &mut Ebpf, kernel: &Kernel<'_>, needs: &Needs) -> Result<(),
     }
     let program: &mut RawTracePoint = find(ebpf, needs.program)?.try_into()?;
     program.load()?;
-    program.attach(needs.program)?;
+    program.attach(needs.tracepoint)?;
     Ok(())
 }
 

@@ -9,8 +9,10 @@ use super::{
 
 /// A program on a raw tracepoint and what it cannot do without.
 pub(super) struct Needs {
-    /// Its name, and that of its tracepoint.
+    /// Its name.
     pub(super) program: &'static str,
+    /// The name of its tracepoint.
+    pub(super) tracepoint: &'static str,
     /// How many arguments the tracepoint must pass.
     arguments: usize,
     fields: &'static [&'static Field],
@@ -19,10 +21,10 @@ pub(super) struct Needs {
 impl Needs {
     /// What of it this kernel lacks, in words; `None` when it has all. `offsets` are this kernel's.
     pub(super) fn missing(&self, btf: &Btf, offsets: &Offsets) -> Option<String> {
-        let tracepoint = match btf.tracepoint_arguments(self.program) {
+        let tracepoint = match btf.tracepoint_arguments(self.tracepoint) {
             Ok(count) if count < self.arguments => Some(format!(
                 "this kernel's tracepoint {} passes {count} arguments, not {}",
-                self.program, self.arguments
+                self.tracepoint, self.arguments
             )),
             Ok(_) => None,
             Err(error) => Some(error.to_string()),
@@ -36,24 +38,28 @@ impl Needs {
 }
 
 /// Every program, in the order in which they are attached.
-pub(super) const PROGRAMS: [Needs; 7] = [
+pub(super) const PROGRAMS: [Needs; 8] = [
     Needs {
         program: program::RETRANSMIT,
+        tracepoint: program::RETRANSMIT,
         arguments: 2,
-        fields: &[
-            &SOCK_NET,
-            &NET_INUM,
-            &SOCK_DST,
-            &DST_DEV,
-            &DEV_IFINDEX,
-            &SKB_SEGMENTS,
-            &SOCK_STATE,
-            &CA_STATE,
-        ],
+        fields: RETRANSMIT_FIELDS,
     },
-    Needs { program: program::SYNACK, arguments: 2, fields: &[&SOCK_NET, &NET_INUM, &SOCK_V4] },
+    Needs {
+        program: program::RETRANSMIT_TWIN,
+        tracepoint: program::RETRANSMIT,
+        arguments: 2,
+        fields: RETRANSMIT_FIELDS,
+    },
+    Needs {
+        program: program::SYNACK,
+        tracepoint: program::SYNACK,
+        arguments: 2,
+        fields: &[&SOCK_NET, &NET_INUM, &SOCK_V4],
+    },
     Needs {
         program: program::SEND_RESET,
+        tracepoint: program::SEND_RESET,
         arguments: 2,
         fields: &[
             &SOCK_NET,
@@ -69,11 +75,13 @@ pub(super) const PROGRAMS: [Needs; 7] = [
     },
     Needs {
         program: program::RECEIVE_RESET,
+        tracepoint: program::RECEIVE_RESET,
         arguments: 1,
         fields: &[&SOCK_NET, &NET_INUM, &SOCK_STATE, &SOCK_DST, &DST_DEV, &DEV_IFINDEX],
     },
     Needs {
         program: program::SET_STATE,
+        tracepoint: program::SET_STATE,
         arguments: 3,
         fields: &[
             &SOCK_PROTOCOL,
@@ -88,16 +96,21 @@ pub(super) const PROGRAMS: [Needs; 7] = [
     },
     Needs {
         program: program::PROBE,
+        tracepoint: program::PROBE,
         arguments: 1,
         fields: &[&SOCK_NET, &NET_INUM, &SOCK_DST, &DST_DEV, &DEV_IFINDEX, &SRTT],
     },
     Needs {
         program: program::DROP,
+        tracepoint: program::DROP,
         // The third is the reason, from 5.17.
         arguments: 3,
         fields: &[&SKB_IIF, &SKB_DEV, &SKB_DST, &DST_DEV, &DEV_IFINDEX, &DEV_NET, &NET_INUM],
     },
 ];
+
+const RETRANSMIT_FIELDS: &[&Field] =
+    &[&SOCK_NET, &NET_INUM, &SOCK_DST, &DST_DEV, &DEV_IFINDEX, &SKB_SEGMENTS, &SOCK_STATE, &CA_STATE];
 
 /// All offsets this kernel has; the others stay [absent](netmon_ebpf::ABSENT).
 pub(super) fn resolve(btf: &Btf) -> Offsets {
@@ -162,7 +175,7 @@ mod tests {
             empty.extend(word.to_ne_bytes());
         }
         let btf = Btf::parse(empty).unwrap();
-        let missing = PROGRAMS[1].missing(&btf, &resolve(&btf)).unwrap();
+        let missing = PROGRAMS[2].missing(&btf, &resolve(&btf)).unwrap();
         assert!(missing.starts_with("this kernel has no type btf_trace_tcp_retransmit_synack"), "{missing}");
         assert_eq!(resolve(&btf), Offsets::ABSENT);
     }

@@ -65,6 +65,7 @@ impl Reader {
             }
             reading.dropped = maps.dropped()?;
             reading.unresolved = maps.lost(lost::UNRESOLVED)?;
+            reading.recovered = maps.lost(lost::RECOVERED)?;
             if let Some(namespaces) = self.namespaces.as_mut().filter(|_| all) {
                 let others = maps.counters(|key| key.netns != own && key.netns != 0)?;
                 reading.namespaces = namespaces.show(&others, &maps.names()?);
