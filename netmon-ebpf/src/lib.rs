@@ -4,6 +4,10 @@
 //! refuses a program that passes it bytes it never wrote.
 #![no_std]
 
+mod prefix;
+
+pub use prefix::prefix_hash;
+
 /// Counters by network namespace and interface: per-CPU hash map of [`Key`] to [`Counters`].
 pub const COUNTERS_MAP: &str = "COUNTERS";
 /// SYN-ACKs sent again whose interface the kernel does not name: per-CPU hash map of [`LocalAddress`] to `u64`.
