@@ -6,13 +6,15 @@
 
 mod names;
 mod offsets;
+mod prefix;
 mod remote;
 mod rtt;
 mod slots;
 
 pub use names::*;
 pub use offsets::{ABSENT, Format, Offsets};
-pub use remote::{FLOW_CELLS, PREFIX_CELLS, Spread, Timeout, flow_hash, prefix_hash};
+pub use prefix::prefix_hash;
+pub use remote::{FLOW_CELLS, PREFIX_CELLS, Spread, Timeout, flow_hash};
 pub use rtt::{RTT_BUCKETS, Rtt, RttHistogram, rtt_bucket, rtt_kind};
 pub use slots::{AddressCounters, Counters, address_slot, kind, lost, slot};
 

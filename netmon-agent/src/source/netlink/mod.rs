@@ -35,7 +35,7 @@ mod speed;
 mod stats;
 pub mod sysfs;
 mod tracker;
-mod wire;
+pub(in crate::source) mod wire;
 
 use std::{
     io,

@@ -5,33 +5,33 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-pub(super) const NLMSG_ERROR: u16 = 2;
-pub(super) const NLMSG_DONE: u16 = 3;
-pub(super) const NLMSG_OVERRUN: u16 = 4;
-pub(super) const RTM_NEWLINK: u16 = 16;
-pub(super) const RTM_DELLINK: u16 = 17;
-pub(super) const RTM_GETLINK: u16 = 18;
-pub(super) const RTM_NEWADDR: u16 = 20;
-pub(super) const RTM_DELADDR: u16 = 21;
-pub(super) const RTM_GETADDR: u16 = 22;
-pub(super) const RTM_NEWROUTE: u16 = 24;
-pub(super) const RTM_DELROUTE: u16 = 25;
-pub(super) const RTM_GETROUTE: u16 = 26;
-pub(super) const RTM_NEWNEIGH: u16 = 28;
-pub(super) const RTM_DELNEIGH: u16 = 29;
-pub(super) const RTM_NEWSTATS: u16 = 92;
-pub(super) const RTM_GETSTATS: u16 = 94;
-pub(super) const RTM_NEWNEXTHOP: u16 = 104;
-pub(super) const RTM_DELNEXTHOP: u16 = 105;
-pub(super) const RTM_GETNEXTHOP: u16 = 106;
-pub(super) const NLM_F_REQUEST: u16 = 1;
-pub(super) const NLM_F_DUMP: u16 = 0x300;
+pub(in crate::source) const NLMSG_ERROR: u16 = 2;
+pub(in crate::source) const NLMSG_DONE: u16 = 3;
+pub(in crate::source) const NLMSG_OVERRUN: u16 = 4;
+pub(in crate::source) const RTM_NEWLINK: u16 = 16;
+pub(in crate::source) const RTM_DELLINK: u16 = 17;
+pub(in crate::source) const RTM_GETLINK: u16 = 18;
+pub(in crate::source) const RTM_NEWADDR: u16 = 20;
+pub(in crate::source) const RTM_DELADDR: u16 = 21;
+pub(in crate::source) const RTM_GETADDR: u16 = 22;
+pub(in crate::source) const RTM_NEWROUTE: u16 = 24;
+pub(in crate::source) const RTM_DELROUTE: u16 = 25;
+pub(in crate::source) const RTM_GETROUTE: u16 = 26;
+pub(in crate::source) const RTM_NEWNEIGH: u16 = 28;
+pub(in crate::source) const RTM_DELNEIGH: u16 = 29;
+pub(in crate::source) const RTM_NEWSTATS: u16 = 92;
+pub(in crate::source) const RTM_GETSTATS: u16 = 94;
+pub(in crate::source) const RTM_NEWNEXTHOP: u16 = 104;
+pub(in crate::source) const RTM_DELNEXTHOP: u16 = 105;
+pub(in crate::source) const RTM_GETNEXTHOP: u16 = 106;
+pub(in crate::source) const NLM_F_REQUEST: u16 = 1;
+pub(in crate::source) const NLM_F_DUMP: u16 = 0x300;
 /// The table changed while it was read: entries may be missing or doubled.
-pub(super) const NLM_F_DUMP_INTR: u16 = 0x10;
+pub(in crate::source) const NLM_F_DUMP_INTR: u16 = 0x10;
 
-pub(super) const AF_UNSPEC: u8 = 0;
-pub(super) const AF_INET: u8 = 2;
-pub(super) const AF_INET6: u8 = 10;
+pub(in crate::source) const AF_UNSPEC: u8 = 0;
+pub(in crate::source) const AF_INET: u8 = 2;
+pub(in crate::source) const AF_INET6: u8 = 10;
 
 const HEADER: usize = 16;
 /// `NLA_F_NESTED | NLA_F_NET_BYTEORDER`: flags in an attribute's type.
@@ -39,20 +39,20 @@ const ATTRIBUTE_TYPE: u16 = 0x3fff;
 
 /// A message that does not have the form its lengths promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(in crate::source) struct Malformed;
 
 /// One netlink message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Message<'a> {
-    pub(super) kind: u16,
-    pub(super) flags: u16,
-    pub(super) sequence: u32,
-    pub(super) payload: &'a [u8],
+pub(in crate::source) struct Message<'a> {
+    pub(in crate::source) kind: u16,
+    pub(in crate::source) flags: u16,
+    pub(in crate::source) sequence: u32,
+    pub(in crate::source) payload: &'a [u8],
 }
 
 /// The messages of a datagram. After a malformed one there are no more: its length can't be trusted to skip it.
 #[derive(Clone, Debug)]
-pub(super) struct Messages<'a>(pub(super) &'a [u8]);
+pub(in crate::source) struct Messages<'a>(pub(in crate::source) &'a [u8]);
 
 impl<'a> Iterator for Messages<'a> {
     type Item = Result<Message<'a>, Malformed>;
@@ -81,11 +81,11 @@ impl<'a> Iterator for Messages<'a> {
 
 /// The attributes of a message or of a nested attribute, as type without flags and value.
 #[derive(Clone, Debug)]
-pub(super) struct Attributes<'a>(pub(super) &'a [u8]);
+pub(in crate::source) struct Attributes<'a>(pub(in crate::source) &'a [u8]);
 
 impl<'a> Attributes<'a> {
     /// Those that follow a fixed part of `header` bytes.
-    pub(super) fn after(payload: &'a [u8], header: usize) -> Result<Self, Malformed> {
+    pub(in crate::source) fn after(payload: &'a [u8], header: usize) -> Result<Self, Malformed> {
         payload.get(header..).map(Self).ok_or(Malformed)
     }
 }
@@ -109,23 +109,23 @@ impl<'a> Iterator for Attributes<'a> {
 }
 
 /// Messages, attributes and headers start at multiples of four.
-pub(super) fn align(n: usize) -> usize {
+pub(in crate::source) fn align(n: usize) -> usize {
     n.saturating_add(3) & !3
 }
 
-pub(super) fn u8_at(bytes: &[u8], at: usize) -> Result<u8, Malformed> {
+pub(in crate::source) fn u8_at(bytes: &[u8], at: usize) -> Result<u8, Malformed> {
     bytes.get(at).copied().ok_or(Malformed)
 }
 
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> Result<u16, Malformed> {
+pub(in crate::source) fn u16_at(bytes: &[u8], at: usize) -> Result<u16, Malformed> {
     array_at(bytes, at).map(u16::from_ne_bytes)
 }
 
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
+pub(in crate::source) fn u32_at(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
     array_at(bytes, at).map(u32::from_ne_bytes)
 }
 
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> Result<u64, Malformed> {
+pub(in crate::source) fn u64_at(bytes: &[u8], at: usize) -> Result<u64, Malformed> {
     array_at(bytes, at).map(u64::from_ne_bytes)
 }
 
@@ -135,7 +135,7 @@ fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Malforme
 }
 
 /// An address of `family`, whose attribute is exactly as long as the family's addresses.
-pub(super) fn address(family: u8, value: &[u8]) -> Result<IpAddr, Malformed> {
+pub(in crate::source) fn address(family: u8, value: &[u8]) -> Result<IpAddr, Malformed> {
     match family {
         AF_INET => <[u8; 4]>::try_from(value).map(|b| Ipv4Addr::from(b).into()).map_err(|_| Malformed),
         AF_INET6 => <[u8; 16]>::try_from(value).map(|b| Ipv6Addr::from(b).into()).map_err(|_| Malformed),
@@ -144,12 +144,12 @@ pub(super) fn address(family: u8, value: &[u8]) -> Result<IpAddr, Malformed> {
 }
 
 /// A C string's bytes, without the NUL and what follows it.
-pub(super) fn c_bytes(value: &[u8]) -> &[u8] {
+pub(in crate::source) fn c_bytes(value: &[u8]) -> &[u8] {
     value.split(|&b| b == 0).next().unwrap_or_default()
 }
 
 /// A message out of its parts, with its length filled in.
-pub(super) fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
+pub(in crate::source) fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(align(HEADER + payload.len()));
     out.extend_from_slice(&((HEADER + payload.len()) as u32).to_ne_bytes());
     out.extend_from_slice(&kind.to_ne_bytes());
@@ -163,7 +163,7 @@ pub(super) fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> V
 
 /// An attribute, padded.
 #[cfg(test)]
-pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+pub(in crate::source) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let mut out = ((4 + value.len()) as u16).to_ne_bytes().to_vec();
     out.extend_from_slice(&kind.to_ne_bytes());
     out.extend_from_slice(value);
