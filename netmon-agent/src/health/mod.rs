@@ -17,6 +17,7 @@
 
 mod device;
 mod fsm;
+mod judging;
 mod network;
 mod overall;
 mod reach;
@@ -329,13 +330,6 @@ impl Health {
             }
         }
         self.judge_all(now);
-    }
-
-    fn judge_all(&mut self, now: Moment) {
-        for id in self.order.clone() {
-            self.judge_target(now, id);
-        }
-        self.judge_overall(now);
     }
 }
 
