@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 
 use super::{
-    Event, Health, LinkKnowledge, device,
+    Event, Health, LinkKnowledge, Review, device,
+    flaps::Flaps,
     network::{Device, is_gateway, usable_links},
     overall::{self, LinkFinding},
     reach::Reach,
     target::{Surroundings, Target},
-    verdict::{Reason, ReasonCode, State, Subject},
+    verdict::{Reason, ReasonCode, State, Subject, Verdict},
 };
 use crate::{
     observation::{IfIndex, Neighbour, TargetId},
@@ -23,6 +24,32 @@ impl Health {
         self.judge_overall(now);
     }
 
+    /// R2 and R12 for one watched device.
+    pub(super) fn judge_device(&mut self, now: Moment, index: IfIndex) {
+        let Some(link) = self.network.links.get(&index) else { return };
+        let judged = device::judge(link, &self.network);
+        let device = self.devices.entry(index).or_insert_with(|| Device {
+            index,
+            name: String::new(),
+            verdict: Verdict { since: now, ..Verdict::default() },
+            in_service: false,
+            flaps: Flaps::default(),
+        });
+        device.name = link.name.escaped();
+        device.in_service |= judged.0 == State::Up;
+        let (state, reasons) = device.flaps.damp(now.mono, &self.settings, &device.name, true, judged);
+        self.reviews.set(Review::Device(index), device.flaps.until());
+        self.dirty |= device.verdict.reasons != reasons;
+        let previous = device.verdict.state;
+        if device.verdict.update(now, state, reasons) {
+            let subject = Subject::Device(device.name.clone());
+            let reasons = device.verdict.reasons.clone();
+            self.events.push_back(Event::Changed { subject, previous, state, reasons });
+            self.overall_due = Some(now);
+        }
+    }
+
+    /// One target, by all rules.
     pub(super) fn judge_target(&mut self, now: Moment, id: TargetId) {
         let network = &self.network;
         let link_names = |reach: &Reach| match reach {
@@ -47,14 +74,19 @@ impl Health {
             neighbour: &neighbour,
             still_gateway: &still_gateway,
         };
-        let (state, reasons) = target.judge(&around);
+        let judged = target.judge(&around);
         let Some(target) = self.targets.get_mut(&id) else { return };
+        let others = [ReasonCode::ExplainedByLink, ReasonCode::NoRoute];
+        let own = !judged.1.first().is_some_and(|r| others.contains(&r.code));
+        let (state, reasons) = target.flaps.damp(now.mono, &self.settings, &target.spec.name, own, judged);
+        self.reviews.set(Review::Target(id), target.flaps.until());
         self.dirty |= target.verdict.reasons != reasons;
         let previous = target.verdict.state;
         if !target.verdict.update(now, state, reasons) {
             return;
         }
         self.dirty = true;
+        self.overall_due = Some(now);
         if let Some(tally) = self.scopes.get_mut(&target.spec.scope) {
             tally.put(&target.spec.name, state);
         }
@@ -70,7 +102,7 @@ impl Health {
             settled: self.settled,
             links: self.link_finding(),
             required_down: self.required_down(),
-            devices_down: self.devices_down(),
+            device_faults: self.device_faults(&[State::Down, State::Degraded]),
             scopes: &self.scopes,
             quorum: &self.settings.quorum,
         };
@@ -127,7 +159,7 @@ impl Health {
             .filter_map(|i| self.network.links.get(i))
             .flat_map(|link| device::judge(link, &self.network).1)
             .collect();
-        for d in self.devices_down() {
+        for d in self.device_faults(&[State::Down]) {
             if !reasons.iter().any(|r| r.subject == d.subject) {
                 reasons.push(d);
             }
@@ -164,11 +196,11 @@ impl Health {
         reasons
     }
 
-    /// R2b: devices that have been in service and are down, with why.
-    fn devices_down(&self) -> Vec<Reason> {
-        let down = self.devices.values().filter(|d| d.in_service && d.verdict.state == State::Down);
+    /// R2b: why devices that have been in service are in one of these states.
+    fn device_faults(&self, states: &[State]) -> Vec<Reason> {
+        let faulty = self.devices.values().filter(|d| d.in_service && states.contains(&d.verdict.state));
         let counts =
             |d: &&Device| self.settings.preferred.is_empty() || self.settings.preferred.contains(&d.name);
-        down.filter(counts).flat_map(|d| d.verdict.reasons.iter().cloned()).collect()
+        faulty.filter(counts).flat_map(|d| d.verdict.reasons.iter().cloned()).collect()
     }
 }

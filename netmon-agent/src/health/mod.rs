@@ -10,12 +10,14 @@
 //! | R13, R14 | distrust of oneself | `trust` |
 //! | R15 | staleness | [`crate::state::Board::is_stale`], which readers ask |
 //! | R16 | gaps | `network` |
-//! | R5, R7, R9–R12 | kernel evidence, loss, latency, flaps | to come: their reasons exist ([`ReasonCode`]), their samples are kept (`stats`) |
+//! | R12 | flap damping | `flaps` |
+//! | R5, R7, R9–R11 | kernel evidence, loss, latency | to come: their reasons exist ([`ReasonCode`]), their samples are kept (`stats`) |
 //!
 //! Use: [`Health::handle`] each observation, [`Health::handle_timeout`] when [`Health::poll_timeout`] is due, then take
 //! [`Health::poll_event`] until it is empty.
 
 mod device;
+mod flaps;
 mod fsm;
 mod judging;
 mod network;
@@ -99,6 +101,13 @@ enum LinkKnowledge {
     Known,
 }
 
+/// A verdict that has to be given anew at a certain time, though nothing is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Review {
+    Device(IfIndex),
+    Target(TargetId),
+}
+
 /// The core.
 #[derive(Debug)]
 pub struct Health {
@@ -123,6 +132,7 @@ pub struct Health {
     verdict: Verdict,
     interrupted: Option<Reason>,
     timers: Timers<(TargetId, IpAddr)>,
+    reviews: Timers<Review>,
     events: VecDeque<Event>,
     /// A target's verdict changed at this moment, and that over all is still to follow: replies that come together are
     /// judged together.
@@ -156,6 +166,7 @@ impl Health {
             verdict,
             interrupted: None,
             timers: Timers::default(),
+            reviews: Timers::default(),
             events: VecDeque::new(),
             overall_due: None,
             dirty: true,
@@ -214,6 +225,14 @@ impl Health {
             }
             self.timers.set((id, address), a.fsm.deadline());
         }
+        while let Some(review) = self.reviews.pop_due(now.mono) {
+            match review {
+                Review::Device(index) if self.links == LinkKnowledge::Known => self.judge_device(now, index),
+                // It is unknown until the links are read anew, and is judged then.
+                Review::Device(_) => {}
+                Review::Target(id) => self.judge_target(now, id),
+            }
+        }
         if self.settle_at.take().is_some() || !self.settled || self.interrupted.is_some() {
             self.judge_overall(now);
         }
@@ -222,7 +241,7 @@ impl Health {
     /// When [`Health::handle_timeout`] wants to be called; never more than a second after the last look (R14).
     pub fn poll_timeout(&self) -> Mono {
         let tick = self.clocks.last().map_or(self.started, |m| m.mono) + TICK;
-        [self.timers.next(), self.settle_at].into_iter().flatten().fold(tick, Mono::min)
+        [self.timers.next(), self.reviews.next(), self.settle_at].into_iter().flatten().fold(tick, Mono::min)
     }
 
     /// The next thing that the world should know or do.

@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
-    Event, Health, LinkKnowledge, device,
+    Event, Health, LinkKnowledge, Review, device,
+    flaps::Flaps,
     reach::{self, Reach},
     settings::Settings,
     target::{Role, TargetSpec},
@@ -25,6 +26,7 @@ pub struct Device {
     pub verdict: Verdict,
     /// Whether it has ever been usable: an idle port that never was is no fault of the node's (R2b).
     pub in_service: bool,
+    pub(super) flaps: Flaps,
 }
 
 /// Links that R2 finds usable: all but loopback, or the preferred ones where some are given.
@@ -142,6 +144,7 @@ impl Health {
         let gone: Vec<IfIndex> = self.devices.keys().filter(|i| !present.contains(i)).copied().collect();
         for index in gone {
             let Some(d) = self.devices.remove(&index) else { continue };
+            self.reviews.set(Review::Device(index), None);
             // One that is there and no longer watched has no verdict any more, and that is no event.
             if d.verdict.state == State::Down || self.network.links.contains_key(&index) {
                 continue;
@@ -151,22 +154,7 @@ impl Health {
             self.events.push_back(Event::Changed { subject, previous, state: State::Down, reasons });
         }
         for index in present {
-            let link = &self.network.links[&index];
-            let (state, reasons) = device::judge(link, &self.network);
-            let device = self.devices.entry(index).or_insert_with(|| Device {
-                index,
-                name: String::new(),
-                verdict: Verdict { since: now, ..Verdict::default() },
-                in_service: false,
-            });
-            device.name = link.name.escaped();
-            device.in_service |= state == State::Up;
-            let previous = device.verdict.state;
-            if device.verdict.update(now, state, reasons) {
-                let subject = Subject::Device(device.name.clone());
-                let reasons = device.verdict.reasons.clone();
-                self.events.push_back(Event::Changed { subject, previous, state, reasons });
-            }
+            self.judge_device(now, index);
         }
     }
 

@@ -39,6 +39,14 @@ pub struct Settings {
     pub stall_gap: Duration,
     /// R1: the longest that the verdict over all waits for a first verdict of every target.
     pub settle: Duration,
+    /// R12: time in which the penalty of a flap halves.
+    pub flap_half_life: Duration,
+    /// R12: penalty above which a subject is suppressed; one flap adds 1000.
+    pub flap_suppress: u32,
+    /// R12: penalty at which it is suppressed no longer.
+    pub flap_reuse: u32,
+    /// R12: longest suppression after the last flap.
+    pub flap_max: Duration,
     /// R6: targets of a scope that must be down for the scope to be down; all of them where none is given.
     pub quorum: BTreeMap<String, usize>,
     /// R2b: any of these down: the node is down. Interface names in printable form.
@@ -59,6 +67,10 @@ impl Default for Settings {
             suspend_jump: Duration::from_secs(1),
             stall_gap: Duration::from_secs(3),
             settle: Duration::from_millis(3500),
+            flap_half_life: Duration::from_secs(60),
+            flap_suppress: 2500,
+            flap_reuse: 1000,
+            flap_max: Duration::from_secs(300),
             quorum: BTreeMap::new(),
             required: Vec::new(),
             preferred: Vec::new(),

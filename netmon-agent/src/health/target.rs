@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use super::{
+    flaps::Flaps,
     fsm::AddressFsm,
     reach::Reach,
     stats::AddressStats,
@@ -75,6 +76,7 @@ pub struct Target {
     pub verdict: Verdict,
     /// The resolver's last error, while it lasts.
     pub unresolved: Option<String>,
+    pub(super) flaps: Flaps,
 }
 
 /// What else the judgement of a target looks at.

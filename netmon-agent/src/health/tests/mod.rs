@@ -1,5 +1,6 @@
 //! The whole core in virtual time: a small world of one uplink, its gateway and some hosts, in which things break.
 
+mod flaps;
 mod histories;
 mod links;
 mod probes;
@@ -211,6 +212,11 @@ impl World {
 
     fn state(&self) -> State {
         self.health.verdict().state
+    }
+
+    fn device(&self) -> (State, Option<ReasonCode>) {
+        let d = self.health.devices().next().unwrap();
+        (d.verdict.state, d.verdict.reasons.first().map(|r| r.code))
     }
 
     fn codes(&self) -> Vec<ReasonCode> {
