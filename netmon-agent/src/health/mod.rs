@@ -10,19 +10,25 @@
 //! | R13, R14 | distrust of oneself | `trust` |
 //! | R15 | staleness | [`crate::state::Board::is_stale`], which readers ask |
 //! | R16 | gaps | `network` |
+//! | R9 | loss | `loss`, of what `sampling` picks |
+//! | R11 | latency | `latency`, likewise |
 //! | R12 | flap damping | `flaps` |
-//! | R5, R7, R9–R11 | kernel evidence, loss, latency | to come: their reasons exist ([`ReasonCode`]), their samples are kept (`stats`) |
+//! | R5, R7, R10 | kernel evidence | to come: their reasons exist ([`ReasonCode`]) |
 //!
 //! Use: [`Health::handle`] each observation, [`Health::handle_timeout`] when [`Health::poll_timeout`] is due, then take
 //! [`Health::poll_event`] until it is empty.
 
+mod address;
 mod device;
 mod flaps;
 mod fsm;
 mod judging;
+mod latency;
+mod loss;
 mod network;
 mod overall;
 mod reach;
+mod sampling;
 mod settings;
 mod stats;
 mod target;
@@ -30,6 +36,7 @@ mod targets;
 mod timers;
 mod trust;
 mod verdict;
+mod wilson;
 
 #[cfg(test)]
 mod tests;
@@ -41,13 +48,14 @@ use std::{
     time::Duration,
 };
 
+pub use address::AddressEvidence;
 pub use device::Watch;
 pub use fsm::AddressFsm;
 pub use network::Device;
 pub use reach::Reach;
 pub use settings::{BURST, LOST_FOR_DOWN, Settings};
 pub use stats::{AddressStats, BURST_BUCKETS, ProbeCounters, RTT_BUCKETS, WINDOW, rtt_bucket};
-pub use target::{AddressEvidence, Role, Target, TargetSpec};
+pub use target::{Role, Target, TargetSpec};
 pub use verdict::{Reason, ReasonCode, State, Subject, Verdict};
 
 use crate::{
@@ -291,26 +299,15 @@ impl Health {
             self.note_lateness(now.mono);
         }
         let Some(a) = address_mut(&mut self.targets, event.target, event.address) else { return };
-        a.stats.record(at, &event.outcome);
-        let before = (a.fsm.state(), a.fsm.last_failure());
-        match event.outcome {
-            ProbeOutcome::Sent => {
-                let late_after = a.stats.expected_within().unwrap_or_default().max(self.settings.suspect_min);
-                a.fsm.sent(at, event.seq, late_after);
-            }
-            ProbeOutcome::Reply { .. } => a.fsm.replied(at, event.seq, &self.settings),
-            ProbeOutcome::Failed { reason, .. } => a.fsm.failed(at, event.seq, reason, &self.settings),
-            ProbeOutcome::Inconclusive { .. } => a.fsm.inconclusive(at, event.seq),
-            ProbeOutcome::Late { .. } | ProbeOutcome::Duplicate => {}
-        }
+        let mut changed = a.probed(at, event, &self.settings);
         if self.links == LinkKnowledge::Known && !a.reach.stands() {
             // R3: while its link is lost no reply can acquit it, and none of its losses are its own.
-            a.fsm.force_down();
+            changed |= a.fsm.state() != State::Down;
+            a.lose_link(at);
         }
-        let after = (a.fsm.state(), a.fsm.last_failure());
         self.timers.set((event.target, event.address), a.fsm.deadline());
         self.dirty = true;
-        if before != after {
+        if changed {
             self.judge_target(now, event.target);
             self.overall_due = Some(now);
         }
@@ -343,7 +340,7 @@ impl Health {
         for id in &self.order {
             let Some(t) = self.targets.get_mut(id) else { continue };
             for a in &mut t.addresses {
-                a.fsm.forget();
+                a.forget();
                 self.timers.set((*id, a.address), None);
                 self.events.push_back(Event::Probe { target: *id, address: a.address });
             }

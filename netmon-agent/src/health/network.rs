@@ -168,7 +168,7 @@ impl Health {
                 let was = std::mem::replace(&mut a.reach, reach);
                 match (was.stands(), a.reach.stands()) {
                     // One that never had a route is down as well, and has to come back as any other (R8).
-                    (_, false) if a.fsm.state() != State::Down => a.fsm.force_down(),
+                    (_, false) if a.fsm.state() != State::Down => a.lose_link(now.mono),
                     // At the start every target is being probed already.
                     (false, true) if first => continue,
                     (false, true) if a.fsm.state() == State::Unknown => {

@@ -39,6 +39,16 @@ pub struct Settings {
     pub stall_gap: Duration,
     /// R1: the longest that the verdict over all waits for a first verdict of every target.
     pub settle: Duration,
+    /// R9: loss is too much when it is surely more than this; 0–1.
+    pub loss_ratio: f64,
+    /// R9: lost of a window's 60 samples at which it is enough no longer.
+    pub loss_left: u32,
+    /// R9, R10, R11: shortest time for which they keep a subject degraded.
+    pub degraded_dwell: Duration,
+    /// R11: a rise of the median round trip by less than this is none.
+    pub latency_floor: Duration,
+    /// R11: samples that make a base.
+    pub latency_samples: u32,
     /// R12: time in which the penalty of a flap halves.
     pub flap_half_life: Duration,
     /// R12: penalty above which a subject is suppressed; one flap adds 1000.
@@ -67,6 +77,11 @@ impl Default for Settings {
             suspend_jump: Duration::from_secs(1),
             stall_gap: Duration::from_secs(3),
             settle: Duration::from_millis(3500),
+            loss_ratio: 0.05,
+            loss_left: 1,
+            degraded_dwell: Duration::from_secs(60),
+            latency_floor: Duration::from_millis(10),
+            latency_samples: 100,
             flap_half_life: Duration::from_secs(60),
             flap_suppress: 2500,
             flap_reuse: 1000,

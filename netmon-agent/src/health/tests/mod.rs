@@ -2,10 +2,13 @@
 
 mod flaps;
 mod histories;
+mod impairments;
 mod links;
 mod probes;
 
 use std::{collections::HashMap, net::IpAddr, time::Duration};
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use super::{Event, Health, ReasonCode, Role, Settings, State, Subject, TargetSpec, Watch};
 use crate::{
@@ -28,6 +31,11 @@ struct World {
     seq: u64,
     pending: Vec<(u64, ProbeEvent)>,
     answers: HashMap<IpAddr, bool>,
+    /// Independent loss of what is answered, 0–1.
+    loss: HashMap<IpAddr, f64>,
+    /// Milliseconds, where it is not 5.
+    rtt: HashMap<IpAddr, u64>,
+    rng: SmallRng,
     changes: Vec<(u64, Subject, State)>,
     frozen: bool,
 }
@@ -85,6 +93,9 @@ impl World {
             seq: 0,
             pending: Vec::new(),
             answers: HashMap::new(),
+            loss: HashMap::new(),
+            rtt: HashMap::new(),
+            rng: SmallRng::seed_from_u64(9),
             changes: Vec::new(),
             frozen: false,
         };
@@ -141,15 +152,19 @@ impl World {
     fn send(&mut self, target: TargetId, address: IpAddr) {
         self.seq += 1;
         let event = |outcome| ProbeEvent { target, address, seq: self.seq, outcome };
+        let rtt = self.rtt.get(&address).copied().unwrap_or(5);
         let reply = ProbeOutcome::Reply {
-            rtt: Duration::from_millis(5),
+            rtt: Duration::from_millis(rtt),
             stamp: StampSource::Kernel,
             ttl: None,
             reordered: false,
         };
         let lost = ProbeOutcome::Failed { reason: FailureReason::Timeout, reporter: None };
-        self.pending.push(match self.answers.get(&address).copied().unwrap_or(true) {
-            true => (self.now + 5, event(reply)),
+        let loss = self.loss.get(&address).copied().unwrap_or_default();
+        let arrives = self.answers.get(&address).copied().unwrap_or(true)
+            && (loss == 0.0 || !self.rng.random_bool(loss));
+        self.pending.push(match arrives {
+            true => (self.now + rtt, event(reply)),
             false => (self.now + TIMEOUT, event(lost)),
         });
         let sent = event(ProbeOutcome::Sent);
