@@ -16,7 +16,7 @@ use super::{
 use crate::{
     capability::Capability,
     config::Config,
-    health::{Event, Health, Role},
+    health::{Event, Health, READ_INTERVAL, Role},
     observation::{Evidence, Network, NetworkChange, Observation, SourceKind, TargetId},
     output::log,
     plan::{FALLBACK_PORTS, Planned, Planner, resolvers},
@@ -100,6 +100,8 @@ struct Core {
     replan_due: bool,
     next_housekeeping: Mono,
     next_update: Mono,
+    /// When the kernel's counters are read though nobody asks: rule R10 wants it so.
+    next_counters: Mono,
 }
 
 impl Core {
@@ -128,6 +130,7 @@ impl Core {
             replan_due: false,
             next_housekeeping: now.mono,
             next_update: now.mono,
+            next_counters: now.mono,
             parts,
         };
         core.replan(now);
@@ -137,7 +140,7 @@ impl Core {
     async fn run(mut self) {
         let mut batches = Vec::with_capacity(BATCHES);
         loop {
-            let deadline = self.health.poll_timeout().min(self.next_housekeeping);
+            let deadline = self.health.poll_timeout().min(self.next_housekeeping).min(self.next_counters);
             tokio::select! {
                 biased;
                 _ = &mut self.parts.stop => break,
@@ -192,6 +195,9 @@ impl Core {
             self.next_housekeeping = now.mono + HOUSEKEEPING;
             self.parts.kernel.flush_log();
         }
+        if self.next_counters <= now.mono {
+            self.read_counters();
+        }
         if std::mem::take(&mut self.replan_due) || housekeeping {
             self.replan(now);
         }
@@ -232,7 +238,18 @@ impl Core {
 
     /// Reads the counters that the kernel keeps and nobody is told of.
     fn read_figures(&mut self) {
+        self.read_counters();
         let now = Moment::now();
+        let stats = self.links.read();
+        let evidence = Evidence::Network(NetworkChange::LinkStats(stats));
+        self.health.handle(now, Observation { at: now.mono, evidence });
+        self.parts.kernel.flush_log();
+    }
+
+    /// Those of TCP.
+    fn read_counters(&mut self) {
+        let now = Moment::now();
+        self.next_counters = now.mono + READ_INTERVAL;
         let network = self.health.network();
         let interface_of = |a| network.addresses.values().find(|x| x.address == a).map(|x| x.ifindex);
         match self.parts.kernel.read(interface_of) {
@@ -242,10 +259,6 @@ impl Core {
             }
             Err(e) => tracing::debug!(error = %e, "the kernel's counters can't be read"),
         }
-        let stats = self.links.read();
-        let evidence = Evidence::Network(NetworkChange::LinkStats(stats));
-        self.health.handle(now, Observation { at: now.mono, evidence });
-        self.parts.kernel.flush_log();
     }
 
     /// The targets may be others now: tells the core, the engine and the resolver.

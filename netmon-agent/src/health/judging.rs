@@ -8,6 +8,7 @@ use super::{
     network::{Device, is_gateway, usable_links},
     overall::{self, LinkFinding},
     reach::Reach,
+    retransmits::Retransmits,
     target::{Surroundings, Target},
     verdict::{Reason, ReasonCode, State, Subject, Verdict},
 };
@@ -24,21 +25,29 @@ impl Health {
         self.judge_overall(now);
     }
 
-    /// R2 and R12 for one watched device.
+    /// R2, R10 and R12 for one watched device.
     pub(super) fn judge_device(&mut self, now: Moment, index: IfIndex) {
         let Some(link) = self.network.links.get(&index) else { return };
-        let judged = device::judge(link, &self.network);
+        let mut judged = device::judge(link, &self.network);
         let device = self.devices.entry(index).or_insert_with(|| Device {
             index,
             name: String::new(),
             verdict: Verdict { since: now, ..Verdict::default() },
             in_service: false,
             flaps: Flaps::default(),
+            retransmits: Retransmits::default(),
         });
         device.name = link.name.escaped();
         device.in_service |= judged.0 == State::Up;
+        device.retransmits.expire(now.mono, &self.settings);
+        if judged.0 == State::Up
+            && let Some(reason) = device.retransmits.reason(&device.name)
+        {
+            judged = (State::Degraded, vec![reason]);
+        }
         let (state, reasons) = device.flaps.damp(now.mono, &self.settings, &device.name, true, judged);
-        self.reviews.set(Review::Device(index), device.flaps.until());
+        let reviews = [device.flaps.until(), device.retransmits.until(&self.settings)];
+        self.reviews.set(Review::Device(index), reviews.into_iter().flatten().min());
         self.dirty |= device.verdict.reasons != reasons;
         let previous = device.verdict.state;
         if device.verdict.update(now, state, reasons) {

@@ -101,7 +101,6 @@ impl Loss {
 }
 
 /// Fewest lost of a full window that make it degraded; more than there are samples when nothing can.
-#[cfg(test)]
 pub fn lost_to_enter(ratio: f64) -> u32 {
     let enters = |lost: &u32| wilson::interval((*lost).into(), SAMPLES.into()).0 > ratio;
     (0..=SAMPLES).find(enters).unwrap_or(SAMPLES + 1)

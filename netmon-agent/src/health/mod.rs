@@ -11,9 +11,10 @@
 //! | R15 | staleness | [`crate::state::Board::is_stale`], which readers ask |
 //! | R16 | gaps | `network` |
 //! | R9 | loss | `loss`, of what `sampling` picks |
+//! | R10 | retransmits of a device | `retransmits` |
 //! | R11 | latency | `latency`, likewise |
 //! | R12 | flap damping | `flaps` |
-//! | R5, R7, R10 | kernel evidence | to come: their reasons exist ([`ReasonCode`]) |
+//! | R5, R7 | kernel evidence | to come: their reasons exist ([`ReasonCode`]) |
 //!
 //! Use: [`Health::handle`] each observation, [`Health::handle_timeout`] when [`Health::poll_timeout`] is due, then take
 //! [`Health::poll_event`] until it is empty.
@@ -28,6 +29,7 @@ mod loss;
 mod network;
 mod overall;
 mod reach;
+mod retransmits;
 mod sampling;
 mod settings;
 mod stats;
@@ -53,6 +55,7 @@ pub use device::Watch;
 pub use fsm::AddressFsm;
 pub use network::Device;
 pub use reach::Reach;
+pub use retransmits::READ_INTERVAL;
 pub use settings::{BURST, LOST_FOR_DOWN, Settings};
 pub use stats::{AddressStats, BURST_BUCKETS, ProbeCounters, RTT_BUCKETS, WINDOW, rtt_bucket};
 pub use target::{Role, Target, TargetSpec};
@@ -67,6 +70,15 @@ use crate::{
 use overall::ScopeTally;
 use timers::Timers;
 use trust::{ClockWatch, Interruption, LateScore};
+
+/// What thresholds make of one another, for whoever takes them from outside.
+pub mod limits {
+    pub use super::{
+        flaps::ceiling as flap_ceiling,
+        loss::{SAMPLES, lost_to_enter},
+        retransmits::can_enter as retransmits_can_enter,
+    };
+}
 
 /// The core looks at the clocks at least this often (R14).
 const TICK: Duration = Duration::from_secs(1);
@@ -196,10 +208,7 @@ impl Health {
         match observation.evidence {
             Evidence::Network(change) => self.network_changed(now, change),
             Evidence::Probe(event) => self.probe(now, observation.at, &event),
-            Evidence::Tcp(reading) => {
-                self.tcp = Some(Arc::new(reading));
-                self.dirty = true;
-            }
+            Evidence::Tcp(reading) => self.tcp_read(now, observation.at, reading),
             // Taken by the rules on TCP evidence.
             Evidence::TcpTimeout(_) | Evidence::TcpProgress(_) => {}
             Evidence::Gap(SourceKind::Netlink) => self.network_gap(now),

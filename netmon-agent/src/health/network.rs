@@ -6,6 +6,7 @@ use super::{
     Event, Health, LinkKnowledge, Review, device,
     flaps::Flaps,
     reach::{self, Reach},
+    retransmits::Retransmits,
     settings::Settings,
     target::{Role, TargetSpec},
     verdict::{Reason, ReasonCode, State, Subject, Verdict},
@@ -27,6 +28,7 @@ pub struct Device {
     /// Whether it has ever been usable: an idle port that never was is no fault of the node's (R2b).
     pub in_service: bool,
     pub(super) flaps: Flaps,
+    pub(super) retransmits: Retransmits,
 }
 
 /// Links that R2 finds usable: all but loopback, or the preferred ones where some are given.

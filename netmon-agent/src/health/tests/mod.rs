@@ -5,6 +5,7 @@ mod histories;
 mod impairments;
 mod links;
 mod probes;
+mod retransmits;
 
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 

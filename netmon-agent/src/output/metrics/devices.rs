@@ -110,6 +110,12 @@ fn tcp(w: &mut Writer, snapshot: &Snapshot, devices: &[(String, &DeviceView)]) {
             w.sample(&nowhere, &[("kind", "unattributed")], reading.unattributed_segments);
         }
     }
+    w.family(&catalogue::TCP_RATIO);
+    for (labels, device) in devices {
+        if let Some(ratio) = device.retransmit_ratio {
+            w.sample(labels, &[], ratio);
+        }
+    }
     w.family(&catalogue::TCP_RESETS);
     for (labels, counters) in &all {
         w.sample(labels, &[("direction", "sent")], counters.resets_sent);
