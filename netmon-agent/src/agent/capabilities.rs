@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     capability::Capability,
-    source::{bpf, netlink, probe},
+    source::{bpf, netlink, probe, sockdiag},
 };
 
 /// Tries everything as this user in this namespace, and lets go of it again.
@@ -13,6 +13,9 @@ pub fn examine(btf: Option<&Path>) -> Vec<Capability> {
     let kernel = bpf::Kernel::load(&options);
     let mut found = kernel.capabilities().to_vec();
     found.extend(of_sockets(probe::Sockets::open().capabilities()));
+    found.push(of_sock_diag(
+        &sockdiag::Reader::open().and_then(|mut reader| reader.collect(|| (), |(), _| {})),
+    ));
     found.push(match netlink::read(&netlink::Options::default()) {
         Ok(network) => Capability::works(
             "netlink",
@@ -21,6 +24,14 @@ pub fn examine(btf: Option<&Path>) -> Vec<Capability> {
         Err(e) => Capability::missing("netlink", e.to_string(), NETLINK_REMEDY),
     });
     found
+}
+
+/// Whether TCP sockets can be looked at.
+pub(super) fn of_sock_diag<T>(opened: &Result<T, sockdiag::Error>) -> Capability {
+    match opened {
+        Ok(_) => Capability::works("sock_diag", "open TCP connections can be looked at"),
+        Err(error) => Capability::missing("sock_diag", error.to_string(), error.remedy().unwrap_or_default()),
+    }
 }
 
 /// What mends netlink.

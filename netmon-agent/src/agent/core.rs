@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     capabilities::NETLINK_REMEDY,
     intake::{Intake, Lost},
+    tcp::Tcp,
 };
 use crate::{
     capability::Capability,
@@ -45,7 +46,6 @@ pub(super) struct Parts {
     pub(super) config: Arc<Config>,
     pub(super) started: Moment,
     pub(super) board: Board,
-    pub(super) kernel: bpf::Kernel,
     pub(super) sockets: Option<probe::Sockets>,
     pub(super) capabilities: Arc<Mutex<Vec<Capability>>>,
     pub(super) refresh: mpsc::Receiver<Refresh>,
@@ -65,11 +65,11 @@ pub enum CoreError {
 }
 
 /// Runs the core on this thread until it is told to stop. `ready` is told once it runs, or why it can't.
-pub(super) fn run(parts: Parts, ready: oneshot::Sender<Result<(), CoreError>>) {
+pub(super) fn run(parts: Parts, kernel: bpf::Kernel, ready: oneshot::Sender<Result<(), CoreError>>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => runtime.block_on(async {
-            match Core::new(parts) {
+            match Core::new(parts, kernel) {
                 Ok(core) => {
                     // Nobody waits for the answer any more only when the agent is ending already.
                     let _ = ready.send(Ok(()));
@@ -87,6 +87,7 @@ struct Core {
     health: Health,
     planner: Planner,
     engine: probe::EngineHandle,
+    tcp: Tcp,
     resolver: Resolver,
     links: netlink::StatsReader,
     netlink: mpsc::UnboundedReceiver<Observation>,
@@ -103,7 +104,7 @@ struct Core {
 }
 
 impl Core {
-    fn new(mut parts: Parts) -> Result<Self, CoreError> {
+    fn new(mut parts: Parts, kernel: bpf::Kernel) -> Result<Self, CoreError> {
         let now = parts.started;
         let config = Arc::clone(&parts.config);
         let (intake, probes, lost) = Intake::new();
@@ -111,11 +112,14 @@ impl Core {
         let resolver = Resolver::new(intake.sender());
         let engine =
             probe::Engine::start(sockets, probe::Options::default(), move |batch| intake.offer(batch))?;
+        let (tcp, capability) = Tcp::new(kernel, now.mono);
+        parts.capabilities.lock().unwrap_or_else(PoisonError::into_inner).push(capability);
         let (netlink, netlink_counters) = start_netlink(&config, &parts.capabilities);
         let mut core = Self {
             health: Health::new(now, config.health.clone(), config.watch.clone(), true),
             planner: Planner::new(config, resolvers(RESOLV_CONF.as_ref())),
             engine,
+            tcp,
             resolver,
             links: netlink::StatsReader::open(),
             netlink,
@@ -137,7 +141,7 @@ impl Core {
     async fn run(mut self) {
         let mut batches = Vec::with_capacity(BATCHES);
         loop {
-            let deadline = self.health.poll_timeout().min(self.next_housekeeping);
+            let deadline = self.health.poll_timeout().min(self.next_housekeeping).min(self.tcp.due());
             tokio::select! {
                 biased;
                 _ = &mut self.parts.stop => break,
@@ -149,6 +153,11 @@ impl Core {
                 }
                 _ = self.probes.recv_many(&mut batches, BATCHES) => {
                     batches.drain(..).flatten().for_each(|o| self.observe(o));
+                }
+                () = self.tcp.timed_out() => {
+                    for observation in self.tcp.timeouts() {
+                        self.observe(observation);
+                    }
                 }
                 Some(reader) = self.parts.refresh.recv() => {
                     self.read_figures();
@@ -170,10 +179,8 @@ impl Core {
     }
 
     fn observe(&mut self, observation: Observation) {
-        if let Evidence::Network(NetworkChange::LinkGone(index)) = observation.evidence
-            && let Err(e) = self.parts.kernel.forget(index)
-        {
-            tracing::debug!(ifindex = index.0, error = %e, "counters of a lost interface stay");
+        if let Evidence::Network(NetworkChange::LinkGone(index)) = observation.evidence {
+            self.tcp.forget(index);
         }
         // The engine has to know the addresses too.
         self.replan_due |= matches!(observation.evidence, Evidence::Resolved { .. });
@@ -190,7 +197,14 @@ impl Core {
         let housekeeping = self.next_housekeeping <= now.mono;
         if housekeeping {
             self.next_housekeeping = now.mono + HOUSEKEEPING;
-            self.parts.kernel.flush_log();
+            self.tcp.flush_log();
+        }
+        // No rule asks who acknowledges.
+        let wanted = false;
+        if self.tcp.due() <= now.mono || wanted {
+            for observation in self.tcp.step(now, self.health.network(), wanted) {
+                self.health.handle(now, observation);
+            }
         }
         if std::mem::take(&mut self.replan_due) || housekeeping {
             self.replan(now);
@@ -233,19 +247,13 @@ impl Core {
     /// Reads the counters that the kernel keeps and nobody is told of.
     fn read_figures(&mut self) {
         let now = Moment::now();
-        let network = self.health.network();
-        let interface_of = |a| network.addresses.values().find(|x| x.address == a).map(|x| x.ifindex);
-        match self.parts.kernel.read(true, interface_of) {
-            Ok(reading) => {
-                let evidence = Evidence::Tcp(Box::new(reading));
-                self.health.handle(now, Observation { at: now.mono, evidence });
-            }
-            Err(e) => tracing::debug!(error = %e, "the kernel's counters can't be read"),
+        if let Some(observation) = self.tcp.read(now, self.health.network(), true) {
+            self.health.handle(now, observation);
         }
         let stats = self.links.read();
         let evidence = Evidence::Network(NetworkChange::LinkStats(stats));
         self.health.handle(now, Observation { at: now.mono, evidence });
-        self.parts.kernel.flush_log();
+        self.tcp.flush_log();
     }
 
     /// The targets may be others now: tells the core, the engine and the resolver.

@@ -3,6 +3,7 @@
 pub mod capabilities;
 mod core;
 mod intake;
+mod tcp;
 
 use std::{
     net::SocketAddr,
@@ -149,7 +150,6 @@ async fn serve(
         config,
         started,
         board,
-        kernel,
         sockets: Some(sockets),
         capabilities,
         refresh,
@@ -158,7 +158,7 @@ async fn serve(
     };
     let (ended, mut core_ended) = oneshot::channel::<()>();
     let core_thread = thread::Builder::new().name("core".to_owned()).spawn(move || {
-        core::run(parts, ready);
+        core::run(parts, kernel, ready);
         drop(ended);
     })?;
     is_ready.await.map_err(|_| AgentError::CoreGone)??;

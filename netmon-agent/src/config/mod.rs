@@ -3,6 +3,7 @@
 
 mod error;
 mod file;
+mod thresholds;
 mod validate;
 
 #[cfg(test)]

@@ -85,6 +85,31 @@ fn faults_name_their_place_and_the_remedy() {
 }
 
 #[test]
+fn thresholds_are_read_by_name() {
+    let c = parse(
+        "[health]\nloss_ratio = 0.1\nloss_left = 2\nretransmit_segments = 1000\nflap_max = \"10m\"\nrto_pause = \"9s\"",
+    )
+    .unwrap();
+    let h = c.health;
+    assert_eq!((h.loss_ratio, h.loss_left, h.retransmit_segments), (0.1, 2, 1000));
+    assert_eq!((h.flap_max, h.rto_pause), (Duration::from_secs(600), Duration::from_secs(9)));
+}
+
+#[test]
+fn thresholds_must_fit_together() {
+    refused("[health]\nloss_ratio = nan", "2:14", "between 0.001 and 0.9");
+    refused("[health]\nflap_suppress = -1", "2:17", "");
+    refused("[health]\nflap_suppress = 1000", "2:17", "flap_reuse is smaller than flap_suppress");
+    refused("[health]\nflap_reuse = 3000", "2:14", "never be used again below 3000");
+    refused("[health]\nflap_half_life = \"10m\"", "2:18", "nothing is ever suppressed");
+    refused("[health]\nloss_left = 8", "2:13", "entered at 8 lost of 60");
+    refused("[health]\nretransmit_ratio = 0.9\nretransmit_segments = 8", "3:23", "even if all of 8 segments");
+    refused("[health]\nprogress_window = \"3s\"", "2:19", "progress_stale is no shorter");
+    refused("[health]\nretransmit_window = \"6m\"", "2:21", "no shorter than retransmit_window");
+    refused("[health]\nloss_rate = 0.1", "2:1", "did you mean `loss_ratio`?");
+}
+
+#[test]
 fn what_is_no_text_is_told_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("netmon.toml");

@@ -8,11 +8,9 @@ use super::{
     Config, KernelConfig, TargetConfig,
     error::Fault,
     file::{self, Span},
+    thresholds,
 };
-use crate::{
-    health::{Settings, Watch},
-    observation::Method,
-};
+use crate::{health::Watch, observation::Method};
 
 /// Shortest interval: 50 probes a second to one target is a flood, not monitoring.
 const MIN_INTERVAL: Duration = Duration::from_millis(20);
@@ -28,7 +26,7 @@ const MAX_NAME: usize = 128;
 pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let interval = interval(&f.defaults.interval)?;
     let timeout = timeout(&f.defaults.timeout)?;
-    let health = settings(f.health, &f.devices)?;
+    let health = thresholds::settings(f.health, &f.devices)?;
     let watch = watch(&f.devices)?;
     let kernel = kernel(f.kernel)?;
     if let Some(s) = f.agent.socket.as_ref().filter(|s| s.get_ref().as_os_str().is_empty()) {
@@ -170,7 +168,7 @@ fn timeout(s: &Spanned<Span>) -> Result<Duration, Fault> {
     within(s, Duration::from_millis(1)..=Duration::from_secs(60), "a time-out")
 }
 
-fn within(
+pub(super) fn within(
     s: &Spanned<Span>,
     range: std::ops::RangeInclusive<Duration>,
     what: &str,
@@ -183,41 +181,6 @@ fn within(
     let message =
         format!("{what} is between {} and {}, not {}", show(*range.start()), show(*range.end()), show(d));
     Err(Fault::at(s.span(), message))
-}
-
-fn settings(h: file::Health, devices: &file::Devices) -> Result<Settings, Fault> {
-    let d = Settings::default();
-    let ms = Duration::from_millis;
-    let span = |s: &Option<Spanned<Span>>, default, low, high, what| {
-        s.as_ref().map_or(Ok(default), |s| within(s, ms(low)..=ms(high), what))
-    };
-    let count = |s: &Option<Spanned<u8>>, default, high: u8, what| match s {
-        Some(s) if !(1..=high).contains(s.get_ref()) => {
-            Err(Fault::at(s.span(), format!("{what} is between 1 and {high}, not {}", s.get_ref())))
-        }
-        Some(s) => Ok(*s.get_ref()),
-        None => Ok(default),
-    };
-    let mut quorum = std::collections::BTreeMap::new();
-    for (scope, n) in h.quorum {
-        if *n.get_ref() == 0 {
-            return Err(Fault::at(n.span(), "a quorum of 0 would call a healthy scope down; 1 or more"));
-        }
-        quorum.insert(scope, n.into_inner());
-    }
-    Ok(Settings {
-        suspect_min: span(&h.suspect_min, d.suspect_min, 1, 10_000, "suspect_min")?,
-        recovery_interval: span(&h.recovery_interval, d.recovery_interval, 20, 10_000, "recovery_interval")?,
-        recovery_successes: count(&h.recovery_successes, d.recovery_successes, 100, "recovery_successes")?,
-        late_tick: span(&h.late_tick, d.late_tick, 10, 10_000, "late_tick")?,
-        max_timeout_scale: count(&h.max_timeout_scale, d.max_timeout_scale, 32, "max_timeout_scale")?,
-        suspend_jump: span(&h.suspend_jump, d.suspend_jump, 100, 60_000, "suspend_jump")?,
-        stall_gap: span(&h.stall_gap, d.stall_gap, 1500, 60_000, "stall_gap")?,
-        quorum,
-        required: devices.required.clone(),
-        preferred: devices.preferred.clone(),
-        ..d
-    })
 }
 
 fn watch(devices: &file::Devices) -> Result<Watch, Fault> {

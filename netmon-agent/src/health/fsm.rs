@@ -217,6 +217,12 @@ impl AddressFsm {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn heap(&self) -> usize {
+        let extras = if let Phase::Suspect { extras, .. } = &self.phase { extras.capacity() } else { 0 };
+        self.outstanding.capacity() * size_of::<(u64, Mono)>() + extras * size_of::<Mono>()
+    }
+
     /// Takes a probe off the list; when it was sent, if it was on it.
     fn conclude(&mut self, seq: u64) -> Option<Mono> {
         let i = self.outstanding.iter().position(|(s, _)| *s == seq)?;

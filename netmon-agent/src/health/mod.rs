@@ -10,16 +10,27 @@
 //! | R13, R14 | distrust of oneself | `trust` |
 //! | R15 | staleness | [`crate::state::Board::is_stale`], which readers ask |
 //! | R16 | gaps | `network` |
-//! | R5, R7, R9–R12 | kernel evidence, loss, latency, flaps | to come: their reasons exist ([`ReasonCode`]), their samples are kept (`stats`) |
+//! | R9 | loss | `loss`, of what `sampling` picks |
+//! | R10 | retransmits of a device | `retransmits` |
+//! | R11 | latency | `latency`, likewise |
+//! | R12 | flap damping | `flaps` |
+//! | R5, R7 | kernel evidence | to come: their reasons exist ([`ReasonCode`]) |
 //!
 //! Use: [`Health::handle`] each observation, [`Health::handle_timeout`] when [`Health::poll_timeout`] is due, then take
 //! [`Health::poll_event`] until it is empty.
 
+mod address;
 mod device;
+mod flaps;
 mod fsm;
+mod judging;
+mod latency;
+mod loss;
 mod network;
 mod overall;
 mod reach;
+mod retransmits;
+mod sampling;
 mod settings;
 mod stats;
 mod target;
@@ -27,6 +38,7 @@ mod targets;
 mod timers;
 mod trust;
 mod verdict;
+mod wilson;
 
 #[cfg(test)]
 mod tests;
@@ -38,13 +50,15 @@ use std::{
     time::Duration,
 };
 
+pub use address::AddressEvidence;
 pub use device::Watch;
 pub use fsm::AddressFsm;
 pub use network::Device;
 pub use reach::Reach;
+pub use retransmits::READ_INTERVAL;
 pub use settings::{BURST, LOST_FOR_DOWN, Settings};
 pub use stats::{AddressStats, BURST_BUCKETS, ProbeCounters, RTT_BUCKETS, WINDOW, rtt_bucket};
-pub use target::{AddressEvidence, Role, Target, TargetSpec};
+pub use target::{Role, Target, TargetSpec};
 pub use verdict::{Reason, ReasonCode, State, Subject, Verdict};
 
 use crate::{
@@ -56,6 +70,15 @@ use crate::{
 use overall::ScopeTally;
 use timers::Timers;
 use trust::{ClockWatch, Interruption, LateScore};
+
+/// What thresholds make of one another, for whoever takes them from outside.
+pub mod limits {
+    pub use super::{
+        flaps::ceiling as flap_ceiling,
+        loss::{SAMPLES, lost_to_enter},
+        retransmits::can_enter as retransmits_can_enter,
+    };
+}
 
 /// The core looks at the clocks at least this often (R14).
 const TICK: Duration = Duration::from_secs(1);
@@ -98,6 +121,13 @@ enum LinkKnowledge {
     Known,
 }
 
+/// A verdict that has to be given anew at a certain time, though nothing is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Review {
+    Device(IfIndex),
+    Target(TargetId),
+}
+
 /// The core.
 #[derive(Debug)]
 pub struct Health {
@@ -122,6 +152,7 @@ pub struct Health {
     verdict: Verdict,
     interrupted: Option<Reason>,
     timers: Timers<(TargetId, IpAddr)>,
+    reviews: Timers<Review>,
     events: VecDeque<Event>,
     /// A target's verdict changed at this moment, and that over all is still to follow: replies that come together are
     /// judged together.
@@ -155,6 +186,7 @@ impl Health {
             verdict,
             interrupted: None,
             timers: Timers::default(),
+            reviews: Timers::default(),
             events: VecDeque::new(),
             overall_due: None,
             dirty: true,
@@ -176,10 +208,7 @@ impl Health {
         match observation.evidence {
             Evidence::Network(change) => self.network_changed(now, change),
             Evidence::Probe(event) => self.probe(now, observation.at, &event),
-            Evidence::Tcp(reading) => {
-                self.tcp = Some(Arc::from(reading));
-                self.dirty = true;
-            }
+            Evidence::Tcp(reading) => self.tcp_read(now, observation.at, reading),
             // Taken by the rules on TCP evidence.
             Evidence::TcpTimeout(_) | Evidence::TcpProgress(_) => {}
             Evidence::Gap(SourceKind::Netlink) => self.network_gap(now),
@@ -213,6 +242,14 @@ impl Health {
             }
             self.timers.set((id, address), a.fsm.deadline());
         }
+        while let Some(review) = self.reviews.pop_due(now.mono) {
+            match review {
+                Review::Device(index) if self.links == LinkKnowledge::Known => self.judge_device(now, index),
+                // It is unknown until the links are read anew, and is judged then.
+                Review::Device(_) => {}
+                Review::Target(id) => self.judge_target(now, id),
+            }
+        }
         if self.settle_at.take().is_some() || !self.settled || self.interrupted.is_some() {
             self.judge_overall(now);
         }
@@ -221,7 +258,7 @@ impl Health {
     /// When [`Health::handle_timeout`] wants to be called; never more than a second after the last look (R14).
     pub fn poll_timeout(&self) -> Mono {
         let tick = self.clocks.last().map_or(self.started, |m| m.mono) + TICK;
-        [self.timers.next(), self.settle_at].into_iter().flatten().fold(tick, Mono::min)
+        [self.timers.next(), self.reviews.next(), self.settle_at].into_iter().flatten().fold(tick, Mono::min)
     }
 
     /// The next thing that the world should know or do.
@@ -271,26 +308,15 @@ impl Health {
             self.note_lateness(now.mono);
         }
         let Some(a) = address_mut(&mut self.targets, event.target, event.address) else { return };
-        a.stats.record(at, &event.outcome);
-        let before = (a.fsm.state(), a.fsm.last_failure());
-        match event.outcome {
-            ProbeOutcome::Sent => {
-                let late_after = a.stats.expected_within().unwrap_or_default().max(self.settings.suspect_min);
-                a.fsm.sent(at, event.seq, late_after);
-            }
-            ProbeOutcome::Reply { .. } => a.fsm.replied(at, event.seq, &self.settings),
-            ProbeOutcome::Failed { reason, .. } => a.fsm.failed(at, event.seq, reason, &self.settings),
-            ProbeOutcome::Inconclusive { .. } => a.fsm.inconclusive(at, event.seq),
-            ProbeOutcome::Late { .. } | ProbeOutcome::Duplicate => {}
-        }
+        let mut changed = a.probed(at, event, &self.settings);
         if self.links == LinkKnowledge::Known && !a.reach.stands() {
             // R3: while its link is lost no reply can acquit it, and none of its losses are its own.
-            a.fsm.force_down();
+            changed |= a.fsm.state() != State::Down;
+            a.lose_link(at);
         }
-        let after = (a.fsm.state(), a.fsm.last_failure());
         self.timers.set((event.target, event.address), a.fsm.deadline());
         self.dirty = true;
-        if before != after {
+        if changed {
             self.judge_target(now, event.target);
             self.overall_due = Some(now);
         }
@@ -323,19 +349,12 @@ impl Health {
         for id in &self.order {
             let Some(t) = self.targets.get_mut(id) else { continue };
             for a in &mut t.addresses {
-                a.fsm.forget();
+                a.forget();
                 self.timers.set((*id, a.address), None);
                 self.events.push_back(Event::Probe { target: *id, address: a.address });
             }
         }
         self.judge_all(now);
-    }
-
-    fn judge_all(&mut self, now: Moment) {
-        for id in self.order.clone() {
-            self.judge_target(now, id);
-        }
-        self.judge_overall(now);
     }
 }
 

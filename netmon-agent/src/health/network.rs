@@ -1,17 +1,18 @@
-//! Links, routes and devices as they bear on the verdicts: R2, R2b, R3, R16.
+//! Links, routes and devices as they come and go: R2, R3, R16.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
-    Event, Health, LinkKnowledge, device,
-    overall::{self, LinkFinding},
+    Event, Health, LinkKnowledge, Review, device,
+    flaps::Flaps,
     reach::{self, Reach},
+    retransmits::Retransmits,
     settings::Settings,
-    target::{Role, Surroundings, TargetSpec},
+    target::{Role, TargetSpec},
     verdict::{Reason, ReasonCode, State, Subject, Verdict},
 };
 use crate::{
-    observation::{IfIndex, Neighbour, Network, NetworkChange, Route, TargetId},
+    observation::{IfIndex, Network, NetworkChange, Route},
     time::Moment,
 };
 
@@ -26,6 +27,8 @@ pub struct Device {
     pub verdict: Verdict,
     /// Whether it has ever been usable: an idle port that never was is no fault of the node's (R2b).
     pub in_service: bool,
+    pub(super) flaps: Flaps,
+    pub(super) retransmits: Retransmits,
 }
 
 /// Links that R2 finds usable: all but loopback, or the preferred ones where some are given.
@@ -51,7 +54,7 @@ pub(super) fn reach_of(
 }
 
 /// Whether a default route names this gateway, or another on the same link that has taken its place.
-fn is_gateway(network: &Network, address: IpAddr, link: Option<IfIndex>) -> bool {
+pub(super) fn is_gateway(network: &Network, address: IpAddr, link: Option<IfIndex>) -> bool {
     let on_its_link = |r: &&Route| match link {
         Some(link) => r.ifindex == link,
         None => network
@@ -143,6 +146,7 @@ impl Health {
         let gone: Vec<IfIndex> = self.devices.keys().filter(|i| !present.contains(i)).copied().collect();
         for index in gone {
             let Some(d) = self.devices.remove(&index) else { continue };
+            self.reviews.set(Review::Device(index), None);
             // One that is there and no longer watched has no verdict any more, and that is no event.
             if d.verdict.state == State::Down || self.network.links.contains_key(&index) {
                 continue;
@@ -152,22 +156,7 @@ impl Health {
             self.events.push_back(Event::Changed { subject, previous, state: State::Down, reasons });
         }
         for index in present {
-            let link = &self.network.links[&index];
-            let (state, reasons) = device::judge(link, &self.network);
-            let device = self.devices.entry(index).or_insert_with(|| Device {
-                index,
-                name: String::new(),
-                verdict: Verdict { since: now, ..Verdict::default() },
-                in_service: false,
-            });
-            device.name = link.name.escaped();
-            device.in_service |= state == State::Up;
-            let previous = device.verdict.state;
-            if device.verdict.update(now, state, reasons) {
-                let subject = Subject::Device(device.name.clone());
-                let reasons = device.verdict.reasons.clone();
-                self.events.push_back(Event::Changed { subject, previous, state, reasons });
-            }
+            self.judge_device(now, index);
         }
     }
 
@@ -181,7 +170,7 @@ impl Health {
                 let was = std::mem::replace(&mut a.reach, reach);
                 match (was.stands(), a.reach.stands()) {
                     // One that never had a route is down as well, and has to come back as any other (R8).
-                    (_, false) if a.fsm.state() != State::Down => a.fsm.force_down(),
+                    (_, false) if a.fsm.state() != State::Down => a.lose_link(now.mono),
                     // At the start every target is being probed already.
                     (false, true) if first => continue,
                     (false, true) if a.fsm.state() == State::Unknown => {
@@ -193,154 +182,5 @@ impl Health {
                 self.timers.set((*id, a.address), a.fsm.deadline());
             }
         }
-    }
-
-    pub(super) fn judge_target(&mut self, now: Moment, id: TargetId) {
-        let network = &self.network;
-        let link_names = |reach: &Reach| match reach {
-            Reach::LinkDown(links) => {
-                let name = |i: &IfIndex| {
-                    network.links.get(i).map_or_else(|| format!("#{}", i.0), |l| l.name.escaped())
-                };
-                links.iter().map(name).collect::<Vec<_>>().join(", ")
-            }
-            _ => String::new(),
-        };
-        let Some(target) = self.targets.get(&id) else { return };
-        let link = target.spec.link;
-        let neighbour = |a: IpAddr| {
-            let of = |n: &&Neighbour| n.address == a && link.is_none_or(|l| l == n.ifindex);
-            network.neighbours.values().find(of).map(|n| n.state)
-        };
-        let still_gateway = |a: IpAddr| is_gateway(network, a, link);
-        let around = Surroundings {
-            links_known: self.links == LinkKnowledge::Known,
-            link_names: &link_names,
-            neighbour: &neighbour,
-            still_gateway: &still_gateway,
-        };
-        let (state, reasons) = target.judge(&around);
-        let Some(target) = self.targets.get_mut(&id) else { return };
-        self.dirty |= target.verdict.reasons != reasons;
-        let previous = target.verdict.state;
-        if !target.verdict.update(now, state, reasons) {
-            return;
-        }
-        self.dirty = true;
-        if let Some(tally) = self.scopes.get_mut(&target.spec.scope) {
-            tally.put(&target.spec.name, state);
-        }
-        let subject = Subject::Target(target.spec.name.to_string());
-        let reasons = target.verdict.reasons.clone();
-        self.events.push_back(Event::Changed { subject, previous, state, reasons });
-    }
-
-    pub(super) fn judge_overall(&mut self, now: Moment) {
-        self.overall_due = None;
-        self.settle(now);
-        let evidence = overall::Evidence {
-            settled: self.settled,
-            links: self.link_finding(),
-            required_down: self.required_down(),
-            devices_down: self.devices_down(),
-            scopes: &self.scopes,
-            quorum: &self.settings.quorum,
-        };
-        let (state, mut reasons) = overall::judge(&evidence);
-        // Down is a verdict, whatever was still to be heard of: the next one is not the first.
-        self.settled |= state == State::Down;
-        match &self.interrupted {
-            Some(why) if state == State::Unknown => reasons.insert(0, why.clone()),
-            _ => self.interrupted = None,
-        }
-        self.dirty |= self.verdict.reasons != reasons;
-        let previous = self.verdict.state;
-        if self.verdict.update(now, state, reasons) {
-            self.dirty = true;
-            let reasons = self.verdict.reasons.clone();
-            self.events.push_back(Event::Changed { subject: Subject::Network, previous, state, reasons });
-        }
-    }
-
-    /// R1: whether the first verdict over all may be given.
-    fn settle(&mut self, now: Moment) {
-        let unknown = |t: &super::Target| t.verdict.state == State::Unknown;
-        let pending = matches!(self.links, LinkKnowledge::Pending(_)) || self.settle_at.is_some();
-        self.settled |= now.mono.since(self.started) > self.settings.settle
-            || !pending && !self.targets.values().any(unknown);
-    }
-
-    /// R2 over all links.
-    fn link_finding(&self) -> LinkFinding {
-        match self.links {
-            LinkKnowledge::Absent => return LinkFinding::Unknown(None),
-            LinkKnowledge::Pending(code) => {
-                let detail = match code {
-                    ReasonCode::Gap => "netlink events were lost; the state is being read anew",
-                    _ => "links have not been read yet",
-                };
-                return LinkFinding::Unknown(Some(Reason::new(code, "", detail)));
-            }
-            LinkKnowledge::Known => {}
-        }
-        let usable = usable_links(&self.network, &self.settings);
-        let mut ways = self.targets.values().flat_map(|t| &t.addresses).map(|a| &a.reach);
-        let none = ways.clone().next().is_none();
-        if self.network.routes.iter().any(|r| r.is_default() && usable.contains(&r.ifindex))
-            || ways.clone().any(|r| *r == Reach::Routed)
-            // The machine itself needs no link; but a resolver of its own makes no network either.
-            || !none && ways.all(|r| *r == Reach::Local)
-        {
-            return LinkFinding::Usable;
-        }
-        let mut reasons: Vec<Reason> = self
-            .uplinks
-            .iter()
-            .filter_map(|i| self.network.links.get(i))
-            .flat_map(|link| device::judge(link, &self.network).1)
-            .collect();
-        for d in self.devices_down() {
-            if !reasons.iter().any(|r| r.subject == d.subject) {
-                reasons.push(d);
-            }
-        }
-        reasons.push(match self.network.routes.iter().any(|r| r.is_default()) {
-            false => Reason::new(ReasonCode::NoRoute, "", "no default route, and no route to any target"),
-            true => Reason::new(ReasonCode::NoUsableLink, "", "no usable link carries a default route"),
-        });
-        LinkFinding::Unusable(reasons)
-    }
-
-    /// R2b: required devices that are down or missing.
-    fn required_down(&self) -> Vec<Reason> {
-        if self.links != LinkKnowledge::Known {
-            return Vec::new();
-        }
-        let mut reasons = Vec::new();
-        for name in &self.settings.required {
-            match self.network.links.values().find(|l| l.name.escaped() == *name) {
-                None => {
-                    let detail = format!("required device {name} does not exist");
-                    reasons.push(Reason::new(ReasonCode::DeviceGone, name, detail));
-                }
-                Some(link) => {
-                    let (state, why) = device::judge(link, &self.network);
-                    if state == State::Down {
-                        let detail = format!("required device {name} is down");
-                        reasons.push(Reason::new(ReasonCode::RequiredDeviceDown, name, detail));
-                        reasons.extend(why);
-                    }
-                }
-            }
-        }
-        reasons
-    }
-
-    /// R2b: devices that have been in service and are down, with why.
-    fn devices_down(&self) -> Vec<Reason> {
-        let down = self.devices.values().filter(|d| d.in_service && d.verdict.state == State::Down);
-        let counts =
-            |d: &&Device| self.settings.preferred.is_empty() || self.settings.preferred.contains(&d.name);
-        down.filter(counts).flat_map(|d| d.verdict.reasons.iter().cloned()).collect()
     }
 }

@@ -63,8 +63,8 @@ pub struct Evidence<'a> {
     pub links: LinkFinding,
     /// R2b: required devices that are down or missing.
     pub required_down: Vec<Reason>,
-    /// R2b: devices in service that are down.
-    pub devices_down: Vec<Reason>,
+    /// R2b, R10, R12: what is wrong with devices in service.
+    pub device_faults: Vec<Reason>,
     /// R6: targets by scope.
     pub scopes: &'a BTreeMap<String, ScopeTally>,
     /// R6: how many of a scope's targets make it down; all where none is given.
@@ -91,8 +91,8 @@ pub fn judge(e: &Evidence<'_>) -> (State, Vec<Reason>) {
     }
     if known == 0 {
         return match e.links {
-            LinkFinding::Usable if e.devices_down.is_empty() => (State::Up, Vec::new()),
-            LinkFinding::Usable => (State::Degraded, e.devices_down.clone()),
+            LinkFinding::Usable if e.device_faults.is_empty() => (State::Up, Vec::new()),
+            LinkFinding::Usable => (State::Degraded, e.device_faults.clone()),
             _ => {
                 let detail = "no target to probe and no links known";
                 (State::Unknown, vec![Reason::new(ReasonCode::NoEvidence, "", detail)])
@@ -135,7 +135,7 @@ fn judge_scopes(e: &Evidence<'_>) -> (State, Vec<Reason>) {
     if scopes_down == scopes_known {
         return (State::Down, cut(reasons));
     }
-    reasons.extend(e.devices_down.iter().cloned());
+    reasons.extend(e.device_faults.iter().cloned());
     let state = if reasons.is_empty() { State::Up } else { State::Degraded };
     (state, cut(reasons))
 }
@@ -165,7 +165,7 @@ mod tests {
             settled: true,
             links: LinkFinding::Usable,
             required_down: Vec::new(),
-            devices_down: Vec::new(),
+            device_faults: Vec::new(),
             scopes,
             quorum: &BTreeMap::new(),
         };
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(state(&s, |e| e.links = LinkFinding::Unknown(Some(gap.clone()))), Unknown);
         assert_eq!(state(&s, |e| e.links = LinkFinding::Unknown(None)), Up);
         assert_eq!(state(&s, |e| e.required_down.push(gap.clone())), Down);
-        assert_eq!(state(&s, |e| e.devices_down.push(gap.clone())), Degraded);
+        assert_eq!(state(&s, |e| e.device_faults.push(gap.clone())), Degraded);
     }
 
     #[test]
@@ -216,7 +216,7 @@ mod tests {
             settled: true,
             links: LinkFinding::Usable,
             required_down: Vec::new(),
-            devices_down: Vec::new(),
+            device_faults: Vec::new(),
             scopes: &s,
             quorum: &quorum,
         };
@@ -232,7 +232,7 @@ mod tests {
             settled: true,
             links: LinkFinding::Usable,
             required_down: Vec::new(),
-            devices_down: Vec::new(),
+            device_faults: Vec::new(),
             scopes: &s,
             quorum: &BTreeMap::new(),
         };

@@ -39,6 +39,50 @@ pub struct Settings {
     pub stall_gap: Duration,
     /// R1: the longest that the verdict over all waits for a first verdict of every target.
     pub settle: Duration,
+    /// R5: remote prefixes that must see time-outs at once.
+    pub rto_prefixes: u8,
+    /// R5: time-outs that each of them must see.
+    pub rto_per_prefix: u8,
+    /// R5: time within which they must come.
+    pub rto_window: Duration,
+    /// R5: shortest time between two bursts that they start.
+    pub rto_pause: Duration,
+    /// R7: remote prefixes that must acknowledge bytes.
+    pub progress_prefixes: u8,
+    /// R7: time within which they must.
+    pub progress_window: Duration,
+    /// R7: age at which a report of progress proves nothing.
+    pub progress_stale: Duration,
+    /// R9: loss is too much when it is surely more than this; 0–1.
+    pub loss_ratio: f64,
+    /// R9: lost of a window's 60 samples at which it is enough no longer.
+    pub loss_left: u32,
+    /// R10: time over which retransmits are counted.
+    pub retransmit_window: Duration,
+    /// R10: segments without which nothing is said.
+    pub retransmit_segments: u32,
+    /// R10: remote prefixes towards which segments must have been sent again.
+    pub retransmit_prefixes: u8,
+    /// R10: the most that one connection weighs among the segments sent again, 0–1.
+    pub retransmit_flow_share: f64,
+    /// R10: retransmits are too many when they are surely more than this part of all segments; 0–1.
+    pub retransmit_ratio: f64,
+    /// R10: how long a device stays degraded without being found so anew.
+    pub retransmit_memory: Duration,
+    /// R9, R10, R11: shortest time for which they keep a subject degraded.
+    pub degraded_dwell: Duration,
+    /// R11: a rise of the median round trip by less than this is none.
+    pub latency_floor: Duration,
+    /// R11: samples that make a base.
+    pub latency_samples: u32,
+    /// R12: time in which the penalty of a flap halves.
+    pub flap_half_life: Duration,
+    /// R12: penalty above which a subject is suppressed; one flap adds 1000.
+    pub flap_suppress: u32,
+    /// R12: penalty at which it is suppressed no longer.
+    pub flap_reuse: u32,
+    /// R12: longest suppression after the last flap.
+    pub flap_max: Duration,
     /// R6: targets of a scope that must be down for the scope to be down; all of them where none is given.
     pub quorum: BTreeMap<String, usize>,
     /// R2b: any of these down: the node is down. Interface names in printable form.
@@ -59,6 +103,28 @@ impl Default for Settings {
             suspend_jump: Duration::from_secs(1),
             stall_gap: Duration::from_secs(3),
             settle: Duration::from_millis(3500),
+            rto_prefixes: 3,
+            rto_per_prefix: 2,
+            rto_window: Duration::from_secs(1),
+            rto_pause: Duration::from_secs(5),
+            progress_prefixes: 3,
+            progress_window: Duration::from_secs(2),
+            progress_stale: Duration::from_millis(2500),
+            loss_ratio: 0.05,
+            loss_left: 1,
+            retransmit_window: Duration::from_secs(30),
+            retransmit_segments: 400,
+            retransmit_prefixes: 3,
+            retransmit_flow_share: 0.2,
+            retransmit_ratio: 0.02,
+            retransmit_memory: Duration::from_secs(300),
+            degraded_dwell: Duration::from_secs(60),
+            latency_floor: Duration::from_millis(10),
+            latency_samples: 100,
+            flap_half_life: Duration::from_secs(60),
+            flap_suppress: 2500,
+            flap_reuse: 1000,
+            flap_max: Duration::from_secs(300),
             quorum: BTreeMap::new(),
             required: Vec::new(),
             preferred: Vec::new(),

@@ -123,6 +123,11 @@ impl AddressStats {
         self.recent(now).filter_map(|(_, rtt)| *rtt)
     }
 
+    #[cfg(test)]
+    pub(super) fn heap(&self) -> usize {
+        self.window.capacity() * size_of::<(Mono, Option<Duration>)>()
+    }
+
     fn recent(&self, now: Mono) -> impl Iterator<Item = &(Mono, Option<Duration>)> {
         self.window.iter().filter(move |(at, _)| now.since(*at) <= WINDOW)
     }

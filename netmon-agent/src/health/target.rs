@@ -3,9 +3,9 @@
 use std::{net::IpAddr, sync::Arc};
 
 use super::{
-    fsm::AddressFsm,
+    address::AddressEvidence,
+    flaps::Flaps,
     reach::Reach,
-    stats::AddressStats,
     verdict::{Reason, ReasonCode, State, Verdict},
 };
 use crate::observation::{FailureReason, IfIndex, Method, NeighbourState, TargetId};
@@ -41,29 +41,6 @@ pub struct TargetSpec {
     pub link: Option<IfIndex>,
 }
 
-/// Evidence of one address.
-#[derive(Clone, Debug)]
-pub struct AddressEvidence {
-    /// The address.
-    pub address: IpAddr,
-    /// Its state machine.
-    pub fsm: AddressFsm,
-    /// Its statistics.
-    pub stats: AddressStats,
-    /// Whether a route to it stands.
-    pub reach: Reach,
-}
-
-impl AddressEvidence {
-    pub(super) fn new(address: IpAddr, reach: Reach, links_known: bool) -> Self {
-        let mut fsm = AddressFsm::default();
-        if links_known && !reach.stands() {
-            fsm.force_down();
-        }
-        Self { address, fsm, stats: AddressStats::default(), reach }
-    }
-}
-
 /// A target with its evidence and its verdict.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -75,6 +52,7 @@ pub struct Target {
     pub verdict: Verdict,
     /// The resolver's last error, while it lasts.
     pub unresolved: Option<String>,
+    pub(super) flaps: Flaps,
 }
 
 /// What else the judgement of a target looks at.
@@ -130,6 +108,14 @@ impl Target {
             State::Degraded
         } else {
             State::Up
+        };
+        let impairments = || self.addresses.iter().filter(routed).flat_map(|a| a.impairments(name));
+        let state = match state {
+            State::Up | State::Degraded if impairments().next().is_some() => {
+                reasons.extend(impairments());
+                State::Degraded
+            }
+            state => state,
         };
         if let Some(error) = &self.unresolved {
             reasons.push(self.dns_reason(error));

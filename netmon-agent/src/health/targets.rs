@@ -2,7 +2,9 @@
 
 use std::{collections::HashSet, net::IpAddr};
 
-use super::{AddressEvidence, Health, LinkKnowledge, Target, TargetSpec, Verdict, network};
+use super::{
+    AddressEvidence, Health, LinkKnowledge, Review, Target, TargetSpec, Verdict, flaps::Flaps, network,
+};
 use crate::{observation::TargetId, time::Moment};
 
 impl Health {
@@ -53,17 +55,18 @@ impl Health {
         for a in previous {
             self.timers.set((id, a.address), None);
         }
-        let (verdict, unresolved) = match old {
-            Some(t) => (t.verdict, t.unresolved),
-            None => (Verdict { since: now, ..Verdict::default() }, None),
+        let (verdict, unresolved, flaps) = match old {
+            Some(t) => (t.verdict, t.unresolved, t.flaps),
+            None => (Verdict { since: now, ..Verdict::default() }, None, Flaps::default()),
         };
         self.scopes.entry(spec.scope.clone()).or_default().put(&spec.name, verdict.state);
-        self.targets.insert(id, Target { spec, addresses, verdict, unresolved });
+        self.targets.insert(id, Target { spec, addresses, verdict, unresolved, flaps });
         self.dirty = true;
     }
 
     fn forget_target(&mut self, id: TargetId) {
         if let Some(t) = self.targets.remove(&id) {
+            self.reviews.set(Review::Target(id), None);
             for a in &t.addresses {
                 self.timers.set((id, a.address), None);
             }

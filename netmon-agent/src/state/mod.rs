@@ -71,6 +71,8 @@ pub struct DeviceView {
     pub verdict: Verdict,
     /// TCP on it; none without BPF.
     pub tcp: Option<TcpCounters>,
+    /// TCP segments sent again of those sent in the last half minute, 0–1; none where too few were sent to tell.
+    pub retransmit_ratio: Option<f64>,
 }
 
 /// A target as published.

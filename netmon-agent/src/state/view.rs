@@ -7,20 +7,20 @@ use hdrhistogram::Histogram;
 use super::{AddressView, DeviceView, TargetView};
 use crate::{
     health::{AddressEvidence, Device, Health, Target},
-    observation::{IfIndex, Network, TcpReading},
+    observation::IfIndex,
     time::Mono,
 };
 
 /// The devices and targets of `health` at `now`.
 pub fn views(health: &Health, now: Mono) -> (Vec<Arc<DeviceView>>, Vec<Arc<TargetView>>) {
-    let tcp = health.tcp().map(|t| &**t);
-    let devices = health.devices().filter_map(|d| device(d, health.network(), tcp));
+    let devices = health.devices().filter_map(|d| device(d, health, now));
     let mut quantiles = Quantiles::default();
     let targets = health.targets().map(|t| Arc::new(target(t, now, &mut quantiles)));
     (devices.map(Arc::new).collect(), targets.collect())
 }
 
-fn device(d: &Device, network: &Network, tcp: Option<&TcpReading>) -> Option<DeviceView> {
+fn device(d: &Device, health: &Health, now: Mono) -> Option<DeviceView> {
+    let network = health.network();
     let link = network.links.get(&d.index)?;
     let stands = |v4: bool| {
         let here = |r: &&crate::observation::Route| r.is_default() && r.ifindex == d.index;
@@ -33,7 +33,8 @@ fn device(d: &Device, network: &Network, tcp: Option<&TcpReading>) -> Option<Dev
         addresses: network.addresses_of(d.index).map(|a| (a.address, a.prefix_len)).collect(),
         default_route: [stands(true), stands(false)],
         verdict: d.verdict.clone(),
-        tcp: tcp.map(|t| t.devices.get(&d.index).copied().unwrap_or_default()),
+        tcp: health.tcp().map(|t| t.devices.get(&d.index).copied().unwrap_or_default()),
+        retransmit_ratio: health.retransmit_ratio(d, now),
     })
 }
 

@@ -1,12 +1,14 @@
 //! The seam to the kernel's socket interface: batches of datagrams with their ancillary data, the error queue,
-//! and the socket options no safe crate offers. The only unsafe code of the agent lives here.
+//! the socket options no safe crate offers, and waiting for descriptors that others read. The only unsafe code of the agent lives here.
 
 mod batch;
 mod cmsg;
+mod readable;
 mod sockopt;
 
 pub use batch::{Batch, Datagram, Queue};
 pub use cmsg::{Ancillary, ErrorOrigin, ExtendedError, parse as parse_control};
+pub use readable::Readable;
 pub use sockopt::{
     TcpInfo, ask_for_buffers, enable_error_queue, enable_receive_stamps, enable_receive_ttl, filter_icmp4,
     filter_icmp6, receive_drops, stamp_sends, tcp_info,

@@ -97,6 +97,7 @@ families! {
 
     TCP_SEGMENTS: Counter "netmon_tcp_retransmitted_segments_total" ["device" "kind"] "TCP segments sent again; device n/a is what was not on a watched device, kind unattributed what only the kernel's own totals have.";
     TCP_RETRANSMITS: Counter "netmon_tcp_retransmits_total" ["device" "kind"] "TCP retransmissions, each of one or more segments; device n/a is what was not on a watched device.";
+    TCP_RATIO: Gauge "netmon_tcp_retransmit_ratio" ["device"] "TCP segments sent again of those sent in the last 30 s, 0 to 1, time-outs and fast retransmits alone; absent where too few were sent to tell.";
     TCP_RESETS: Counter "netmon_tcp_resets_total" ["device" "direction"] "TCP resets sent, and connections ended by a peer's; device n/a is what was not on a watched device.";
     TCP_OPENS: Counter "netmon_tcp_opens_total" ["device" "direction"] "Connects that came to an end, established or not (active), and connections accepted (passive).";
     TCP_FAILED_CONNECTS: Counter "netmon_tcp_failed_connects_total" ["device"] "Connects that failed, and half-open connections that were given up.";

@@ -34,6 +34,12 @@ pub(super) fn write(w: &mut Writer, snapshot: &Snapshot, devices: &[(String, &De
         namespace.devices.iter().map(one)
     });
     counters(w, &OTHERS, &elsewhere.collect::<Vec<_>>(), reading);
+    w.family(&catalogue::TCP_RATIO);
+    for (labels, device) in devices {
+        if let Some(ratio) = device.retransmit_ratio {
+            w.sample(labels, &[], ratio);
+        }
+    }
     round_trips(w, reading, devices);
     drops(w, reading, devices);
     ledger(w, reading);

@@ -39,6 +39,7 @@ fn full() -> Snapshot {
     let on_device =
         TcpCounters { retransmitted_segments: [5, 0, 0, 0, 0], resets_sent: 2, ..Default::default() };
     device.tcp = Some(on_device);
+    device.retransmit_ratio = Some(0.0125);
     let elsewhere = TcpCounters { retransmitted_segments: [1, 2, 0, 0, 0], ..Default::default() };
     let reading = TcpReading {
         devices: [(IfIndex(0), elsewhere), (IfIndex(1), elsewhere), (IfIndex(3), on_device)].into(),

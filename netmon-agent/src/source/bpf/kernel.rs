@@ -92,6 +92,14 @@ impl Kernel {
         Ok(TcpReading { programs: self.programs(), ..reading })
     }
 
+    /// Segments that sockets had sent when they closed, by interface, since the programs were attached.
+    ///
+    /// # Errors
+    /// When a map does not answer.
+    pub fn segments_of_closed(&self) -> Result<BTreeMap<IfIndex, u64>, ReadError> {
+        self.reader.segments_of_closed()
+    }
+
     /// Forgets an interface that is gone, so that the next one with its index starts from zero.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Turns the maps and the kernel's totals into one reading.
 
-use std::{net::IpAddr, os::fd::BorrowedFd, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, os::fd::BorrowedFd, sync::Arc};
 
 use netmon_ebpf::{Key, lost};
 
@@ -83,6 +83,12 @@ impl Reader {
     /// A sentence for the log, once, when much of what the kernel counts is laid to no device.
     pub(super) fn warning(&mut self, reading: &TcpReading) -> Option<String> {
         self.ledger.warning(reading.totals, &reading.unattributed).filter(|_| self.maps.is_some())
+    }
+
+    pub(super) fn segments_of_closed(&self) -> Result<BTreeMap<IfIndex, u64>, ReadError> {
+        let Some(maps) = &self.maps else { return Ok(BTreeMap::new()) };
+        let rows = maps.counters(|key| key.netns == self.netns)?;
+        Ok(rows.into_iter().map(|(key, row)| (IfIndex(key.ifindex), row.segments_sent)).collect())
     }
 
     pub(super) fn forget(&mut self, interface: IfIndex) -> Result<(), ReadError> {

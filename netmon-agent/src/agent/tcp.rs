@@ -1,0 +1,204 @@
+//! What the kernel tells of TCP: its counters at a pace, time-outs as they happen, and the sockets that live, at a slow
+//! pace or, while a rule asks who acknowledges, once a second.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::pending,
+    net::IpAddr,
+};
+
+use super::capabilities::of_sock_diag;
+use crate::{
+    capability::Capability,
+    health::READ_INTERVAL,
+    observation::{Evidence, IfIndex, Network, Observation, TcpReading},
+    source::{
+        bpf::Kernel,
+        sockdiag::{Census, Look, Progress, Reader, Step, Summary, Tally, Want},
+    },
+    sys::Readable,
+    time::{Moment, Mono},
+};
+
+/// The kernel's TCP, as the core has it.
+pub(super) struct Tcp {
+    kernel: Kernel,
+    /// Readable while time-outs wait.
+    timeouts: Option<Readable>,
+    /// None when sockets can't be looked at.
+    sockets: Option<Reader>,
+    dump: Option<Dump>,
+    census: Census,
+    progress: Progress,
+    /// Segments sent by device, as of the last dump.
+    sent: BTreeMap<IfIndex, u64>,
+    /// Whether a rule asks who acknowledges.
+    wanted: bool,
+    next_dump: Mono,
+    next_reading: Mono,
+}
+
+/// A look at the sockets under way.
+struct Dump {
+    began: Mono,
+    /// What sockets had sent that closed, as of its beginning.
+    closed: BTreeMap<IfIndex, u64>,
+    addresses: HashMap<IpAddr, IfIndex>,
+    tally: Tally,
+    look: Option<Look>,
+}
+
+impl Tcp {
+    /// Begins. Must be called in the core's runtime. The capability is that of looking at sockets.
+    pub(super) fn new(kernel: Kernel, now: Mono) -> (Self, Capability) {
+        let timeouts = kernel.timeouts().and_then(|descriptor| {
+            let readable = Readable::new(descriptor);
+            readable.inspect_err(|error| tracing::warn!(%error, "TCP's time-outs hasten no probe")).ok()
+        });
+        let sockets = Reader::open();
+        let capability = of_sock_diag(&sockets);
+        let tcp = Self {
+            kernel,
+            timeouts,
+            sockets: sockets.ok(),
+            dump: None,
+            census: Census::default(),
+            progress: Progress::default(),
+            sent: BTreeMap::new(),
+            wanted: false,
+            next_dump: now,
+            next_reading: now,
+        };
+        (tcp, capability)
+    }
+
+    /// When [`step`](Self::step) has something to do.
+    pub(super) fn due(&self) -> Mono {
+        let dump = match (&self.sockets, &self.dump) {
+            (None, _) => self.next_reading,
+            (_, Some(dump)) => dump.began,
+            (_, None) => self.next_dump,
+        };
+        self.next_reading.min(dump)
+    }
+
+    /// Does what is due, of a look at the sockets one part: what it brought. `wanted` is whether a rule asks who
+    /// acknowledges.
+    pub(super) fn step(&mut self, now: Moment, network: &Network, wanted: bool) -> Vec<Observation> {
+        if wanted && !self.wanted {
+            // The look that served the count is too old to be compared with.
+            self.progress.forget();
+            self.next_dump = now.mono;
+        }
+        self.wanted = wanted;
+        let mut seen = Vec::new();
+        if self.next_reading <= now.mono {
+            seen.extend(self.read(now, network, false));
+        }
+        if self.dump.is_some() || (self.sockets.is_some() && self.next_dump <= now.mono) {
+            seen.extend(self.look(now.mono, network));
+        }
+        seen
+    }
+
+    /// Reads the counters; with `all`, those of other network namespaces too.
+    pub(super) fn read(&mut self, now: Moment, network: &Network, all: bool) -> Option<Observation> {
+        self.next_reading = now.mono + READ_INTERVAL;
+        let of = addresses(network);
+        match self.kernel.read(all, |address| of.get(&address).copied()) {
+            Ok(mut reading) => {
+                self.lay_sent(&mut reading);
+                Some(Observation { at: now.mono, evidence: Evidence::Tcp(Box::new(reading)) })
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the kernel's counters can't be read");
+                None
+            }
+        }
+    }
+
+    /// Returns once a time-out was told. Never, where nothing tells of them.
+    pub(super) async fn timed_out(&self) {
+        match &self.timeouts {
+            Some(readable) => readable.ready().await,
+            None => pending().await,
+        }
+    }
+
+    /// The time-outs that were told.
+    pub(super) fn timeouts(&mut self) -> Vec<Observation> {
+        let at = Mono::now();
+        let next = || Some(Observation { at, evidence: Evidence::TcpTimeout(self.kernel.next_timeout()?) });
+        std::iter::from_fn(next).collect()
+    }
+
+    /// Forgets a device that is gone.
+    pub(super) fn forget(&mut self, index: IfIndex) {
+        if let Err(error) = self.kernel.forget(index) {
+            tracing::debug!(ifindex = index.0, %error, "counters of a lost interface stay");
+        }
+        self.census.forget(index);
+        self.sent.remove(&index);
+    }
+
+    /// Hands on what the kernel programs logged.
+    pub(super) fn flush_log(&mut self) {
+        self.kernel.flush_log();
+    }
+
+    /// What live sockets sent is known as of the last look at them, and what closed ones sent counts from then on too:
+    /// a device's figure is of one moment.
+    fn lay_sent(&self, reading: &mut TcpReading) {
+        for (index, sent) in &self.sent {
+            reading.devices.entry(*index).or_default().segments_sent = *sent;
+        }
+    }
+
+    fn look(&mut self, now: Mono, network: &Network) -> Option<Observation> {
+        let reader = self.sockets.as_mut()?;
+        if self.dump.is_none() {
+            let closed = self.kernel.segments_of_closed().unwrap_or_default();
+            let look = self.wanted.then(Look::default);
+            let addresses = addresses(network);
+            self.dump = Some(Dump { began: now, closed, addresses, tally: Tally::default(), look });
+        }
+        let dump = self.dump.as_mut()?;
+        let Dump { addresses, tally, look, .. } = dump;
+        let step = reader.step(|socket| {
+            let interface_of = |address| addresses.get(&address).copied();
+            tally.add(socket, interface_of);
+            if let Some(look) = look {
+                look.add(socket, interface_of);
+            }
+        });
+        match step {
+            Ok(Step::More) => None,
+            Ok(Step::Again) => {
+                (dump.tally, dump.look) = (Tally::default(), dump.look.as_ref().map(|_| Look::default()));
+                None
+            }
+            Ok(Step::Done(summary)) => self.looked(now, &summary),
+            Err(error) => {
+                tracing::debug!(%error, "the TCP sockets can't be looked at");
+                self.dump = None;
+                self.next_dump = now + Want::Census.next_dump(std::time::Duration::ZERO);
+                None
+            }
+        }
+    }
+
+    fn looked(&mut self, now: Mono, summary: &Summary) -> Option<Observation> {
+        let dump = self.dump.take()?;
+        let want = if self.wanted { Want::Progress } else { Want::Census };
+        self.next_dump = now + want.next_dump(summary.cost);
+        if !summary.interrupted {
+            self.sent = self.census.settle(&dump.closed, &dump.tally);
+        }
+        let progress = self.progress.settle(dump.began, dump.look?)?;
+        Some(Observation { at: dump.began, evidence: Evidence::TcpProgress(progress) })
+    }
+}
+
+fn addresses(network: &Network) -> HashMap<IpAddr, IfIndex> {
+    network.addresses.values().map(|address| (address.address, address.ifindex)).collect()
+}

@@ -1,0 +1,266 @@
+//! The whole core in virtual time: a small world of one uplink, its gateway and some hosts, in which things break.
+
+mod flaps;
+mod histories;
+mod impairments;
+mod links;
+mod probes;
+mod retransmits;
+
+use std::{collections::HashMap, net::IpAddr, time::Duration};
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+use super::{Event, Health, ReasonCode, Role, Settings, State, Subject, TargetSpec, Watch};
+use crate::{
+    observation::{
+        Address, Evidence, FailureReason, IfIndex, IfName, Link, Method, Network, NetworkChange, Observation,
+        OperState, ProbeEvent, ProbeOutcome, Route, SourceKind, StampSource, TargetId,
+    },
+    time::{Boot, Moment, Mono},
+};
+
+const INTERVAL: u64 = 2000;
+const TIMEOUT: u64 = 1000;
+const START: u64 = 1_000_000;
+
+/// A world in milliseconds. Probes leave every two seconds and when the core asks; `answers` says which come back.
+struct World {
+    now: u64,
+    boot_ahead: u64,
+    health: Health,
+    seq: u64,
+    pending: Vec<(u64, ProbeEvent)>,
+    answers: HashMap<IpAddr, bool>,
+    /// Independent loss of what is answered, 0–1.
+    loss: HashMap<IpAddr, f64>,
+    /// Milliseconds, where it is not 5.
+    rtt: HashMap<IpAddr, u64>,
+    rng: SmallRng,
+    changes: Vec<(u64, Subject, State)>,
+    frozen: bool,
+}
+
+fn ip(s: &str) -> IpAddr {
+    s.parse().unwrap()
+}
+
+fn target(id: u32, name: &str, scope: &str, address: &str, role: Role) -> TargetSpec {
+    TargetSpec {
+        id: TargetId(id),
+        name: name.into(),
+        host: address.into(),
+        scope: scope.into(),
+        method: Method::Icmp,
+        role,
+        addresses: vec![ip(address)],
+        link: None,
+    }
+}
+
+fn uplink(index: u32, name: &str, address: &str, gateway: &str) -> Network {
+    let index = IfIndex(index);
+    let mut n = Network::default();
+    let link = Link {
+        index,
+        name: IfName::new(name),
+        admin_up: true,
+        carrier: true,
+        oper: OperState::Up,
+        ..Link::default()
+    };
+    n.links.insert(index, link);
+    let a = Address { ifindex: index, address: ip(address), prefix_len: 24, usable: true };
+    n.addresses.insert((index, a.address, 24), a);
+    let route = |dst: &str, len, gateway| Route {
+        table: 254,
+        destination: ip(dst),
+        prefix_len: len,
+        gateway,
+        ifindex: index,
+        metric: index.0,
+    };
+    n.routes = vec![route("0.0.0.0", 0, Some(ip(gateway))), route(&address.replace(".2", ".0"), 24, None)];
+    n
+}
+
+impl World {
+    fn new(settings: Settings, network: Network) -> Self {
+        let watch = Watch::new(&["*".into()], &["lo".into()]).unwrap();
+        let mut w = Self {
+            now: START,
+            boot_ahead: 0,
+            health: Health::new(moment(START, 0), settings, watch, true),
+            seq: 0,
+            pending: Vec::new(),
+            answers: HashMap::new(),
+            loss: HashMap::new(),
+            rtt: HashMap::new(),
+            rng: SmallRng::seed_from_u64(9),
+            changes: Vec::new(),
+            frozen: false,
+        };
+        w.health.set_targets(
+            w.moment(),
+            vec![
+                target(0, "gateway", "gateway", "10.0.0.1", Role::Gateway),
+                target(1, "a", "internet", "8.8.8.8", Role::Plain),
+                target(2, "b", "internet", "1.1.1.1", Role::Plain),
+            ],
+        );
+        w.network(NetworkChange::Dump(Box::new(network)));
+        w
+    }
+
+    fn usual() -> Self {
+        let mut w = Self::new(Settings::default(), uplink(2, "eth0", "10.0.0.2", "10.0.0.1"));
+        w.run(5000);
+        assert_eq!(w.state(), State::Up);
+        w.changes.clear();
+        w
+    }
+
+    fn moment(&self) -> Moment {
+        moment(self.now, self.boot_ahead)
+    }
+
+    fn observe(&mut self, evidence: Evidence) {
+        let now = self.moment();
+        self.health.handle(now, Observation { at: now.mono, evidence });
+        self.drain();
+    }
+
+    fn network(&mut self, change: NetworkChange) {
+        self.observe(Evidence::Network(change));
+    }
+
+    fn link(&mut self, change: impl FnOnce(&mut Link)) {
+        let mut link = self.health.network().links[&IfIndex(2)].clone();
+        change(&mut link);
+        self.network(NetworkChange::Link(Box::new(link)));
+    }
+
+    fn answer(&mut self, address: &str, answers: bool) {
+        self.answers.insert(ip(address), answers);
+    }
+
+    fn all_answer(&mut self, answers: bool) {
+        for a in ["10.0.0.1", "8.8.8.8", "1.1.1.1"] {
+            self.answer(a, answers);
+        }
+    }
+
+    fn send(&mut self, target: TargetId, address: IpAddr) {
+        self.seq += 1;
+        let event = |outcome| ProbeEvent { target, address, seq: self.seq, outcome };
+        let rtt = self.rtt.get(&address).copied().unwrap_or(5);
+        let reply = ProbeOutcome::Reply {
+            rtt: Duration::from_millis(rtt),
+            stamp: StampSource::Kernel,
+            ttl: None,
+            reordered: false,
+        };
+        let lost = ProbeOutcome::Failed { reason: FailureReason::Timeout, reporter: None };
+        let loss = self.loss.get(&address).copied().unwrap_or_default();
+        let arrives = self.answers.get(&address).copied().unwrap_or(true)
+            && (loss == 0.0 || !self.rng.random_bool(loss));
+        self.pending.push(match arrives {
+            true => (self.now + rtt, event(reply)),
+            false => (self.now + TIMEOUT, event(lost)),
+        });
+        let sent = event(ProbeOutcome::Sent);
+        self.observe(Evidence::Probe(sent));
+    }
+
+    fn probe_all(&mut self) {
+        let all: Vec<_> = self.health.targets().map(|t| (t.spec.id, t.spec.addresses[0])).collect();
+        all.into_iter().for_each(|(id, address)| self.send(id, address));
+    }
+
+    fn drain(&mut self) {
+        while let Some(event) = self.health.poll_event() {
+            match event {
+                Event::Changed { subject, state, reasons, .. } => {
+                    assert!(
+                        state == State::Up || !reasons.is_empty(),
+                        "{subject:?} is {state} for no reason"
+                    );
+                    self.changes.push((self.now, subject, state));
+                }
+                Event::Probe { target, address } => self.send(target, address),
+                Event::TimeoutScale(_) | Event::RoutesChanged => {}
+            }
+        }
+    }
+
+    /// Lets `ms` milliseconds pass, from one thing that happens to the next.
+    fn run(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while self.now < end {
+            let regular = (self.now / INTERVAL + 1) * INTERVAL;
+            let pending = self.pending.iter().map(|(at, _)| *at).min().unwrap_or(end);
+            let timeout = self.health.poll_timeout().as_nanos().div_ceil(1_000_000);
+            let next = if self.frozen { end } else { regular.min(pending).min(timeout).min(end) };
+            self.now = next.max(self.now + 1);
+            if !self.frozen {
+                self.happen();
+            }
+        }
+    }
+
+    /// What happens in this millisecond.
+    fn happen(&mut self) {
+        if self.now.is_multiple_of(INTERVAL) {
+            self.probe_all();
+        }
+        while let Some(i) = self.pending.iter().position(|(at, _)| *at <= self.now) {
+            let (_, event) = self.pending.remove(i);
+            let now = self.moment();
+            self.health.handle(now, Observation { at: now.mono, evidence: Evidence::Probe(event) });
+        }
+        self.drain();
+        if self.health.poll_timeout() <= self.moment().mono {
+            let now = self.moment();
+            self.health.handle_timeout(now);
+            self.drain();
+        }
+    }
+
+    fn state(&self) -> State {
+        self.health.verdict().state
+    }
+
+    fn device(&self) -> (State, Option<ReasonCode>) {
+        let d = self.health.devices().next().unwrap();
+        (d.verdict.state, d.verdict.reasons.first().map(|r| r.code))
+    }
+
+    fn codes(&self) -> Vec<ReasonCode> {
+        self.health.verdict().reasons.iter().map(|r| r.code).collect()
+    }
+
+    fn target(&self, name: &str) -> (State, Option<ReasonCode>) {
+        let t = self.health.targets().find(|t| &*t.spec.name == name).unwrap();
+        (t.verdict.state, t.verdict.reasons.first().map(|r| r.code))
+    }
+
+    /// Runs until the verdict over all is `state`; how long that took.
+    #[track_caller]
+    fn until(&mut self, state: State, within: u64) -> u64 {
+        let start = self.now;
+        while self.state() != state {
+            assert!(
+                self.now - start <= within,
+                "still {} after {within} ms: {:?}",
+                self.state(),
+                self.health.verdict()
+            );
+            self.run(1);
+        }
+        self.now - start
+    }
+}
+
+fn moment(ms: u64, boot_ahead: u64) -> Moment {
+    Moment { mono: Mono::from_nanos(ms * 1_000_000), boot: Boot::from_nanos((ms + boot_ahead) * 1_000_000) }
+}

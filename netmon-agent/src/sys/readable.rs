@@ -1,0 +1,33 @@
+//! Waiting in a tokio runtime for a descriptor that somebody else reads.
+
+use std::{
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
+};
+
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// A duplicate of a descriptor, waited for.
+#[derive(Debug)]
+pub struct Readable(AsyncFd<OwnedFd>);
+
+impl Readable {
+    /// Watches what `descriptor` stands for. Must be called in a runtime with I/O.
+    ///
+    /// # Errors
+    /// When there is no descriptor left, or epoll does not take this one.
+    pub fn new(descriptor: BorrowedFd<'_>) -> io::Result<Self> {
+        let own = descriptor.try_clone_to_owned()?;
+        // SAFETY: an `OwnedFd` always gives the same descriptor, and closes it only when it is dropped, which is after
+        // `AsyncFd` has taken it out of epoll.
+        let registered = unsafe { AsyncFd::register_with_interest(own, Interest::READABLE) };
+        Ok(Self(registered?))
+    }
+
+    /// Returns when there is something to read, or was since the last call. Read all of it: it is told once.
+    pub async fn ready(&self) {
+        if let Ok(mut guard) = self.0.readable().await {
+            guard.clear_ready();
+        }
+    }
+}
