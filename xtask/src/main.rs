@@ -36,10 +36,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// Measure: flaps, idle, read, exact, or all of them (root); `api` for waiters and scrapes by the thousand.
+    /// Measure: flaps, idle, read, exact, or all of them (root); `api` for waiters and scrapes by the thousand;
+    /// `sockdiag` for a dump of TCP sockets beside `ss`.
     Bench {
         /// Options of the bench; `--help` lists them. `api waiters [COUNT…]`, `api conditions [COUNT]`, `api scrape
-        /// [TARGETS]`, `api read` need no root.
+        /// [TARGETS]`, `api read`, `sockdiag [SOCKETS…]` need no root.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
@@ -63,8 +64,8 @@ fn perform(task: Task) -> Result<()> {
         Task::VerifyEbpf(options) => ebpf::verify(&options),
         Task::Lab { options } => run(&mut tool("netmon-lab", &options)),
         Task::Bench { options } => match options.split_first() {
-            Some((api, options)) if api == "api" => {
-                let bench = ["bench", "--quiet", "--package", "netmon-agent", "--bench", "api", "--"];
+            Some((bench, options)) if bench == "api" || bench == "sockdiag" => {
+                let bench = ["bench", "--quiet", "--package", "netmon-agent", "--bench", bench, "--"];
                 run(cargo(&bench).args(options))
             }
             _ => run(&mut tool("netmon-bench", &options)),

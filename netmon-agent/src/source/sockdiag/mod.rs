@@ -20,7 +20,7 @@ pub use census::{Census, Tally};
 pub use decode::{Socket, State};
 pub use pace::Want;
 pub use progress::{Look, MOST_SOCKETS, Progress};
-pub use reader::{Error, Reader, Step, Summary};
+pub use reader::{DumpError, Reader, Step, Summary};
 
 use crate::observation::IfIndex;
 

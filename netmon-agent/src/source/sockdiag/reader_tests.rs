@@ -69,6 +69,12 @@ fn a_request_for_every_state_but_those_left_out() {
     assert_eq!(u32::from_ne_bytes(request[4..8].try_into().unwrap()), 0b1011_0011_0110);
 }
 
+#[test]
+fn a_reader_goes_to_a_task_or_thread_of_its_own() {
+    fn sent<T: Send>(_: T) {}
+    sent(Reader::default().collect_in_steps(|| 0, |count, _| *count += 1));
+}
+
 /// Against the machine's own kernel: no privilege, no namespace.
 #[test]
 fn a_connection_of_our_own_is_found_once_and_a_dump_can_be_dropped() {
