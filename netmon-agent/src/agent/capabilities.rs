@@ -27,7 +27,7 @@ pub fn examine(btf: Option<&Path>) -> Vec<Capability> {
 }
 
 /// Whether TCP sockets can be looked at.
-pub(super) fn of_sock_diag<T>(opened: &Result<T, sockdiag::Error>) -> Capability {
+pub(super) fn of_sock_diag<T>(opened: &Result<T, sockdiag::DumpError>) -> Capability {
     match opened {
         Ok(_) => Capability::works("sock_diag", "open TCP connections can be looked at"),
         Err(error) => Capability::missing("sock_diag", error.to_string(), error.remedy().unwrap_or_default()),

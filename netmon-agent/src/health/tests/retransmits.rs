@@ -12,11 +12,11 @@ fn reading(sent: u64, again: u64) -> Evidence {
         spread.flows[i % 20] += 1;
         spread.prefixes[i % 7] += 1;
     }
-    Evidence::Tcp(TcpReading {
+    Evidence::Tcp(Box::new(TcpReading {
         devices: [(IfIndex(2), counters)].into(),
         spread: [(IfIndex(2), spread.into())].into(),
         ..TcpReading::default()
-    })
+    }))
 }
 
 #[test]
