@@ -201,10 +201,8 @@ impl Core {
         }
         // No rule asks who acknowledges.
         let wanted = false;
-        if self.tcp.due() <= now.mono || wanted {
-            for observation in self.tcp.step(now, self.health.network(), wanted) {
-                self.health.handle(now, observation);
-            }
+        for observation in self.tcp.step(now, self.health.network(), wanted) {
+            self.health.handle(now, observation);
         }
         if std::mem::take(&mut self.replan_due) || housekeeping {
             self.replan(now);

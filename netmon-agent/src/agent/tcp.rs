@@ -11,9 +11,9 @@ use super::capabilities::of_sock_diag;
 use crate::{
     capability::Capability,
     health::READ_INTERVAL,
-    observation::{Evidence, IfIndex, Network, Observation, TcpReading},
+    observation::{Evidence, IfIndex, Network, Observation, TcpReading, TcpRung},
     source::{
-        bpf::Kernel,
+        bpf::{Kernel, SET_STATE},
         sockdiag::{Census, Look, Progress, Reader, Step, Summary, Tally, Want},
     },
     sys::Readable,
@@ -32,6 +32,8 @@ pub(super) struct Tcp {
     progress: Progress,
     /// Segments sent by device, as of the last dump.
     sent: BTreeMap<IfIndex, u64>,
+    /// Whether the addresses are known.
+    is_ready: bool,
     /// Whether a rule asks who acknowledges.
     wanted: bool,
     next_dump: Mono,
@@ -65,6 +67,7 @@ impl Tcp {
             census: Census::default(),
             progress: Progress::default(),
             sent: BTreeMap::new(),
+            is_ready: false,
             wanted: false,
             next_dump: now,
             next_reading: now,
@@ -77,6 +80,8 @@ impl Tcp {
         let dump = match (&self.sockets, &self.dump) {
             (None, _) => self.next_reading,
             (_, Some(dump)) => dump.began,
+            // Not before netlink has told of the addresses.
+            (_, None) if !self.is_ready => self.next_reading,
             (_, None) => self.next_dump,
         };
         self.next_reading.min(dump)
@@ -95,7 +100,9 @@ impl Tcp {
         if self.next_reading <= now.mono {
             seen.extend(self.read(now, network, false));
         }
-        if self.dump.is_some() || (self.sockets.is_some() && self.next_dump <= now.mono) {
+        // Before addresses are known, every socket would be laid to no device, and its history to one later on.
+        self.is_ready |= !network.links.is_empty();
+        if self.dump.is_some() || (self.is_ready && self.sockets.is_some() && self.next_dump <= now.mono) {
             seen.extend(self.look(now.mono, network));
         }
         seen
@@ -148,7 +155,12 @@ impl Tcp {
 
     /// What live sockets sent is known as of the last look at them, and what closed ones sent counts from then on too:
     /// a device's figure is of one moment.
+    ///
+    /// Without what closed sockets sent it would be a part that looks like the whole, so it is left out.
     fn lay_sent(&self, reading: &mut TcpReading) {
+        if reading.programs.get(SET_STATE).is_none_or(|program| program.rung != TcpRung::Raw) {
+            return;
+        }
         for (index, sent) in &self.sent {
             reading.devices.entry(*index).or_default().segments_sent = *sent;
         }

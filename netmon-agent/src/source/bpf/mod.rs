@@ -21,3 +21,4 @@ mod reader;
 
 pub use error::{LoadError, ReadError};
 pub use kernel::{Kernel, Options};
+pub use netmon_ebpf::program::SET_STATE;
