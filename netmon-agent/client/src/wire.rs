@@ -170,7 +170,7 @@ pub struct Traffic {
 }
 
 /// TCP on a device, since the agent started.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tcp {
     /// Segments sent again.
     pub retransmitted_segments: u64,
@@ -180,6 +180,21 @@ pub struct Tcp {
     pub resets_sent: u64,
     /// Connections that a peer's RST ended.
     pub resets_received: u64,
+    /// Segments sent, those sent again included; of open connections as of the last look at them.
+    #[serde(default)]
+    pub segments_sent: u64,
+    /// Connects that came to an end, established or not.
+    #[serde(default)]
+    pub active_opens: u64,
+    /// Connections accepted.
+    #[serde(default)]
+    pub passive_opens: u64,
+    /// Connects that failed.
+    #[serde(default)]
+    pub failed_connects: u64,
+    /// Segments sent again of those sent in the last half minute, 0–1; none when too few were sent to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retransmit_ratio: Option<f64>,
 }
 
 /// Something that is probed.

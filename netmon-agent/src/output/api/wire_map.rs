@@ -108,17 +108,22 @@ fn device(d: &DeviceView, walls: WallOffset) -> wire::Device {
             rx_dropped: stats.rx_dropped,
             tx_dropped: stats.tx_dropped,
         },
-        tcp: d.tcp.as_ref().map(tcp),
+        tcp: d.tcp.as_ref().map(|counters| tcp(counters, d.retransmit_ratio)),
     }
 }
 
-fn tcp(counters: &TcpCounters) -> wire::Tcp {
+fn tcp(counters: &TcpCounters, retransmit_ratio: Option<f64>) -> wire::Tcp {
     let kinds = RetransmitKind::ALL.into_iter().map(|k| k.as_str().to_owned());
     wire::Tcp {
         retransmitted_segments: counters.retransmitted_segments.iter().sum(),
         retransmitted_segments_by_kind: kinds.zip(counters.retransmitted_segments).collect(),
         resets_sent: counters.resets_sent,
         resets_received: counters.resets_received,
+        segments_sent: counters.segments_sent,
+        active_opens: counters.active_opens,
+        passive_opens: counters.passive_opens,
+        failed_connects: counters.failed_connects,
+        retransmit_ratio,
     }
 }
 
