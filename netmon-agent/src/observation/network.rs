@@ -119,6 +119,8 @@ pub struct Link {
     pub speed_mbps: Option<u32>,
     /// The bond, bridge or VRF that it is enslaved to.
     pub master: Option<IfIndex>,
+    /// The link that it stands on: of a VLAN, a macvlan, a tunnel (`IFLA_LINK`). None when that is in another namespace.
+    pub lower: Option<IfIndex>,
     /// Link-layer address.
     pub mac: Option<Vec<u8>>,
     /// Carrier transitions since the device was made (`IFLA_CARRIER_CHANGES`).

@@ -63,6 +63,8 @@ pub struct DeviceView {
     pub link: Link,
     /// Name of its master, printable.
     pub master: Option<String>,
+    /// Names of the links it stands on, printable.
+    pub lowers: Vec<String>,
     /// Its addresses with prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
     /// Whether a default route stands on it, IPv4 and IPv6.

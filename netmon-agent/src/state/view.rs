@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use super::{AddressView, DeviceView, TargetView};
 use crate::{
     health::{AddressEvidence, Device, Health, Target},
-    observation::IfIndex,
+    observation::{IfIndex, Link},
     time::Mono,
 };
 
@@ -30,12 +30,18 @@ fn device(d: &Device, health: &Health, now: Mono) -> Option<DeviceView> {
         name: d.name.clone(),
         link: link.clone(),
         master: link.master.and_then(|m: IfIndex| network.links.get(&m)).map(|m| m.name.escaped()),
+        lowers: network.links.values().filter(|l| carries(l, link)).map(|l| l.name.escaped()).collect(),
         addresses: network.addresses_of(d.index).map(|a| (a.address, a.prefix_len)).collect(),
         default_route: [stands(true), stands(false)],
         verdict: d.verdict.clone(),
         tcp: health.tcp().map(|t| t.devices.get(&d.index).copied().unwrap_or_default()),
         retransmit_ratio: health.retransmit_ratio(d, now),
     })
+}
+
+/// Whether `upper` stands on `lower`.
+fn carries(lower: &Link, upper: &Link) -> bool {
+    lower.master == Some(upper.index) || upper.lower == Some(lower.index)
 }
 
 fn target(t: &Target, now: Mono, quantiles: &mut Quantiles) -> TargetView {

@@ -85,6 +85,7 @@ families! {
     LINK_SPEED: Gauge "netmon_link_speed_bytes" ["device"] "Speed of the link in bytes per second, where the driver knows.";
     LINK_MTU: Gauge "netmon_link_mtu_bytes" ["device"] "Maximum transmission unit.";
     LINK_INFO: Info "netmon_link_info" ["device" "ifindex" "kind" "mac" "master" "operstate"] "What the device is.";
+    LINK_STACK: Info "netmon_link_stack_info" ["device" "lower"] "What the device stands on: a VLAN on its link, a bond, bridge or VRF on each of its ports.";
     DEFAULT_ROUTE: Gauge "netmon_default_route" ["device" "family"] "1 when a default route of this family stands on the device.";
     LINK_RX_BYTES: Counter "netmon_link_receive_bytes_total" ["device"] "Bytes received since the device was made.";
     LINK_TX_BYTES: Counter "netmon_link_transmit_bytes_total" ["device"] "Bytes sent since the device was made.";

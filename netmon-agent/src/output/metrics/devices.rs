@@ -49,6 +49,12 @@ fn links(w: &mut Writer, devices: &[(String, &DeviceView)]) {
         ];
         w.sample(labels, &more, true);
     }
+    w.family(&catalogue::LINK_STACK);
+    for (labels, device) in devices {
+        for lower in &device.lowers {
+            w.sample(labels, &[("lower", lower)], true);
+        }
+    }
     w.family(&catalogue::DEFAULT_ROUTE);
     for (labels, device) in devices {
         for (family, stands) in ["ipv4", "ipv6"].into_iter().zip(device.default_route) {

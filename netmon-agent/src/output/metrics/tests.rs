@@ -33,6 +33,7 @@ fn full() -> Snapshot {
     };
     let mut device = DeviceView { name: HOSTILE.into(), verdict: verdict.clone(), ..DeviceView::default() };
     device.link.index = IfIndex(3);
+    device.lowers = vec!["eth0".to_owned()];
     device.link.speed_mbps = Some(1000);
     device.link.mac = Some(vec![2, 0, 0xff]);
     device.link.stats.rx_bytes = u64::MAX;

@@ -13,6 +13,7 @@ const IFINFOMSG: usize = 16;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
@@ -20,6 +21,7 @@ const IFLA_IFALIAS: u16 = 20;
 const IFLA_STATS64: u16 = 23;
 const IFLA_CARRIER: u16 = 33;
 const IFLA_CARRIER_CHANGES: u16 = 35;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_INFO_KIND: u16 = 1;
 
 const IFF_UP: u32 = 1;
@@ -39,7 +41,7 @@ pub(super) fn link(payload: &[u8]) -> Result<Option<Link>, Malformed> {
         loopback: flags & IFF_LOOPBACK != 0,
         ..Link::default()
     };
-    let mut named = false;
+    let (mut named, mut elsewhere) = (false, false);
     for attribute in Attributes::after(payload, IFINFOMSG)? {
         let (kind, value) = attribute?;
         match kind {
@@ -50,6 +52,8 @@ pub(super) fn link(payload: &[u8]) -> Result<Option<Link>, Malformed> {
             IFLA_IFALIAS => link.alias = Some(c_bytes(value).to_vec()).filter(|a| !a.is_empty()),
             IFLA_MTU => link.mtu = u32_at(value, 0)?,
             IFLA_MASTER => link.master = Some(u32_at(value, 0)?).filter(|&m| m != 0).map(IfIndex),
+            IFLA_LINK => link.lower = Some(IfIndex(u32_at(value, 0)?)).filter(|&l| l.0 != 0 && l != index),
+            IFLA_LINK_NETNSID => elsewhere = true,
             IFLA_OPERSTATE => link.oper = oper_state(u8_at(value, 0)?),
             IFLA_CARRIER => link.carrier &= u8_at(value, 0)? != 0,
             IFLA_CARRIER_CHANGES => link.carrier_changes = u32_at(value, 0)?,
@@ -58,6 +62,10 @@ pub(super) fn link(payload: &[u8]) -> Result<Option<Link>, Malformed> {
             IFLA_STATS64 => link.stats = stats(value)?,
             _ => {}
         }
+    }
+    // A veth's is its peer, which it does not stand on.
+    if elsewhere || link.kind.as_deref() == Some("veth") {
+        link.lower = None;
     }
     Ok(named.then_some(link))
 }

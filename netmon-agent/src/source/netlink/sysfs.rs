@@ -137,10 +137,19 @@ fn link(path: &Path) -> Option<Link> {
         mtu: number(path, "mtu").unwrap_or_default(),
         speed_mbps: (carrier && !virtual_device).then(|| speed_of(path)).flatten(),
         master: index(&path.join("master")),
+        lower: lower_of(path),
         mac: text(path, "address").and_then(|t| mac(&t)),
         carrier_changes: number(path, "carrier_changes").unwrap_or_default(),
         stats: stats_of(path),
     })
+}
+
+/// `iflink`, when that is a link of this namespace which this one stands on: those have a folder `lower_*` each.
+fn lower_of(path: &Path) -> Option<IfIndex> {
+    let wanted = number(path, "iflink").map(IfIndex)?;
+    let is_lower = |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b"lower_");
+    let mut lowers = fs::read_dir(path).ok()?.flatten().filter(is_lower).filter_map(|e| index(&e.path()));
+    lowers.find(|lower| *lower == wanted)
 }
 
 fn index(path: &Path) -> Option<IfIndex> {
