@@ -8,16 +8,17 @@ mod probes;
 mod progress;
 mod retransmits;
 mod rto;
+mod simulation;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     time::Duration,
 };
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use super::{Event, Health, ReasonCode, Role, Settings, State, Subject, TargetSpec, Watch};
+use super::{Event, Health, ReasonCode, Role, Settings, State, Subject, TargetSpec, Verdict, Watch};
 use crate::{
     observation::{
         Address, Evidence, FailureReason, IfIndex, IfName, Link, Method, Network, NetworkChange, Observation,
@@ -50,8 +51,12 @@ struct World {
     last_look: Option<u64>,
     /// Nobody looks at sockets, whatever the core wants.
     blind: bool,
+    last_report: Option<u64>,
     looks: u32,
+    /// Every time that something became degraded from up, and by which rules.
+    impaired: Vec<(u64, Subject, Vec<ReasonCode>)>,
     changes: Vec<(u64, Subject, State)>,
+    seen: BTreeSet<ReasonCode>,
     frozen: bool,
 }
 
@@ -115,8 +120,11 @@ impl World {
             acknowledge: BTreeMap::new(),
             last_look: None,
             blind: false,
+            last_report: None,
             looks: 0,
+            impaired: Vec::new(),
             changes: Vec::new(),
+            seen: BTreeSet::new(),
             frozen: false,
         };
         w.health.set_targets(
@@ -203,7 +211,13 @@ impl World {
     fn drain(&mut self) {
         while let Some(event) = self.health.poll_event() {
             match event {
-                Event::Changed { subject, state, reasons, .. } => {
+                Event::Changed { subject, previous, state, reasons } => {
+                    assert_ne!(previous, state);
+                    self.seen.extend(reasons.iter().map(|r| r.code));
+                    if (previous, state) == (State::Up, State::Degraded) {
+                        let codes = reasons.iter().map(|r| r.code).collect();
+                        self.impaired.push((self.now, subject.clone(), codes));
+                    }
                     assert!(
                         state == State::Up || !reasons.is_empty(),
                         "{subject:?} is {state} for no reason"
@@ -271,6 +285,7 @@ impl World {
     fn progress(&mut self, over: u64) {
         let prefixes = self.acknowledge.iter().map(|(i, n)| (IfIndex(*i), (0..*n).collect()));
         let report = TcpProgress { over: Duration::from_millis(over), prefixes: prefixes.collect() };
+        self.last_report = Some(self.now);
         self.observe(Evidence::TcpProgress(report));
     }
 
