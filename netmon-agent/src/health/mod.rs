@@ -5,20 +5,21 @@
 //! |---|---|---|
 //! | R1, R4, R8 | unknown, up, suspect, down of one address | `fsm` |
 //! | R2 | a usable link | `device`, `reach` |
-//! | R2b, R6 | the verdict over all | `overall` |
+//! | R2b, R6 | the verdict over all | `overall`, `judging` |
 //! | R3 | targets explained by their link | `target` |
-//! | R13, R14 | distrust of oneself | `trust` |
-//! | R15 | staleness | [`crate::state::Board::is_stale`], which readers ask |
-//! | R16 | gaps | `network` |
 //! | R5 | TCP's time-outs start the burst of R4 | `rto` |
 //! | R7 | TCP's progress vetoes `down` | `progress` |
 //! | R9 | loss | `loss`, of what `sampling` picks |
 //! | R10 | retransmits of a device | `retransmits` |
 //! | R11 | latency | `latency`, likewise |
 //! | R12 | flap damping | `flaps` |
+//! | R13, R14 | distrust of oneself | `trust` |
+//! | R15 | staleness | [`crate::state::Board::is_stale`], which readers ask |
+//! | R16 | gaps | `network` |
 //!
 //! Use: [`Health::handle`] each observation, [`Health::handle_timeout`] when [`Health::poll_timeout`] is due, then take
-//! [`Health::poll_event`] until it is empty.
+//! [`Health::poll_event`] until it is empty, and look at the TCP sockets once a second while
+//! [`Health::wants_progress`].
 
 mod address;
 mod device;
