@@ -323,13 +323,12 @@ impl Core {
 }
 
 fn probe_spec(p: &Planned, network: &Network) -> probe::TargetSpec {
-    let connected = |a| network.routes.iter().any(|r| r.gateway.is_none() && !r.is_default() && r.covers(a));
     probe::TargetSpec {
         fallback_ports: FALLBACK_PORTS.to_vec(),
         interval: p.interval,
         timeout: p.timeout,
         scope: p.spec.link.map_or(0, |i| i.0),
-        on_link: p.spec.role == Role::Gateway || p.spec.addresses.iter().all(|a| connected(*a)),
+        on_link: p.spec.role == Role::Gateway || p.spec.addresses.iter().all(|a| network.is_on_link(*a)),
         ..probe::TargetSpec::new(p.spec.id, p.spec.addresses.clone(), p.spec.method)
     }
 }

@@ -96,6 +96,15 @@ fn thresholds_are_read_by_name() {
 }
 
 #[test]
+fn the_readmes_sample_is_valid_and_names_the_defaults() {
+    let readme = include_str!("../../../README.md");
+    let sample = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let mut c = parse(sample).unwrap();
+    assert_eq!(std::mem::take(&mut c.health.quorum)["internet"], 2);
+    assert_eq!(c.health, parse("").unwrap().health);
+}
+
+#[test]
 fn thresholds_must_fit_together() {
     refused("[health]\nloss_ratio = nan", "2:14", "between 0.001 and 0.9");
     refused("[health]\nflap_suppress = -1", "2:17", "");

@@ -6,7 +6,8 @@ use super::{
     fsm::AddressFsm,
     latency::Latency,
     loss::Loss,
-    reach::Reach,
+    progress::Echoes,
+    reach::{Reach, Way},
     sampling::Sampler,
     settings::Settings,
     stats::AddressStats,
@@ -28,13 +29,16 @@ pub struct AddressEvidence {
     pub stats: AddressStats,
     /// Whether a route to it stands.
     pub reach: Reach,
+    /// Which way packets to it leave.
+    pub way: Option<Way>,
+    pub(super) echoes: Echoes,
     pub(super) sampler: Sampler,
     pub(super) loss: Loss,
     pub(super) latency: Latency,
 }
 
 impl AddressEvidence {
-    pub(super) fn new(address: IpAddr, reach: Reach, links_known: bool) -> Self {
+    pub(super) fn new(address: IpAddr, reach: Reach, way: Option<Way>, links_known: bool) -> Self {
         let mut fsm = AddressFsm::default();
         if links_known && !reach.stands() {
             fsm.force_down();
@@ -44,6 +48,8 @@ impl AddressEvidence {
             fsm,
             stats: AddressStats::default(),
             reach,
+            way,
+            echoes: Echoes::default(),
             sampler: Sampler::default(),
             loss: Loss::default(),
             latency: Latency::default(),
@@ -112,6 +118,7 @@ impl AddressEvidence {
     /// R14: nothing is known any more. What R11 has learnt stays.
     pub(super) fn forget(&mut self) {
         self.fsm.forget();
+        self.echoes = Echoes::default();
         self.sampler.forget();
         self.loss = Loss::default();
         self.latency.outage();

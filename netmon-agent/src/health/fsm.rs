@@ -150,6 +150,16 @@ impl AddressFsm {
         }
     }
 
+    /// It is to be examined without waiting for its next probe (R5): extra probes `offsets` from now. Only where it is
+    /// up and not under examination already.
+    pub fn examine(&mut self, now: Mono, offsets: &[Duration]) {
+        if self.phase == Phase::Up {
+            self.suspect_at = None;
+            self.phase =
+                Phase::Suspect { was_up: true, extras: offsets.iter().map(|offset| now + *offset).collect() };
+        }
+    }
+
     /// Its link is lost: down with no probe needed (R3).
     pub fn force_down(&mut self) {
         self.outstanding.clear();

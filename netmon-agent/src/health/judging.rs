@@ -7,7 +7,7 @@ use super::{
     flaps::Flaps,
     network::{Device, is_gateway, usable_links},
     overall::{self, LinkFinding},
-    reach::Reach,
+    reach::{Reach, Way},
     retransmits::Retransmits,
     target::{Surroundings, Target},
     verdict::{Reason, ReasonCode, State, Subject, Verdict},
@@ -77,11 +77,13 @@ impl Health {
             network.neighbours.values().find(of).map(|n| n.state)
         };
         let still_gateway = |a: IpAddr| is_gateway(network, a, link);
+        let progress = |way: &Way| self.progress.along(now.mono, way, &self.settings);
         let around = Surroundings {
             links_known: self.links == LinkKnowledge::Known,
             link_names: &link_names,
             neighbour: &neighbour,
             still_gateway: &still_gateway,
+            progress: &progress,
         };
         let judged = target.judge(&around);
         let Some(target) = self.targets.get_mut(&id) else { return };
@@ -91,7 +93,12 @@ impl Health {
         self.reviews.set(Review::Target(id), target.flaps.until());
         self.dirty |= target.verdict.reasons != reasons;
         let previous = target.verdict.state;
-        if !target.verdict.update(now, state, reasons) {
+        let changed = target.verdict.update(now, state, reasons);
+        match target.wants_progress(now.mono) {
+            true => self.doubted.insert(id),
+            false => self.doubted.remove(&id),
+        };
+        if !changed {
             return;
         }
         self.dirty = true;
@@ -111,11 +118,16 @@ impl Health {
             settled: self.settled,
             links: self.link_finding(),
             required_down: self.required_down(),
+            excuse: self.excuse(now.mono),
             device_faults: self.device_faults(&[State::Down, State::Degraded]),
             scopes: &self.scopes,
             quorum: &self.settings.quorum,
         };
         let (state, mut reasons) = overall::judge(&evidence);
+        let probes_decide = evidence.links == LinkFinding::Usable && evidence.required_down.is_empty();
+        let excused = reasons.first().is_some_and(|r| r.code == ReasonCode::IcmpFiltered);
+        self.down_by_probes =
+            probes_decide && (state == State::Down || excused) && self.silent_gateways().next().is_some();
         // Down is a verdict, whatever was still to be heard of: the next one is not the first.
         self.settled |= state == State::Down;
         match &self.interrupted {

@@ -5,19 +5,21 @@
 //! |---|---|---|
 //! | R1, R4, R8 | unknown, up, suspect, down of one address | `fsm` |
 //! | R2 | a usable link | `device`, `reach` |
-//! | R2b, R6 | the verdict over all | `overall` |
+//! | R2b, R6 | the verdict over all | `overall`, `judging` |
 //! | R3 | targets explained by their link | `target` |
-//! | R13, R14 | distrust of oneself | `trust` |
-//! | R15 | staleness | [`crate::state::Board::is_stale`], which readers ask |
-//! | R16 | gaps | `network` |
+//! | R5 | TCP's time-outs start the burst of R4 | `rto` |
+//! | R7 | TCP's progress vetoes `down` | `progress` |
 //! | R9 | loss | `loss`, of what `sampling` picks |
 //! | R10 | retransmits of a device | `retransmits` |
 //! | R11 | latency | `latency`, likewise |
 //! | R12 | flap damping | `flaps` |
-//! | R5, R7 | kernel evidence | to come: their reasons exist ([`ReasonCode`]) |
+//! | R13, R14 | distrust of oneself | `trust` |
+//! | R15 | staleness | [`crate::state::Board::is_stale`], which readers ask |
+//! | R16 | gaps | `network` |
 //!
 //! Use: [`Health::handle`] each observation, [`Health::handle_timeout`] when [`Health::poll_timeout`] is due, then take
-//! [`Health::poll_event`] until it is empty.
+//! [`Health::poll_event`] until it is empty, and look at the TCP sockets once a second while
+//! [`Health::wants_progress`].
 
 mod address;
 mod device;
@@ -28,8 +30,10 @@ mod latency;
 mod loss;
 mod network;
 mod overall;
+mod progress;
 mod reach;
 mod retransmits;
+mod rto;
 mod sampling;
 mod settings;
 mod stats;
@@ -44,7 +48,7 @@ mod wilson;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     net::IpAddr,
     sync::Arc,
     time::Duration,
@@ -54,7 +58,7 @@ pub use address::AddressEvidence;
 pub use device::Watch;
 pub use fsm::AddressFsm;
 pub use network::Device;
-pub use reach::Reach;
+pub use reach::{Reach, Way};
 pub use retransmits::READ_INTERVAL;
 pub use settings::{BURST, LOST_FOR_DOWN, Settings};
 pub use stats::{AddressStats, BURST_BUCKETS, ProbeCounters, RTT_BUCKETS, WINDOW, rtt_bucket};
@@ -63,13 +67,16 @@ pub use verdict::{Reason, ReasonCode, State, Subject, Verdict};
 
 use crate::{
     observation::{
-        Evidence, IfIndex, Network, Observation, ProbeEvent, ProbeOutcome, SourceKind, TargetId, TcpReading,
+        Evidence, IfIndex, Method, Network, Observation, ProbeEvent, ProbeOutcome, SourceKind, TargetId,
+        TcpReading,
     },
     time::{Moment, Mono},
 };
 use overall::ScopeTally;
+use progress::{Answered, Progress, note_echo};
+use rto::Timeouts;
 use timers::Timers;
-use trust::{ClockWatch, Interruption, LateScore};
+use trust::{ClockWatch, LateScore};
 
 /// What thresholds make of one another, for whoever takes them from outside.
 pub mod limits {
@@ -126,6 +133,7 @@ enum LinkKnowledge {
 enum Review {
     Device(IfIndex),
     Target(TargetId),
+    Progress,
 }
 
 /// The core.
@@ -149,6 +157,14 @@ pub struct Health {
     order: Vec<TargetId>,
     scopes: BTreeMap<String, ScopeTally>,
     tcp: Option<Arc<TcpReading>>,
+    timeouts: Timeouts,
+    progress: Progress,
+    /// R7: when an echo that came back from beyond the gateway left, by device.
+    echoes: Answered,
+    /// R7: targets that progress may keep from being down.
+    doubted: BTreeSet<TargetId>,
+    /// R7: the whole is down, or excused, by probes of gateways alone.
+    down_by_probes: bool,
     verdict: Verdict,
     interrupted: Option<Reason>,
     timers: Timers<(TargetId, IpAddr)>,
@@ -183,6 +199,11 @@ impl Health {
             order: Vec::new(),
             scopes: BTreeMap::new(),
             tcp: None,
+            timeouts: Timeouts::default(),
+            progress: Progress::default(),
+            echoes: Answered::new(),
+            doubted: BTreeSet::new(),
+            down_by_probes: false,
             verdict,
             interrupted: None,
             timers: Timers::default(),
@@ -209,8 +230,8 @@ impl Health {
             Evidence::Network(change) => self.network_changed(now, change),
             Evidence::Probe(event) => self.probe(now, observation.at, &event),
             Evidence::Tcp(reading) => self.tcp_read(now, observation.at, reading),
-            // Taken by the rules on TCP evidence.
-            Evidence::TcpTimeout(_) | Evidence::TcpProgress(_) => {}
+            Evidence::TcpTimeout(timeout) => self.tcp_timeout(now, observation.at, &timeout),
+            Evidence::TcpProgress(progress) => self.tcp_progress(now, observation.at, progress),
             Evidence::Gap(SourceKind::Netlink) => self.network_gap(now),
             Evidence::Gap(SourceKind::Probe) => self.forget_probes(),
             // Counters that were lost are counted at their source.
@@ -240,7 +261,7 @@ impl Health {
             if a.fsm.on_timer(now.mono, &self.settings) {
                 self.events.push_back(Event::Probe { target: id, address });
             }
-            self.timers.set((id, address), a.fsm.deadline());
+            self.attend(now.mono, id);
         }
         while let Some(review) = self.reviews.pop_due(now.mono) {
             match review {
@@ -248,6 +269,7 @@ impl Health {
                 // It is unknown until the links are read anew, and is judged then.
                 Review::Device(_) => {}
                 Review::Target(id) => self.judge_target(now, id),
+                Review::Progress => self.progress_is_stale(now),
             }
         }
         if self.settle_at.take().is_some() || !self.settled || self.interrupted.is_some() {
@@ -307,54 +329,23 @@ impl Health {
         {
             self.note_lateness(now.mono);
         }
-        let Some(a) = address_mut(&mut self.targets, event.target, event.address) else { return };
-        let mut changed = a.probed(at, event, &self.settings);
+        let Some(target) = self.targets.get_mut(&event.target) else { return };
+        let echo = target.spec.method == Method::Icmp && target.spec.role == Role::Plain;
+        let Some(a) = target.addresses.iter_mut().find(|a| a.address == event.address) else { return };
+        let alone = a.echoes.is_alone();
+        note_echo(a, echo, at, event, &mut self.echoes);
+        let mut changed = a.probed(at, event, &self.settings) || alone != a.echoes.is_alone();
         if self.links == LinkKnowledge::Known && !a.reach.stands() {
             // R3: while its link is lost no reply can acquit it, and none of its losses are its own.
             changed |= a.fsm.state() != State::Down;
             a.lose_link(at);
         }
-        self.timers.set((event.target, event.address), a.fsm.deadline());
+        self.attend(now.mono, event.target);
         self.dirty = true;
         if changed {
             self.judge_target(now, event.target);
             self.overall_due = Some(now);
         }
-    }
-
-    fn note_lateness(&mut self, now: Mono) {
-        if self.late.late(now, &self.settings) {
-            self.events.push_back(Event::TimeoutScale(self.late.scale()));
-        }
-    }
-
-    /// R14: after a suspend or a stall nothing is known, and everything is probed at once.
-    fn look_at_clocks(&mut self, now: Moment) {
-        let Some(interruption) = self.clocks.look(now, &self.settings) else { return };
-        let reason = match interruption {
-            Interruption::Suspended(d) => Reason::new(
-                ReasonCode::Suspended,
-                "",
-                format!("the machine was suspended for {:.1} s", d.as_secs_f64()),
-            ),
-            Interruption::Stalled(d) => Reason::new(
-                ReasonCode::Stalled,
-                "",
-                format!("the agent stood still for {:.1} s", d.as_secs_f64()),
-            ),
-        };
-        self.interrupted = Some(reason);
-        self.settled = false;
-        self.started = now.mono;
-        for id in &self.order {
-            let Some(t) = self.targets.get_mut(id) else { continue };
-            for a in &mut t.addresses {
-                a.forget();
-                self.timers.set((*id, a.address), None);
-                self.events.push_back(Event::Probe { target: *id, address: a.address });
-            }
-        }
-        self.judge_all(now);
     }
 }
 

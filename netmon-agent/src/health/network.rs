@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use super::{
     Event, Health, LinkKnowledge, Review, device,
     flaps::Flaps,
-    reach::{self, Reach},
+    reach::{self, Reach, Way},
     retransmits::Retransmits,
     settings::Settings,
     target::{Role, TargetSpec},
@@ -50,6 +50,20 @@ pub(super) fn reach_of(
     match target.role {
         Role::Gateway => reach::reach_gateway(network, usable, address, target.link),
         Role::Plain => reach::reach(network, usable, address, target.link),
+    }
+}
+
+/// Which way packets to a target's address leave.
+pub(super) fn way_of(
+    network: &Network,
+    usable: &BTreeSet<IfIndex>,
+    target: &TargetSpec,
+    address: IpAddr,
+) -> Option<Way> {
+    let usable = |i: IfIndex| usable.contains(&i);
+    match target.role {
+        Role::Gateway => reach::way_to_gateway(network, usable, address, target.link),
+        Role::Plain => reach::way(network, usable, address, target.link),
     }
 }
 
@@ -163,9 +177,12 @@ impl Health {
     /// R3: an address whose last usable route went is down at once; one that has a route again is probed at once.
     fn update_reach(&mut self, now: Moment, first: bool) {
         let usable = usable_links(&self.network, &self.settings);
-        for id in &self.order {
-            let Some(target) = self.targets.get_mut(id) else { continue };
+        self.echoes.retain(|link, _| self.network.links.contains_key(link));
+        for id in self.order.clone() {
+            let Some(target) = self.targets.get_mut(&id) else { continue };
+            let mut touched = false;
             for a in &mut target.addresses {
+                a.way = way_of(&self.network, &usable, &target.spec, a.address);
                 let reach = reach_of(&self.network, &usable, &target.spec, a.address);
                 let was = std::mem::replace(&mut a.reach, reach);
                 match (was.stands(), a.reach.stands()) {
@@ -174,12 +191,15 @@ impl Health {
                     // At the start every target is being probed already.
                     (false, true) if first => continue,
                     (false, true) if a.fsm.state() == State::Unknown => {
-                        self.events.push_back(Event::Probe { target: *id, address: a.address });
+                        self.events.push_back(Event::Probe { target: id, address: a.address });
                     }
                     (false, true) => a.fsm.hasten(now.mono, &self.settings),
                     _ => continue,
                 }
-                self.timers.set((*id, a.address), a.fsm.deadline());
+                touched = true;
+            }
+            if touched {
+                self.attend(now.mono, id);
             }
         }
     }

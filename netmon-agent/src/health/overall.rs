@@ -65,6 +65,8 @@ pub struct Evidence<'a> {
     pub required_down: Vec<Reason>,
     /// R2b, R10, R12: what is wrong with devices in service.
     pub device_faults: Vec<Reason>,
+    /// R7: why the whole is not down although every scope is.
+    pub excuse: Option<Reason>,
     /// R6: targets by scope.
     pub scopes: &'a BTreeMap<String, ScopeTally>,
     /// R6: how many of a scope's targets make it down; all where none is given.
@@ -133,7 +135,8 @@ fn judge_scopes(e: &Evidence<'_>) -> (State, Vec<Reason>) {
         }
     }
     if scopes_down == scopes_known {
-        return (State::Down, cut(reasons));
+        let Some(excuse) = &e.excuse else { return (State::Down, cut(reasons)) };
+        reasons.insert(0, excuse.clone());
     }
     reasons.extend(e.device_faults.iter().cloned());
     let state = if reasons.is_empty() { State::Up } else { State::Degraded };
@@ -166,6 +169,7 @@ mod tests {
             links: LinkFinding::Usable,
             required_down: Vec::new(),
             device_faults: Vec::new(),
+            excuse: None,
             scopes,
             quorum: &BTreeMap::new(),
         };
@@ -209,6 +213,18 @@ mod tests {
     }
 
     #[test]
+    fn an_excuse_holds_for_targets_alone() {
+        let s = scopes(&[("gateway", &[Down])]);
+        let why = Reason::new(ReasonCode::IcmpFiltered, "", "");
+        assert_eq!(state(&s, |e| e.excuse = Some(why.clone())), Degraded);
+        let without_link = |e: &mut Evidence<'_>| {
+            e.excuse = Some(why.clone());
+            e.links = LinkFinding::Unusable(Vec::new());
+        };
+        assert_eq!(state(&s, without_link), Down);
+    }
+
+    #[test]
     fn a_quorum_makes_a_scope_down_earlier() {
         let s = scopes(&[("internet", &[Up, Down, Down])]);
         let quorum = BTreeMap::from([("internet".to_owned(), 2)]);
@@ -217,6 +233,7 @@ mod tests {
             links: LinkFinding::Usable,
             required_down: Vec::new(),
             device_faults: Vec::new(),
+            excuse: None,
             scopes: &s,
             quorum: &quorum,
         };
@@ -233,6 +250,7 @@ mod tests {
             links: LinkFinding::Usable,
             required_down: Vec::new(),
             device_faults: Vec::new(),
+            excuse: None,
             scopes: &s,
             quorum: &BTreeMap::new(),
         };

@@ -1,8 +1,11 @@
 //! Whether a route to an address stands on a usable link (R2, R3).
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{cmp::Reverse, collections::BTreeSet, net::IpAddr};
 
-use crate::observation::{IfIndex, Network};
+use crate::observation::{IfIndex, Network, Route};
+
+/// `RT_TABLE_MAIN`, `include/uapi/linux/rtnetlink.h`.
+const MAIN_TABLE: u32 = 254;
 
 /// How an address can be reached, by links and routes alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,10 +71,56 @@ pub fn reach_gateway(
     }
 }
 
+/// Which way packets to an address leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The device; several where routes are equally good.
+    pub links: Vec<IfIndex>,
+    /// Whether it leads beyond the link: through a gateway, or by a default route that needs none.
+    pub beyond: bool,
+}
+
+/// The way by the best route on a usable link: the longest prefix, the main table first, the lowest metric. None for
+/// the machine's own addresses, without a route, and where routes were left out for being too many.
+pub fn way(
+    network: &Network,
+    usable: impl Fn(IfIndex) -> bool,
+    address: IpAddr,
+    on: Option<IfIndex>,
+) -> Option<Way> {
+    let here = |r: &&Route| on.is_none_or(|on| on == r.ifindex) && usable(r.ifindex);
+    let local = address.is_loopback() || network.addresses.values().any(|a| a.address == address);
+    if local || network.routes_truncated {
+        return None;
+    }
+    let covering = || network.routes.iter().filter(here).filter(|r| r.covers(address));
+    let rank = |r: &Route| (Reverse(r.prefix_len), r.table != MAIN_TABLE, r.metric);
+    let best = covering().map(rank).min()?;
+    let equal = || covering().filter(|r| rank(r) == best);
+    let mut links: Vec<IfIndex> = equal().map(|r| r.ifindex).collect();
+    links.sort_unstable();
+    links.dedup();
+    Some(Way { links, beyond: equal().all(|r| r.gateway.is_some() || r.is_default()) })
+}
+
+/// The same for a default gateway: the links that its routes name.
+pub fn way_to_gateway(
+    network: &Network,
+    usable: impl Fn(IfIndex) -> bool,
+    gateway: IpAddr,
+    on: Option<IfIndex>,
+) -> Option<Way> {
+    let named = network.routes.iter().filter(|r| r.is_default() && r.gateway == Some(gateway));
+    let mut links: Vec<IfIndex> = named.map(|r| r.ifindex).filter(|i| usable(*i)).collect();
+    links.retain(|i| on.is_none_or(|on| on == *i));
+    links.sort_unstable();
+    links.dedup();
+    (!links.is_empty()).then_some(Way { links, beyond: false })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observation::Route;
 
     fn net(routes: &[(&str, u8, u32)]) -> Network {
         let route = |(dst, len, ifi): &(&str, u8, u32)| Route {
@@ -118,5 +167,23 @@ mod tests {
     fn a_truncated_table_proves_no_absence() {
         let n = Network { routes_truncated: true, ..net(&[]) };
         assert_eq!(reach(&n, |_| false, "8.8.8.8".parse().unwrap(), None), Reach::Routed);
+    }
+
+    #[test]
+    fn the_best_route_tells_the_way() {
+        let mut n = net(&[("0.0.0.0", 0, 2), ("0.0.0.0", 0, 3), ("10.0.0.0", 24, 3)]);
+        for (route, metric) in n.routes.iter_mut().zip([100, 200, 0]) {
+            route.metric = metric;
+            route.gateway = route.is_default().then(|| "10.0.0.1".parse().unwrap());
+        }
+        let to = |a: &str, up: &[u32]| way(&n, |i| up.contains(&i.0), a.parse().unwrap(), None);
+        let by = |link, beyond| Some(Way { links: vec![IfIndex(link)], beyond });
+        assert_eq!(to("8.8.8.8", &[2, 3]), by(2, true));
+        assert_eq!(to("8.8.8.8", &[3]), by(3, true), "the other when the best is not usable");
+        assert_eq!(to("10.0.0.9", &[2, 3]), by(3, false), "on the link");
+        assert_eq!((to("8.8.8.8", &[]), to("127.0.0.1", &[2])), (None, None));
+        n.routes[1].metric = 100;
+        let both = way(&n, |_| true, "8.8.8.8".parse().unwrap(), None).unwrap();
+        assert_eq!(both.links, [IfIndex(2), IfIndex(3)]);
     }
 }

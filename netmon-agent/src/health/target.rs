@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::{
     address::AddressEvidence,
     flaps::Flaps,
-    reach::Reach,
+    reach::{Reach, Way},
     verdict::{Reason, ReasonCode, State, Verdict},
 };
 use crate::observation::{FailureReason, IfIndex, Method, NeighbourState, TargetId};
@@ -66,6 +66,8 @@ pub(super) struct Surroundings<'a> {
     /// Whether a default route still points at this gateway, or at another in its place: then it is about to be no
     /// target any more.
     pub still_gateway: &'a dyn Fn(IpAddr) -> bool,
+    /// R7: remote prefixes that acknowledge what leaves this way, if they are enough.
+    pub progress: &'a dyn Fn(&Way) -> Option<usize>,
 }
 
 impl Target {
@@ -94,7 +96,13 @@ impl Target {
         let (up, down) = (count(State::Up), count(State::Down));
         let mut reasons: Vec<Reason> = judged.iter().filter_map(|(_, reason)| reason.clone()).collect();
         let state = if down == judged.len() {
-            State::Down
+            match self.veto(around.progress).filter(|_| around.links_known) {
+                Some(veto) => {
+                    reasons.insert(0, veto);
+                    State::Degraded
+                }
+                None => State::Down,
+            }
         } else if up == 0 {
             reasons.push(Reason::new(
                 ReasonCode::Starting,

@@ -42,14 +42,18 @@ impl Health {
         }
         let links_known = self.links == LinkKnowledge::Known;
         let usable = network::usable_links(&self.network, &self.settings);
-        let reach_of = |a: IpAddr| network::reach_of(&self.network, &usable, &spec, a);
+        let new = |a: IpAddr| {
+            let reach = network::reach_of(&self.network, &usable, &spec, a);
+            let way = network::way_of(&self.network, &usable, &spec, a);
+            AddressEvidence::new(a, reach, way, links_known)
+        };
         // What is probed otherwise is another thing: nothing that was seen of it counts any more.
         let mut old = old.filter(|t| (t.spec.method, t.spec.link) == (spec.method, spec.link));
         let mut previous = old.as_mut().map(|t| std::mem::take(&mut t.addresses)).unwrap_or_default();
         let addresses =
             spec.addresses.iter().map(|address| match previous.iter().position(|a| a.address == *address) {
                 Some(i) => previous.swap_remove(i),
-                None => AddressEvidence::new(*address, reach_of(*address), links_known),
+                None => new(*address),
             });
         let addresses = addresses.collect();
         for a in previous {
@@ -67,6 +71,7 @@ impl Health {
     fn forget_target(&mut self, id: TargetId) {
         if let Some(t) = self.targets.remove(&id) {
             self.reviews.set(Review::Target(id), None);
+            self.doubted.remove(&id);
             for a in &t.addresses {
                 self.timers.set((id, a.address), None);
             }
@@ -89,6 +94,7 @@ impl Health {
         for t in self.targets.values_mut() {
             for a in &mut t.addresses {
                 a.fsm.forget_outstanding();
+                a.sampler.forget();
             }
         }
     }

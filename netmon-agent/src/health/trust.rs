@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use super::settings::Settings;
+use super::{
+    Event, Health, Review,
+    rto::Timeouts,
+    settings::Settings,
+    verdict::{Reason, ReasonCode},
+};
 use crate::time::{Moment, Mono};
 
 /// What a look at the clocks shows.
@@ -86,6 +91,47 @@ impl LateScore {
         self.scale -= 1;
         self.changed = now;
         true
+    }
+}
+
+impl Health {
+    /// R13: the agent itself ran late.
+    pub(super) fn note_lateness(&mut self, now: Mono) {
+        if self.late.late(now, &self.settings) {
+            self.events.push_back(Event::TimeoutScale(self.late.scale()));
+        }
+    }
+
+    /// R14: after a suspend or a stall nothing is known, and everything is probed at once.
+    pub(super) fn look_at_clocks(&mut self, now: Moment) {
+        let Some(interruption) = self.clocks.look(now, &self.settings) else { return };
+        let reason = match interruption {
+            Interruption::Suspended(d) => Reason::new(
+                ReasonCode::Suspended,
+                "",
+                format!("the machine was suspended for {:.1} s", d.as_secs_f64()),
+            ),
+            Interruption::Stalled(d) => Reason::new(
+                ReasonCode::Stalled,
+                "",
+                format!("the agent stood still for {:.1} s", d.as_secs_f64()),
+            ),
+        };
+        self.interrupted = Some(reason);
+        self.settled = false;
+        self.started = now.mono;
+        self.timeouts = Timeouts::default();
+        self.progress.forget();
+        self.reviews.set(Review::Progress, None);
+        for id in &self.order {
+            let Some(t) = self.targets.get_mut(id) else { continue };
+            for a in &mut t.addresses {
+                a.forget();
+                self.timers.set((*id, a.address), None);
+                self.events.push_back(Event::Probe { target: *id, address: a.address });
+            }
+        }
+        self.judge_all(now);
     }
 }
 

@@ -350,6 +350,11 @@ impl Network {
         self.addresses.values().filter(move |a| a.ifindex == index)
     }
 
+    /// Whether `address` is reached without a gateway: a route covers it that has none and is no default route.
+    pub fn is_on_link(&self, address: IpAddr) -> bool {
+        self.routes.iter().any(|r| r.gateway.is_none() && !r.is_default() && r.covers(address))
+    }
+
     /// Default routes, best metric first.
     pub fn default_routes(&self) -> Vec<&Route> {
         let mut all: Vec<&Route> = self.routes.iter().filter(|r| r.is_default()).collect();
@@ -379,5 +384,25 @@ mod tests {
         assert!(!covers("0.0.0.0", 0, "::1"));
         assert!(covers("::", 0, "2001:db8::1"));
         assert!(covers("10.1.2.3", 32, "10.1.2.3") && !covers("10.1.2.3", 32, "10.1.2.2"));
+    }
+
+    #[test]
+    fn on_link_is_what_needs_no_gateway() {
+        let route = |destination: &str, prefix_len, gateway: Option<&str>| Route {
+            table: 254,
+            destination: destination.parse().unwrap(),
+            prefix_len,
+            gateway: gateway.map(|g| g.parse().unwrap()),
+            ifindex: IfIndex(2),
+            metric: 0,
+        };
+        let routes = vec![
+            route("0.0.0.0", 0, None),
+            route("10.0.0.0", 24, None),
+            route("10.9.0.0", 16, Some("10.0.0.1")),
+        ];
+        let n = Network { routes, ..Network::default() };
+        let on_link = |a: &str| n.is_on_link(a.parse().unwrap());
+        assert!(on_link("10.0.0.9") && !on_link("10.9.0.9") && !on_link("8.8.8.8"));
     }
 }

@@ -188,7 +188,8 @@ pub struct TcpProgress {
     /// The time looked at, up to the observation's own.
     pub over: Duration,
     /// Hashes of remote prefixes (IPv4 /24, IPv6 /48) that acknowledged bytes, by the device that has the local
-    /// address. Loopback is left out.
+    /// address. Loopback is left out, and so is what is on the link itself ([`super::Network::is_on_link`]): it proves
+    /// nothing of the path beyond, and a hash can't be told from another.
     pub prefixes: BTreeMap<IfIndex, BTreeSet<u32>>,
 }
 

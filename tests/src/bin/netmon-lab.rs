@@ -8,8 +8,8 @@ use clap::Parser;
 use netmon_agent::time::Mono;
 use netmon_tests::agent::{Agent, Watch, await_until, get};
 use netmon_tests::lab::{
-    self, Bulk, Counters, Fault, Place, SERVER_V4, SERVER_V6, Way, What, World, abort_connections, growth,
-    refused_connections,
+    self, Answer, Bulk, Counters, Fault, Place, SERVER_V4, SERVER_V6, Way, What, World, abort_connections,
+    growth, refused_connections,
 };
 use serde_json::Value;
 
@@ -63,9 +63,15 @@ fn show(arguments: &Arguments) -> Result<()> {
         || world.admin_down(0),
         |()| world.admin_up(0),
     )?;
-    let one = What::Host("1.1.1.1".parse()?);
-    let lost = || world.lose(Place::Wan(0), Way::FromNode, one);
-    stage.scene("1.1.1.1 alone no longer answers", "degraded", "target_down", lost, Fault::mend)?;
+    let mute = || {
+        world.resolver.answer(Answer::Silence);
+        Ok(())
+    };
+    let speak = |()| {
+        world.resolver.answer(Answer::Yes);
+        Ok(())
+    };
+    stage.scene("The resolver alone no longer answers", "degraded", "target_down", mute, speak)?;
     let behind = "All behind the gateway is silent; the gateway still answers";
     stage.scene(behind, "degraded", "scope_down", || world.blackhole_behind(), Fault::mend)?;
     let silent = "A blackhole: the link is up, and nothing comes back";

@@ -23,6 +23,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("verdict::a_blackhole_behind_the_gateway_is_degraded", blackhole_behind),
     ("verdict::one_silent_target_is_degraded", one_silent_target),
     ("verdict::blocked_echo_is_not_outvoted_by_tcp", blocked_echo),
+    ("verdict::a_flapping_link_is_degraded_until_it_is_steady", flapping_link),
     ("verdict::a_lost_second_uplink_is_degraded", second_uplink_lost),
     ("verdict::a_required_second_uplink_is_down", required_uplink_lost),
     ("verdict::lost_ipv6_is_degraded_while_ipv4_serves", ipv6_lost),
@@ -200,6 +201,24 @@ fn blocked_echo() -> Result<()> {
     let reasons = ["target_down", "scope_down/internet"];
     let lose = || world.lose(Place::Wan(0), Way::Both, What::Echo);
     break_and_mend(&world, "degraded", &reasons, PROBES, lose, Fault::mend)
+}
+
+fn flapping_link() -> Result<()> {
+    let world = World::new()?;
+    // Sooner suppressed and sooner released than by the defaults: three flaps within half a minute.
+    let damping = "[health]\nflap_half_life = \"20s\"\nflap_suppress = 2000\nflap_max = \"100s\"\n";
+    let agent = Start::new(&world)?.config(damping).start()?;
+    let witness = Witness::new(&agent)?;
+    witness.up(PROBES)?;
+    for state in ["up", "up", "degraded"] {
+        witness.after("down", &["no_carrier/eth0"], LINK, || world.carrier_down(0))?;
+        let reasons: &[&str] = if state == "up" { &[] } else { &["flapping/eth0"] };
+        witness.after(state, reasons, PROBES, || world.carrier_up(0))?;
+    }
+    ensure!(agent.cli_code(&["wait", "--state", "usable", "--timeout", "1s"])? == 0, "degraded is usable");
+    let steady = witness.up(Duration::from_secs(60))?;
+    eprintln!("steady → up {steady:.2?}");
+    Ok(())
 }
 
 fn second_uplink_lost() -> Result<()> {

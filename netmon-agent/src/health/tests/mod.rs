@@ -5,17 +5,24 @@ mod histories;
 mod impairments;
 mod links;
 mod probes;
+mod progress;
 mod retransmits;
+mod rto;
+mod simulation;
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+    time::Duration,
+};
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use super::{Event, Health, ReasonCode, Role, Settings, State, Subject, TargetSpec, Watch};
+use super::{Event, Health, ReasonCode, Role, Settings, State, Subject, TargetSpec, Verdict, Watch};
 use crate::{
     observation::{
         Address, Evidence, FailureReason, IfIndex, IfName, Link, Method, Network, NetworkChange, Observation,
-        OperState, ProbeEvent, ProbeOutcome, Route, SourceKind, StampSource, TargetId,
+        OperState, ProbeEvent, ProbeOutcome, Route, SourceKind, StampSource, TargetId, TcpProgress,
     },
     time::{Boot, Moment, Mono},
 };
@@ -37,7 +44,19 @@ struct World {
     /// Milliseconds, where it is not 5.
     rtt: HashMap<IpAddr, u64>,
     rng: SmallRng,
+    /// How a probe that is not answered fails; after a time-out, or at once by an error.
+    failure: FailureReason,
+    /// How many remote prefixes acknowledge TCP's bytes, by device.
+    acknowledge: BTreeMap<u32, u32>,
+    last_look: Option<u64>,
+    /// Nobody looks at sockets, whatever the core wants.
+    blind: bool,
+    last_report: Option<u64>,
+    looks: u32,
+    /// Every time that something became degraded from up, and by which rules.
+    impaired: Vec<(u64, Subject, Vec<ReasonCode>)>,
     changes: Vec<(u64, Subject, State)>,
+    seen: BTreeSet<ReasonCode>,
     frozen: bool,
 }
 
@@ -97,7 +116,15 @@ impl World {
             loss: HashMap::new(),
             rtt: HashMap::new(),
             rng: SmallRng::seed_from_u64(9),
+            failure: FailureReason::Timeout,
+            acknowledge: BTreeMap::new(),
+            last_look: None,
+            blind: false,
+            last_report: None,
+            looks: 0,
+            impaired: Vec::new(),
             changes: Vec::new(),
+            seen: BTreeSet::new(),
             frozen: false,
         };
         w.health.set_targets(
@@ -160,16 +187,20 @@ impl World {
             ttl: None,
             reordered: false,
         };
-        let lost = ProbeOutcome::Failed { reason: FailureReason::Timeout, reporter: None };
+        let lost = ProbeOutcome::Failed { reason: self.failure, reporter: None };
+        let failed_after = if self.failure == FailureReason::Timeout { TIMEOUT } else { 2 };
         let loss = self.loss.get(&address).copied().unwrap_or_default();
         let arrives = self.answers.get(&address).copied().unwrap_or(true)
             && (loss == 0.0 || !self.rng.random_bool(loss));
         self.pending.push(match arrives {
             true => (self.now + rtt, event(reply)),
-            false => (self.now + TIMEOUT, event(lost)),
+            false => (self.now + failed_after, event(lost)),
         });
-        let sent = event(ProbeOutcome::Sent);
-        self.observe(Evidence::Probe(sent));
+        // What can't be sent never left.
+        if arrives || self.failure != FailureReason::SendError {
+            let sent = event(ProbeOutcome::Sent);
+            self.observe(Evidence::Probe(sent));
+        }
     }
 
     fn probe_all(&mut self) {
@@ -180,7 +211,13 @@ impl World {
     fn drain(&mut self) {
         while let Some(event) = self.health.poll_event() {
             match event {
-                Event::Changed { subject, state, reasons, .. } => {
+                Event::Changed { subject, previous, state, reasons } => {
+                    assert_ne!(previous, state);
+                    self.seen.extend(reasons.iter().map(|r| r.code));
+                    if (previous, state) == (State::Up, State::Degraded) {
+                        let codes = reasons.iter().map(|r| r.code).collect();
+                        self.impaired.push((self.now, subject.clone(), codes));
+                    }
                     assert!(
                         state == State::Up || !reasons.is_empty(),
                         "{subject:?} is {state} for no reason"
@@ -200,7 +237,9 @@ impl World {
             let regular = (self.now / INTERVAL + 1) * INTERVAL;
             let pending = self.pending.iter().map(|(at, _)| *at).min().unwrap_or(end);
             let timeout = self.health.poll_timeout().as_nanos().div_ceil(1_000_000);
-            let next = if self.frozen { end } else { regular.min(pending).min(timeout).min(end) };
+            let look = self.last_look.map_or(end, |t| t + 1000);
+            let next = regular.min(pending).min(timeout).min(look).min(end);
+            let next = if self.frozen { end } else { next };
             self.now = next.max(self.now + 1);
             if !self.frozen {
                 self.happen();
@@ -224,6 +263,30 @@ impl World {
             self.health.handle_timeout(now);
             self.drain();
         }
+        self.look_at_sockets();
+    }
+
+    /// As the agent does: a look at the sockets a second while they are wanted, and a report from the second on.
+    fn look_at_sockets(&mut self) {
+        if self.blind || !self.health.wants_progress() {
+            self.last_look = None;
+            return;
+        }
+        let before = self.last_look.filter(|t| self.now - t < 1000);
+        if before.is_some() {
+            return;
+        }
+        self.looks += 1;
+        if let Some(before) = self.last_look.replace(self.now) {
+            self.progress(self.now - before);
+        }
+    }
+
+    fn progress(&mut self, over: u64) {
+        let prefixes = self.acknowledge.iter().map(|(i, n)| (IfIndex(*i), (0..*n).collect()));
+        let report = TcpProgress { over: Duration::from_millis(over), prefixes: prefixes.collect() };
+        self.last_report = Some(self.now);
+        self.observe(Evidence::TcpProgress(report));
     }
 
     fn state(&self) -> State {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use netmon_agent::time::{Boot, Mono};
-use netmon_tests::agent::{Agent, get};
+use netmon_tests::agent::{Agent, Start, get};
 use netmon_tests::lab::{Switch, World};
 use serde_json::Value;
 
@@ -16,7 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Takes the carrier and gives it back, `flaps` times, with one waiter for each change of the verdict over all.
 pub fn measure(flaps: usize) -> Result<()> {
     let world = World::new()?;
-    let agent = Agent::start(&world)?;
+    // Flaps by the dozen are what is measured here, not what is to be damped.
+    let undamped = "[health]\nflap_half_life = \"1s\"\nflap_suppress = 1000000\n";
+    let agent = Start::new(&world)?.config(undamped).start()?;
     await_up(&agent)?;
     // The far end of the node's wire: what happens at the node is a loss of carrier.
     let switch = Switch::new(&world.gateways[0], "lan0")?;
