@@ -199,8 +199,7 @@ impl Core {
             self.next_housekeeping = now.mono + HOUSEKEEPING;
             self.tcp.flush_log();
         }
-        // No rule asks who acknowledges.
-        let wanted = false;
+        let wanted = self.health.wants_progress();
         for observation in self.tcp.step(now, self.health.network(), wanted) {
             self.health.handle(now, observation);
         }

@@ -11,7 +11,7 @@ use super::capabilities::of_sock_diag;
 use crate::{
     capability::Capability,
     health::READ_INTERVAL,
-    observation::{Evidence, IfIndex, Network, Observation, TcpReading, TcpRung},
+    observation::{Evidence, IfIndex, Network, Observation, Route, TcpReading, TcpRung},
     source::{
         bpf::{Kernel, SET_STATE},
         sockdiag::{Census, Look, Progress, Reader, Step, Summary, Tally, Want},
@@ -46,6 +46,8 @@ struct Dump {
     /// What sockets had sent that closed, as of its beginning.
     closed: BTreeMap<IfIndex, u64>,
     addresses: HashMap<IpAddr, IfIndex>,
+    /// Routes to what is on the link.
+    connected: Vec<Route>,
     tally: Tally,
     look: Option<Look>,
 }
@@ -172,14 +174,20 @@ impl Tcp {
             let closed = self.kernel.segments_of_closed().unwrap_or_default();
             let look = self.wanted.then(Look::default);
             let addresses = addresses(network);
-            self.dump = Some(Dump { began: now, closed, addresses, tally: Tally::default(), look });
+            let is_connected = |route: &&Route| route.gateway.is_none() && !route.is_default();
+            let connected = network.routes.iter().filter(is_connected).cloned().collect();
+            let tally = Tally::default();
+            self.dump = Some(Dump { began: now, closed, addresses, connected, tally, look });
         }
         let dump = self.dump.as_mut()?;
-        let Dump { addresses, tally, look, .. } = dump;
+        let Dump { addresses, connected, tally, look, .. } = dump;
         let step = reader.step(|socket| {
             let interface_of = |address| addresses.get(&address).copied();
             tally.add(socket, interface_of);
-            if let Some(look) = look {
+            // A neighbour that acknowledges proves nothing of the path beyond the gateway.
+            if let Some(look) = look
+                && !connected.iter().any(|route| route.covers(socket.remote))
+            {
                 look.add(socket, interface_of);
             }
         });

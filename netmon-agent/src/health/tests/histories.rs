@@ -79,11 +79,11 @@ impl Kernel {
             self.spread.flows[i % 31] += 1;
             self.spread.prefixes[i % 5] += 1;
         }
-        Evidence::Tcp(TcpReading {
+        Evidence::Tcp(Box::new(TcpReading {
             devices: [(IfIndex(2), self.counters)].into(),
             spread: [(IfIndex(2), self.spread.clone().into())].into(),
             ..TcpReading::default()
-        })
+        }))
     }
 }
 
