@@ -1,11 +1,12 @@
 //! Every fault of a network and its end, seen alike by all who look.
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use netmon_agent::time::Mono;
 use netmon_tests::agent::{Agent, Start, Witness, await_until};
-use netmon_tests::lab::{Answer, Family, Fault, Options, Place, Way, What, World};
+use netmon_tests::lab::{Answer, Bulk, Family, Fault, Options, Place, Way, What, World};
 use serde_json::Value;
 
 use crate::Scenario;
@@ -23,6 +24,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("verdict::a_blackhole_behind_the_gateway_is_degraded", blackhole_behind),
     ("verdict::one_silent_target_is_degraded", one_silent_target),
     ("verdict::blocked_echo_is_not_outvoted_by_tcp", blocked_echo),
+    ("verdict::blocked_echo_is_a_filter_while_tcp_gets_through", filtered_echo),
     ("verdict::a_flapping_link_is_degraded_until_it_is_steady", flapping_link),
     ("verdict::a_lost_second_uplink_is_degraded", second_uplink_lost),
     ("verdict::a_required_second_uplink_is_down", required_uplink_lost),
@@ -201,6 +203,35 @@ fn blocked_echo() -> Result<()> {
     let reasons = ["target_down", "scope_down/internet"];
     let lose = || world.lose(Place::Wan(0), Way::Both, What::Echo);
     break_and_mend(&world, "degraded", &reasons, PROBES, lose, Fault::mend)
+}
+
+fn filtered_echo() -> Result<()> {
+    let world = World::new()?;
+    let agent = Agent::start(&world)?;
+    Witness::new(&agent)?.up(PROBES)?;
+    let hosts = ["8.8.8.8", "1.1.1.1", "8.8.4.4"]
+        .map(|host| host.parse())
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
+    let internet = |status: &Value, of: fn(&Value) -> bool| {
+        let targets = status["targets"].as_array().into_iter().flatten();
+        targets.filter(|t| t["scope"] == "internet").all(of)
+    };
+    let is_filtered = |t: &Value| t["state"] == "degraded" && t["reasons"][0]["code"] == "icmp_filtered";
+    let bulk = Bulk::start(&world, &hosts)?;
+    let fault = world.lose(Place::Wan(0), Way::Both, What::Echo)?;
+    let filtered = await_until(PROBES, || Ok(internet(&agent.status()?, is_filtered).then_some(())))?;
+    ensure!(filtered.is_some(), "TCP gets through, and echoes alone do not: {}", agent.status()?);
+    // For as long as TCP gets through.
+    thread::sleep(Duration::from_secs(5));
+    let status = agent.status()?;
+    ensure!(internet(&status, is_filtered), "TCP still gets through: {status}");
+    ensure!(status["state"] == "degraded", "{status}");
+    bulk.stop();
+    let down =
+        await_until(PROBES, || Ok(internet(&agent.status()?, |t| t["state"] == "down").then_some(())))?;
+    ensure!(down.is_some(), "nothing gets through any more: {}", agent.status()?);
+    fault.mend()
 }
 
 fn flapping_link() -> Result<()> {
