@@ -2,7 +2,7 @@
 //! pace or, while a rule asks who acknowledges, once a second.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     future::pending,
     net::IpAddr,
 };
@@ -10,8 +10,8 @@ use std::{
 use super::capabilities::of_sock_diag;
 use crate::{
     capability::Capability,
-    health::READ_INTERVAL,
-    observation::{Evidence, IfIndex, Network, Observation, Route, TcpReading, TcpRung},
+    health::{READ_INTERVAL, way},
+    observation::{Evidence, IfIndex, Link, Network, Observation, Route, TcpReading, TcpRung},
     source::{
         bpf::{Kernel, SET_STATE},
         sockdiag::{Census, Look, Progress, Reader, Step, Summary, Tally, Want},
@@ -46,6 +46,8 @@ struct Dump {
     /// What sockets had sent that closed, as of its beginning.
     closed: BTreeMap<IfIndex, u64>,
     addresses: HashMap<IpAddr, IfIndex>,
+    /// Devices that have addresses and carry nothing to others: loopback and dummies.
+    inner: HashSet<IfIndex>,
     /// Routes to what is on the link.
     connected: Vec<Route>,
     tally: Tally,
@@ -176,13 +178,23 @@ impl Tcp {
             let addresses = addresses(network);
             let is_connected = |route: &&Route| route.gateway.is_none() && !route.is_default();
             let connected = network.routes.iter().filter(is_connected).cloned().collect();
+            let inner = network.links.values().filter(|link| is_inner(link)).map(|link| link.index).collect();
             let tally = Tally::default();
-            self.dump = Some(Dump { began: now, closed, addresses, connected, tally, look });
+            self.dump = Some(Dump { began: now, closed, addresses, inner, connected, tally, look });
         }
         let dump = self.dump.as_mut()?;
-        let Dump { addresses, connected, tally, look, .. } = dump;
+        let Dump { addresses, inner, connected, tally, look, .. } = dump;
         let step = reader.step(|socket| {
-            let interface_of = |address| addresses.get(&address).copied();
+            let interface_of = |address| {
+                let index = addresses.get(&address).copied()?;
+                // An address of the whole host: the route tells the device, as it does when the socket closes.
+                let leaves = address == socket.local && inner.contains(&index);
+                if leaves && !addresses.contains_key(&socket.remote) {
+                    let way = way(network, |_| true, socket.remote, None);
+                    return way.and_then(|way| way.links.first().copied()).or(Some(index));
+                }
+                Some(index)
+            };
             tally.add(socket, interface_of);
             // A neighbour that acknowledges proves nothing of the path beyond the gateway.
             if let Some(look) = look
@@ -217,6 +229,10 @@ impl Tcp {
         let progress = self.progress.settle(dump.began, dump.look?)?;
         Some(Observation { at: dump.began, evidence: Evidence::TcpProgress(progress) })
     }
+}
+
+fn is_inner(link: &Link) -> bool {
+    link.loopback || link.kind.as_deref() == Some("dummy")
 }
 
 fn addresses(network: &Network) -> HashMap<IpAddr, IfIndex> {
