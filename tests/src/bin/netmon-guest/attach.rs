@@ -1,0 +1,59 @@
+//! Boot and attach: does this kernel take the object, and do events reach the programs?
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+use anyhow::{Context, Result, bail};
+use netmon_agent::source::bpf::{Kernel, Options};
+use netmon_agent::time::Mono;
+use netmon_tests::lab::Netns;
+
+use crate::report::{Case, Line, say};
+
+/// Loads, attaches, tells every capability, and has one connect refused.
+pub fn suite() -> Result<()> {
+    let netns = Netns::create(&format!("nmt-{}-attach", std::process::id()))?;
+    // The figures are those of the namespace of the process's first thread, which this is.
+    netns.enter()?;
+    let before = Mono::now();
+    let mut kernel = Kernel::load(Options::default());
+    let load = Mono::now().since(before).as_secs_f64();
+    let release = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
+    say(&Line::Attached { release, uptime: uptime()?, load });
+    for c in kernel.capabilities() {
+        say(&Line::Capability { name: c.name.clone(), ok: c.ok, detail: c.detail.clone() });
+    }
+
+    let refused = |kernel: &mut Kernel| -> Result<(u64, u64)> {
+        let reading = kernel.read(|_| None)?;
+        let ours = reading.devices.values().map(|device| device.refused_connects).sum();
+        Ok((reading.totals.context("no /proc/net/snmp")?.failed_connects, ours))
+    };
+    let before = refused(&mut kernel)?;
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
+        Err(e) if e.kind() == ErrorKind::ConnectionRefused => {}
+        other => bail!("a connect to a closed port: {other:?}"),
+    }
+    let after = refused(&mut kernel)?;
+    let mut case = Case {
+        suite: "attach",
+        case: "one connect is refused".to_owned(),
+        figure: "AttemptFails",
+        kernel: after.0 - before.0,
+        ours: after.1 - before.1,
+        ..Case::default()
+    };
+    if (case.kernel, case.ours) != (1, 1) {
+        case.wrong = "the programs do not see events".to_owned();
+    }
+    say(&Line::Case(case));
+    say(&Line::Done);
+    Ok(())
+}
+
+fn uptime() -> Result<f64> {
+    let text = fs::read_to_string("/proc/uptime")?;
+    text.split_whitespace().next().and_then(|s| s.parse().ok()).context("/proc/uptime")
+}
