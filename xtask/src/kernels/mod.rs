@@ -58,7 +58,16 @@ enum Kernel {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Suite {
+    /// Every program is loaded and attached, and sees events.
     Attach,
+    /// Segments sent again, under loss.
+    Retransmit,
+    /// Resets sent and received.
+    Reset,
+    /// Which device, over VLAN, bond, bridge, VRF and others.
+    Attribution,
+    /// Each of them.
+    All,
 }
 
 /// The package that depends on a suite's newest kernel for virtual machines.
@@ -81,7 +90,9 @@ pub fn perform(options: &Options) -> Result<()> {
     let machines = kernels.iter().map(|kernel| workshop.machine(*kernel, options.update));
     // All of them before the first boots: what can't be had is told at once.
     let machines: Vec<_> = machines.collect::<Result<_>>()?;
-    judge(&workshop, &machines, &options.suites)
+    let all = &[Suite::Attach, Suite::Retransmit, Suite::Reset, Suite::Attribution];
+    let suites = if options.suites.contains(&Suite::All) { all } else { options.suites.as_slice() };
+    judge(&workshop, &machines, suites)
 }
 
 /// The pass that belongs to every test run: each kernel boots and takes the object.

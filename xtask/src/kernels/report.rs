@@ -55,7 +55,7 @@ pub fn head(attach: bool) -> String {
         return format!("{:<32} {:>9} {:>9}  programs", "kernel", "boot", "attach");
     }
     format!(
-        "{:<44} {:<12} {:>8} {:>8} {:>6} {:>6}  our figure by device",
+        "{:<48} {:<12} {:>8} {:>8} {:>6} {:>6}  our figure by device",
         "kernel, case", "figure", "kernel", "ours", "diff", "known"
     )
 }
@@ -130,7 +130,7 @@ impl fmt::Display for Case {
         let devices: Vec<_> = self.devices.iter().map(|(name, n)| format!("{name} {n}")).collect();
         let difference = self.kernel as i64 - self.ours as i64;
         let Self { case, figure, kernel, ours, allowed, .. } = self;
-        write!(f, "  {case:<42} {figure:<12} {kernel:>8} {ours:>8} {difference:>6} {allowed:>6}  ")?;
+        write!(f, "  {case:<46} {figure:<12} {kernel:>8} {ours:>8} {difference:>6} {allowed:>6}  ")?;
         write!(f, "{}", devices.join(", "))?;
         if self.unattributed > 0 {
             write!(f, "; unattributed {}", self.unattributed)?;

@@ -7,13 +7,13 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use anyhow::{Context, Result, bail};
 use netmon_agent::source::bpf::{Kernel, Options};
 use netmon_agent::time::Mono;
-use netmon_tests::lab::Netns;
+use netmon_tests::lab::{Netns, unique};
 
 use crate::report::{Case, Line, say};
 
 /// Loads, attaches, tells every capability, and has one connect refused.
 pub fn suite() -> Result<()> {
-    let netns = Netns::create(&format!("nmt-{}-attach", std::process::id()))?;
+    let netns = Netns::create(&unique("attach"))?;
     // The figures are those of the namespace of the process's first thread, which this is.
     netns.enter()?;
     let before = Mono::now();
@@ -49,7 +49,6 @@ pub fn suite() -> Result<()> {
         case.wrong = "the programs do not see events".to_owned();
     }
     say(&Line::Case(case));
-    say(&Line::Done);
     Ok(())
 }
 

@@ -5,8 +5,16 @@
 //! console. `netmon-guest run SUITE…` does the same on a machine's own kernel, in namespaces.
 
 mod attach;
+mod attribution;
+mod compare;
+mod connections;
 mod init;
+mod meter;
+mod pair;
+mod release;
 mod report;
+mod reset;
+mod retransmit;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -31,6 +39,9 @@ enum Task {
     Init { suites: Vec<Suite> },
     /// Runs suites and tells what they found.
     Run { suites: Vec<Suite> },
+    /// Answers for the figures of a namespace.
+    #[command(hide = true)]
+    Meter { netns: String },
 }
 
 /// What can be asked of a kernel.
@@ -38,6 +49,12 @@ enum Task {
 enum Suite {
     /// Load and attach every program, and see that events are counted.
     Attach,
+    /// Segments sent again, under loss.
+    Retransmit,
+    /// Resets sent and received.
+    Reset,
+    /// Which device, over every kind of link.
+    Attribution,
 }
 
 /// Longer than any suite takes under emulation on a busy machine.
@@ -46,7 +63,8 @@ const LIMIT: Duration = Duration::from_secs(1500);
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Init { suites } => init::become_init(&names(&suites)),
-        Task::Run { suites } => suites.iter().try_for_each(|suite| run(*suite)),
+        Task::Run { suites } => suites.iter().try_for_each(|suite| run(*suite)).map(|()| say(&Line::Done)),
+        Task::Meter { netns } => meter::serve(&netns),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -62,6 +80,9 @@ fn run(suite: Suite) -> Result<()> {
     let _watchdog = Watchdog::new("a suite", LIMIT);
     match suite {
         Suite::Attach => attach::suite(),
+        Suite::Retransmit => retransmit::suite(),
+        Suite::Reset => reset::suite(),
+        Suite::Attribution => attribution::suite(),
     }
 }
 
