@@ -84,12 +84,9 @@ const SUITE_LIMIT: Duration = Duration::from_secs(1500);
 /// # Errors
 /// When a kernel can't be had or booted, or when a figure is off by more than is known and told.
 pub fn perform(options: &Options) -> Result<()> {
-    ensure!(cfg!(target_arch = "x86_64"), "the guests run programs of this machine, which must be an x86-64");
     let kernels = if options.kernels.is_empty() { Kernel::value_variants() } else { &options.kernels };
     let workshop = Workshop::open(options)?;
-    let machines = kernels.iter().map(|kernel| workshop.machine(*kernel, options.update));
-    // All of them before the first boots: what can't be had is told at once.
-    let machines: Vec<_> = machines.collect::<Result<_>>()?;
+    let machines = workshop.machines(kernels, options.update)?;
     let all = &[Suite::Attach, Suite::Retransmit, Suite::Reset, Suite::Attribution];
     let suites = if options.suites.contains(&Suite::All) { all } else { options.suites.as_slice() };
     judge(&workshop, &machines, suites)
@@ -101,10 +98,8 @@ pub fn perform(options: &Options) -> Result<()> {
 /// As [`perform`]. Outside CI, kernels that can't be had are told of and left out.
 pub fn pass() -> Result<()> {
     let options = Options { kernels: Vec::new(), suites: vec![Suite::Attach], update: false, kvm: false };
-    let prepared = Workshop::open(&options).and_then(|workshop| {
-        let machines = Kernel::value_variants().iter().map(|kernel| workshop.machine(*kernel, false));
-        Ok((machines.collect::<Result<Vec<_>>>()?, workshop))
-    });
+    let prepared = Workshop::open(&options)
+        .and_then(|workshop| Ok((workshop.machines(Kernel::value_variants(), false)?, workshop)));
     match prepared {
         Ok((machines, workshop)) => judge(&workshop, &machines, &options.suites),
         Err(e) if std::env::var_os("CI").is_none() => {
@@ -149,6 +144,7 @@ struct Machine {
 
 impl Workshop {
     fn open(options: &Options) -> Result<Self> {
+        ensure!(cfg!(target_arch = "x86_64"), "the guests run programs of this machine, which is no x86-64");
         let folder = target().join("kernels");
         let unpacked = match debian::find("qemu-system-x86_64") {
             Some(_) => None,
@@ -163,6 +159,19 @@ impl Workshop {
             emulator: Emulator { unpacked, kvm: options.kvm },
             guest: target().join("release/netmon-guest"),
         })
+    }
+
+    /// All of them, before the first boots. What can't be had is told together.
+    fn machines(&self, kernels: &[Kernel], update: bool) -> Result<Vec<Machine>> {
+        let (mut machines, mut missing) = (Vec::new(), Vec::new());
+        for kernel in kernels {
+            match self.machine(*kernel, update) {
+                Ok(machine) => machines.push(machine),
+                Err(e) => missing.push(format!("\n  {e:#}")),
+            }
+        }
+        ensure!(missing.is_empty(), "kernels are missing (--kernels leaves them out):{}", missing.concat());
+        Ok(machines)
     }
 
     /// A kernel out of the cache or Debian's mirror, and its image.

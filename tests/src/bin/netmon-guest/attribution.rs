@@ -36,13 +36,13 @@ pub fn suite() -> Result<()> {
     loopback()
 }
 
-const REUSED: &str = "link of a reused index";
+const REUSED: &str = "reused index";
 
 /// Counts at a link with the index that another one will have, and loses it.
 fn used_before(pair: &Pair, subject: &mut Subject<'_>) -> Result<()> {
     let first = &TOPOLOGIES[TOPOLOGIES.len() - 1];
     pair.lay(first)?;
-    let expected = case(first.name, "before: segments sent again", Figure::Segments, LEAST, "va");
+    let expected = case(first.name, "segments, first link", Figure::Segments, LEAST, "va");
     subject.case(&expected, || download(&pair.node, &pair.peer, first.to()))?;
     let index = pair.index("va")?;
     pair.node.ip("link del va")?;
@@ -54,7 +54,7 @@ fn used_before(pair: &Pair, subject: &mut Subject<'_>) -> Result<()> {
 fn over(pair: &Pair, topology: &Topology, subject: &mut Subject<'_>) -> Result<()> {
     let (node, peer, to) = (&pair.node, &pair.peer, topology.to());
     let (sends, receives) = (topology.sends, topology.receives);
-    let expected = case(topology.name, "segments sent again", Figure::Segments, LEAST, sends);
+    let expected = case(topology.name, "segments", Figure::Segments, LEAST, sends);
     subject.case(&expected, || download(node, peer, to))?;
     let expected = case(topology.name, "reset, own end", Figure::ResetsSent, COUNT, sends);
     subject.case(&expected, || {
@@ -78,7 +78,7 @@ fn loopback() -> Result<()> {
     let pair = Pair::new()?;
     let mut subject = Subject::new(&pair.node)?;
     let local: IpAddr = Ipv4Addr::LOCALHOST.into();
-    let expected = case("loopback", "segments sent again", Figure::Segments, LEAST, "lo");
+    let expected = case("loopback", "segments", Figure::Segments, LEAST, "lo");
     subject.case(&expected, || download(&pair.node, &pair.node, local))?;
     let expected = case("loopback", "reset, own end", Figure::ResetsSent, COUNT, "lo");
     subject.case(&expected, || {

@@ -122,7 +122,7 @@ pub const TOPOLOGIES: [Topology; 9] = [
         receives: "vrf0",
     },
     Topology {
-        name: "link of a reused index",
+        name: "reused index",
         node: "link del va
             link add name va index 77 type veth peer name vb netns PEER
             addr add 10.98.1.1/24 dev va
