@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::debian;
@@ -85,11 +85,9 @@ const SUITE_LIMIT: Duration = Duration::from_secs(1500);
 /// When a kernel can't be had or booted, or when a figure is off by more than is known and told.
 pub fn perform(options: &Options) -> Result<()> {
     let kernels = if options.kernels.is_empty() { Kernel::value_variants() } else { &options.kernels };
-    let workshop = Workshop::open(options)?;
-    let machines = workshop.machines(kernels, options.update)?;
     let all = &[Suite::Attach, Suite::Retransmit, Suite::Reset, Suite::Attribution];
     let suites = if options.suites.contains(&Suite::All) { all } else { options.suites.as_slice() };
-    judge(&workshop, &machines, suites)
+    judge(Store::provide(kernels, options.update)?, suites, options.kvm)
 }
 
 /// The pass that belongs to every test run: each kernel boots and takes the object.
@@ -97,41 +95,85 @@ pub fn perform(options: &Options) -> Result<()> {
 /// # Errors
 /// As [`perform`]. Outside CI, kernels that can't be had are told of and left out.
 pub fn pass() -> Result<()> {
-    let options = Options { kernels: Vec::new(), suites: vec![Suite::Attach], update: false, kvm: false };
-    let prepared = Workshop::open(&options)
-        .and_then(|workshop| Ok((workshop.machines(Kernel::value_variants(), false)?, workshop)));
-    match prepared {
-        Ok((machines, workshop)) => judge(&workshop, &machines, &options.suites),
+    match Store::provide(Kernel::value_variants(), false) {
         Err(e) if std::env::var_os("CI").is_none() => {
             println!("SKIPPED: {e:#}");
             Ok(())
         }
-        Err(e) => Err(e),
+        provided => judge(provided?, &[Suite::Attach], false),
     }
 }
 
-fn judge(workshop: &Workshop, machines: &[Machine], suites: &[Suite]) -> Result<()> {
+fn judge(store: Store, suites: &[Suite], kvm: bool) -> Result<()> {
+    let guest = guest()?;
+    let emulator = Emulator { unpacked: store.emulator, kvm };
+    let machines = store.kernels.iter().map(|root| Machine::assemble(root, &guest));
+    let machines: Vec<_> = machines.collect::<Result<_>>()?;
     let mut problems = Vec::new();
     for suite in suites {
-        println!("{}", report::head(suite.name() == "attach"));
-        for machine in machines {
-            let report = workshop.run(machine, *suite)?;
-            print!("{report}");
-            problems.extend(report.problems().into_iter().map(|p| format!("{}: {p}", machine.release)));
+        println!("{}", report::head(*suite == Suite::Attach));
+        for machine in &machines {
+            let found = match machine.run(&emulator, *suite) {
+                Ok(report) => {
+                    print!("{report}");
+                    report.problems()
+                }
+                Err(e) => {
+                    println!("{}: {e:#}", machine.release);
+                    vec![format!("{e:#}")]
+                }
+            };
+            problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", machine.release)));
         }
     }
-    if !problems.is_empty() {
-        bail!("{} problems\n  {}", problems.len(), problems.join("\n  "));
-    }
+    ensure!(problems.is_empty(), "{} problems\n  {}", problems.len(), problems.join("\n  "));
     Ok(())
 }
 
-/// What every guest has in common.
+/// The guests' first process, optimised: most of its time it is emulated.
+fn guest() -> Result<PathBuf> {
+    run(&mut cargo(&[
+        "build",
+        "--quiet",
+        "--release",
+        "--package",
+        "netmon-tests",
+        "--bin",
+        "netmon-guest",
+    ]))?;
+    Ok(target().join("release/netmon-guest"))
+}
+
+/// What came from Debian's packages, all of it before anything is built or booted.
 #[derive(Debug)]
-struct Workshop {
-    folder: PathBuf,
-    emulator: Emulator,
-    guest: PathBuf,
+struct Store {
+    /// Where the emulator is unpacked; `None` when it is installed.
+    emulator: Option<PathBuf>,
+    /// Where each kernel is unpacked.
+    kernels: Vec<PathBuf>,
+}
+
+impl Store {
+    /// Out of the cache, or from the mirror. All that can't be had is told together.
+    fn provide(kernels: &[Kernel], update: bool) -> Result<Self> {
+        ensure!(cfg!(target_arch = "x86_64"), "the guests run programs of this machine, which is no x86-64");
+        let folder = target().join("kernels");
+        let emulator = match debian::find("qemu-system-x86_64") {
+            Some(_) => None,
+            None => Some(kept(&folder.join("qemu"), update, |apt, root| {
+                Apt::of_machine(apt)?.unpack_with_dependencies(EMULATOR, root)
+            })?),
+        };
+        let (mut roots, mut missing) = (Vec::new(), Vec::new());
+        for kernel in kernels {
+            match kept(&folder.join(kernel.name()), update, |apt, root| fetch(*kernel, apt, root)) {
+                Ok(root) => roots.push(root),
+                Err(e) => missing.push(format!("\n  {e:#}")),
+            }
+        }
+        ensure!(missing.is_empty(), "kernels are missing (--kernels leaves them out):{}", missing.concat());
+        Ok(Self { emulator, kernels: roots })
+    }
 }
 
 /// A kernel with its image, ready to boot.
@@ -142,52 +184,19 @@ struct Machine {
     image: PathBuf,
 }
 
-impl Workshop {
-    fn open(options: &Options) -> Result<Self> {
-        ensure!(cfg!(target_arch = "x86_64"), "the guests run programs of this machine, which is no x86-64");
-        let folder = target().join("kernels");
-        let unpacked = match debian::find("qemu-system-x86_64") {
-            Some(_) => None,
-            None => Some(kept(&folder.join("qemu"), options.update, |apt, root| {
-                Apt::of_machine(apt)?.unpack_with_dependencies(EMULATOR, root)
-            })?),
-        };
-        let guest = ["build", "--quiet", "--release", "--package", "netmon-tests", "--bin", "netmon-guest"];
-        run(&mut cargo(&guest))?;
-        Ok(Self {
-            folder,
-            emulator: Emulator { unpacked, kvm: options.kvm },
-            guest: target().join("release/netmon-guest"),
-        })
-    }
-
-    /// All of them, before the first boots. What can't be had is told together.
-    fn machines(&self, kernels: &[Kernel], update: bool) -> Result<Vec<Machine>> {
-        let (mut machines, mut missing) = (Vec::new(), Vec::new());
-        for kernel in kernels {
-            match self.machine(*kernel, update) {
-                Ok(machine) => machines.push(machine),
-                Err(e) => missing.push(format!("\n  {e:#}")),
-            }
-        }
-        ensure!(missing.is_empty(), "kernels are missing (--kernels leaves them out):{}", missing.concat());
-        Ok(machines)
-    }
-
-    /// A kernel out of the cache or Debian's mirror, and its image.
-    fn machine(&self, kernel: Kernel, update: bool) -> Result<Machine> {
-        let folder = self.folder.join(kernel.name());
-        let root = kept(&folder, update, |apt, root| fetch(kernel, apt, root))?;
-        let (release, modules) = modules_of(&root)?;
+impl Machine {
+    /// Makes the image for the kernel unpacked at `root`, beside it.
+    fn assemble(root: &Path, guest: &Path) -> Result<Self> {
+        let (release, modules) = modules_of(root)?;
         let packed = [root.join(format!("boot/vmlinuz-{release}")), modules.join("vmlinuz")];
         let packed = packed.into_iter().find(|path| path.exists());
-        let machine = Machine {
+        let machine = Self {
             kernel: packed.with_context(|| format!("no vmlinuz in {}", root.display()))?,
-            image: folder.join("image.cpio"),
+            image: root.with_file_name("image.cpio"),
             release,
         };
         let mut image = Image::default();
-        image.program("/init", &self.guest)?;
+        image.program("/init", guest)?;
         for name in PROGRAMS {
             let file = debian::find(name).with_context(|| format!("no `{name}` on this machine"))?;
             image.program(&format!("/usr/bin/{name}"), &file)?;
@@ -203,19 +212,17 @@ impl Workshop {
     }
 
     /// Boots a machine and hears what the suite tells.
-    fn run(&self, machine: &Machine, suite: Suite) -> Result<Report> {
-        let console = machine.image.with_file_name(format!("{}.log", suite.name()));
+    fn run(&self, emulator: &Emulator, suite: Suite) -> Result<Report> {
+        let console = self.image.with_file_name(format!("{}.log", suite.name()));
         let boot = Boot {
-            kernel: &machine.kernel,
-            image: &machine.image,
+            kernel: &self.kernel,
+            image: &self.image,
             arguments: &[suite.name()],
             console: &console,
             limit: if suite == Suite::Attach { ATTACH_LIMIT } else { SUITE_LIMIT },
         };
-        let mut report = Report::new(&machine.release, &console);
-        self.emulator
-            .run(&boot, |line| report.hear(line))
-            .with_context(|| format!("{} under {}", suite.name(), machine.release))?;
+        let mut report = Report::new(&self.release, &console);
+        emulator.run(&boot, |line| report.hear(line)).with_context(|| suite.name())?;
         Ok(report)
     }
 }
