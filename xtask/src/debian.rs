@@ -9,13 +9,14 @@ use anyhow::{Context, Result};
 use crate::step::{run, target};
 
 /// Program and package of what the tests call.
-const NEEDED: [(&str, &str); 6] = [
+const NEEDED: [(&str, &str); 7] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),
     ("strace", "strace"),
     ("bpftool", "bpftool"),
+    ("xz", "xz-utils"),
 ];
 /// Only unpacked, never installed: its package would start a server.
 const PROMETHEUS: &str = "prometheus";
@@ -82,7 +83,8 @@ fn apt_get() -> Command {
     command
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+/// Where a program is: in `PATH`, in the system's own folders, or unpacked.
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain([Path::new("/usr/sbin").to_owned(), Path::new("/sbin").to_owned(), unpacked()])

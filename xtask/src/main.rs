@@ -2,6 +2,7 @@
 
 mod debian;
 mod ebpf;
+mod kernels;
 mod step;
 mod test;
 
@@ -30,6 +31,8 @@ enum Task {
     BuildEbpf(ebpf::Options),
     /// Prove that the committed kernel object is what the source gives.
     VerifyEbpf(ebpf::Options),
+    /// Boot other kernels under emulation and hold our figures against theirs (no root).
+    Kernels(kernels::Options),
     /// Show it to a person: a world of namespaces, the agent in it, and one fault after another (root).
     Lab {
         /// Options of the lab; `--keep` leaves the world standing at the end, `--help` lists them.
@@ -62,6 +65,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Lint => test::lint(&mut step::Steps::default()),
         Task::BuildEbpf(options) => ebpf::build(&options),
         Task::VerifyEbpf(options) => ebpf::verify(&options),
+        Task::Kernels(options) => kernels::perform(&options),
         Task::Lab { options } => run(&mut tool("netmon-lab", &options)),
         Task::Bench { options } => match options.split_first() {
             Some((bench, options)) if bench == "api" || bench == "sockdiag" => {

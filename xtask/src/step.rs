@@ -91,7 +91,8 @@ fn shown(command: &Command) -> String {
     format!("{} {}", command.get_program().display(), arguments.join(" "))
 }
 
+/// The moment of the call.
 #[expect(clippy::disallowed_methods, reason = "the time a build step takes is no time of the agent's")]
-fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }

@@ -4,9 +4,10 @@ use anyhow::Result;
 
 use crate::debian;
 use crate::ebpf;
+use crate::kernels;
 use crate::step::{Steps, cargo, target};
 
-/// Everything: packages, lint, build, unit tests, the lab, the kernel object.
+/// Everything: packages, lint, build, unit tests, the lab, the kernel object, the kernels that have to take it.
 ///
 /// # Errors
 /// At the first step that fails.
@@ -26,6 +27,7 @@ pub fn test() -> Result<()> {
     )?;
     let options = ebpf::Options { install: debian::is_root() };
     steps.measure("kernel object", |_| ebpf::verify(&options))?;
+    steps.measure("kernels", |_| kernels::pass())?;
     steps.report();
     Ok(())
 }

@@ -17,7 +17,7 @@ pub use command::{find_program, run};
 pub use counters::{Counters, growth};
 pub use dns::{Answer, Resolver};
 pub use fault::{Code, Fault, Place, Way, What};
-pub use netns::Netns;
+pub use netns::{Netns, unique};
 pub use server::{DISCARD, ECHO, Server};
 pub use signals::{Watchdog, clean_up_on_signals};
 pub use switch::Switch;
@@ -39,7 +39,7 @@ pub fn obstacle() -> Option<String> {
         let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
         return Some(format!("missing programs: apt-get install {}", packages.join(" ")));
     }
-    Netns::create(&netns::unique("try")).err().map(|e| {
+    Netns::create(&unique("try")).err().map(|e| {
         format!("no network namespace can be made here ({e:#}): a privileged container or a VM is needed")
     })
 }

@@ -135,7 +135,7 @@ impl Drop for Netns {
 }
 
 /// A name that no other run and no other world of this run has: `nmt-PID-N-ROLE`.
-pub(super) fn unique(role: &str) -> String {
+pub fn unique(role: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{PREFIX}-{}-{}-{role}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
