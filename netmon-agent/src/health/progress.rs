@@ -114,7 +114,9 @@ impl Progress {
 pub struct Echoes {
     /// Since when it is suspect or down.
     doubted: Option<Mono>,
-    /// The first probe that left after another's echo, itself sent later than `doubted`, had come back.
+    /// Since when it has not answered, of that time.
+    silent: Mono,
+    /// The first probe that left after another's echo, itself sent later than `silent`, had come back.
     proof: Option<u64>,
     alone: bool,
 }
@@ -133,14 +135,17 @@ impl Echoes {
     /// It is suspect or down, or is not.
     pub fn doubt(&mut self, now: Mono, doubted: bool) {
         match doubted {
-            true => drop(self.doubted.get_or_insert(now)),
+            true if self.doubted.is_none() => {
+                *self = Self { doubted: Some(now), silent: now, ..Self::default() }
+            }
+            true => {}
             false => *self = Self::default(),
         }
     }
 
     /// A probe left; `answered` is the departure of the last echo of another that came back the same way.
     pub fn sent(&mut self, seq: u64, answered: Option<Mono>) {
-        if self.doubted.is_some_and(|since| answered.is_some_and(|a| a > since)) {
+        if self.doubted.is_some() && answered.is_some_and(|a| a > self.silent) {
             self.proof.get_or_insert(seq);
         }
     }
@@ -152,7 +157,7 @@ impl Echoes {
 
     /// A probe was answered.
     pub fn replied(&mut self, now: Mono) {
-        *self = Self { doubted: self.doubted.map(|_| now), ..Self::default() };
+        *self = Self { doubted: self.doubted, silent: now, ..Self::default() };
     }
 }
 
@@ -260,7 +265,8 @@ impl Health {
     }
 
     fn progress_changed(&mut self, now: Moment) {
-        for id in self.doubted.clone() {
+        let concerned = self.targets().filter(|t| t.verdict.state != State::Up).map(|t| t.spec.id);
+        for id in concerned.collect::<Vec<_>>() {
             self.judge_target(now, id);
         }
         self.judge_overall(now);

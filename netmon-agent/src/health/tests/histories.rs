@@ -176,6 +176,17 @@ fn histories(default: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
+/// A target that answers once, then not again, while nobody looks at the sockets any more.
+#[test]
+fn a_veto_ends_with_its_report_whatever_the_target_does_meanwhile() {
+    use Act::{Acknowledge, Answer, Blind, Loss, Run};
+    for wait in (0..3000).step_by(100) {
+        let mut acts = vec![Acknowledge(2, 9), Run(9000), Answer(1, false), Answer(2, false), Run(9000)];
+        acts.extend([Blind(true), Run(wait), Answer(1, true), Run(300), Loss(1, 99), Run(2600)]);
+        play(&acts);
+    }
+}
+
 /// A property proves nothing of a rule that no history comes by.
 #[test]
 fn the_histories_come_by_every_rule() {
