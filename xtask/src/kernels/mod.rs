@@ -132,15 +132,9 @@ fn judge(store: Store, suites: &[Suite], kvm: bool) -> Result<()> {
 
 /// The guests' first process, optimised: most of its time it is emulated.
 fn guest() -> Result<PathBuf> {
-    run(&mut cargo(&[
-        "build",
-        "--quiet",
-        "--release",
-        "--package",
-        "netmon-tests",
-        "--bin",
-        "netmon-guest",
-    ]))?;
+    let build = ["build", "--quiet", "--release", "--package", "netmon-tests", "--bin", "netmon-guest"];
+    // With the committed object, whatever the caller builds with.
+    run(cargo(&build).env_remove("NETMON_BPF_OBJECT"))?;
     Ok(target().join("release/netmon-guest"))
 }
 
