@@ -216,10 +216,11 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
         self.shared.counters.lanes.store(self.schedule.len() as u64, Ordering::Relaxed);
     }
 
-    /// Sends what is due, reading in between.
+    /// Sends what is due, reading in between. What falls due meanwhile waits for the next turn, so that an engine with
+    /// more to send than it can still obeys, judges and tells.
     fn send(&mut self) {
+        let now = Mono::now();
         loop {
-            let now = Mono::now();
             let mut sent = 0;
             while sent < SENDS_A_ROUND
                 && let Some(due) = self.schedule.pop(now, &mut self.rng)
