@@ -9,6 +9,7 @@
 //! | `engine` | the handle other rooms hold |
 //! | `worker` | the thread: wait, read, judge, send |
 //! | `schedule` | when each address is probed next (pure) |
+//! | `wheel` | what comes due, in order of time (pure) |
 //! | `inflight` | what became of each probe (pure) |
 //! | `rtt` | a round trip from stamps (pure) |
 //! | `reason` | an ICMP error as a reason (pure) |
@@ -22,6 +23,7 @@ mod rtt;
 mod schedule;
 mod sockets;
 mod stats;
+mod wheel;
 mod worker;
 
 pub use engine::{Engine, EngineError, EngineHandle, Options};
