@@ -82,7 +82,7 @@ pub enum FailureReason {
     OtherUnreachable,
     /// DNS: the resolver answered with an error code other than NOERROR and NXDOMAIN.
     ServFail,
-    /// It could not be sent from here: no route, no buffer, no permission. Says nothing of the remote end.
+    /// It could not be sent from here: no route, no permission. Says nothing of the remote end.
     SendError,
 }
 
@@ -128,7 +128,7 @@ impl fmt::Display for FailureReason {
 
 /// A step in a probe's life. Each probe has one `Sent`, then one of `Reply`, `Failed`, `Inconclusive`; after `Failed`
 /// or `Inconclusive` may come `Late`, after an answer any number of `Duplicate`s. One that could not be sent has
-/// `Failed` with [`FailureReason::SendError`] alone.
+/// `Failed` with [`FailureReason::SendError`] alone, or `Inconclusive` alone if only room in a buffer was wanting.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeEvent {
     /// Whose.
@@ -164,7 +164,8 @@ pub enum ProbeOutcome {
         /// Who said so (the sender of an ICMP error), where somebody did.
         reporter: Option<IpAddr>,
     },
-    /// Its time ran out while the engine itself ran late or lost datagrams: it proves nothing (rule R13).
+    /// Its time ran out while the engine itself ran late or lost datagrams, or a full buffer kept it from being sent: it
+    /// proves nothing (rule R13).
     Inconclusive {
         /// How late the engine was.
         lag: Duration,

@@ -62,6 +62,17 @@ pub fn ask_for_buffers(socket: BorrowedFd<'_>, bytes: usize) {
     }
 }
 
+/// Sends IPv4 datagrams with DF set, whatever path MTU is known (`IP_MTU_DISCOVER` with `IP_PMTUDISC_PROBE`, ip(7)): for
+/// what is smaller than any link's MTU (68 bytes at least, RFC 791). The kernel need then not find each an identification
+/// of its own, a shared counter by destination that misses the cache (net/ipv4/route.c `__ip_select_ident`; RFC 6864
+/// wants none where DF is set).
+///
+/// # Errors
+/// The system call's.
+pub fn never_fragment(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_PROBE.to_ne_bytes())
+}
+
 /// Asks for ICMP errors on the error queue (`IP_RECVERR`, `IPV6_RECVERR`).
 ///
 /// # Errors

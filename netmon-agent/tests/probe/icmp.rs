@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv6Addr, TcpListener},
+    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener},
     time::Duration,
 };
 
@@ -13,9 +13,10 @@ use netmon_agent::{
         },
         Method, ProbeOutcome, StampSource, TargetId,
     },
-    source::probe::{Access, Sockets, TargetSpec},
+    source::probe::{Access, SkipReason, Sockets, TargetSpec},
     time::Mono,
 };
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::world::{Probing, host, in_netns, nft_input, settles, shell, sysctl, target};
 
@@ -221,6 +222,78 @@ fn a_socket_gone_deaf_is_opened_anew() {
         sysctl("ipv4/icmp_echo_ignore_all", "0");
         let before = replies(&probing.events);
         probing.until(|events| replies(events) >= before + 5);
+    });
+}
+
+/// Ping sockets may share an identifier, and the last to take it is given every reply.
+fn take_identifiers() -> Vec<Socket> {
+    let table = std::fs::read_to_string("/proc/thread-self/net/icmp").expect("the table of ping sockets");
+    let ident = |line: &str| {
+        let (_, ident) = line.split_whitespace().nth(1)?.split_once(':')?;
+        u16::from_str_radix(ident, 16).ok()
+    };
+    let take = |ident: u16| {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::ICMPV4)).expect("a ping socket");
+        socket.bind(&SocketAddr::from(([0, 0, 0, 0], ident)).into()).expect("an identifier in use");
+        socket
+    };
+    table.lines().filter_map(ident).map(take).collect()
+}
+
+#[test]
+fn a_neighbour_who_takes_the_identifier_does_not_keep_the_replies() {
+    in_netns(|| {
+        let mut probing = Probing::start();
+        let brief = Duration::from_millis(200);
+        let endless = TargetSpec { count: None, timeout: brief, ..target(1, host(1), Method::Icmp, 1) };
+        probing.engine.set_targets(vec![endless]);
+        let replies = |events: &[netmon_agent::observation::ProbeEvent]| {
+            events.iter().filter(|e| matches!(e.outcome, ProbeOutcome::Reply { .. })).count()
+        };
+        probing.until(|events| replies(events) >= 1);
+        let thieves = take_identifiers();
+        assert!(thieves.len() >= 2);
+        probing.until(|events| {
+            events.iter().any(|e| matches!(e.outcome, ProbeOutcome::Failed { reason: Timeout, .. }))
+        });
+        // They stay, and it goes on all the same.
+        let before = replies(&probing.events);
+        probing.until(|events| replies(events) >= before + 10);
+        assert_eq!(probing.engine.stats().reopened, 1);
+        drop(thieves);
+    });
+}
+
+#[test]
+fn a_full_send_buffer_is_no_loss_and_fills_nobody_elses() {
+    in_netns(|| {
+        // Neighbours that are not there keep what is sent to them until they are given up.
+        shell(
+            "ip link add v0 type veth peer name v1; ip link set v0 up; ip link set v1 up; \
+             ip address add 192.0.2.1/24 dev v0",
+        );
+        sysctl("ipv4/neigh/v0/unres_qlen_bytes", "100000000");
+        // Without these the buffer is what any program may have: 4 MB, doubled, on recent kernels.
+        caps::clear(None, caps::CapSet::Effective).expect("give up capabilities");
+        let spec = |id, address: IpAddr, on_link, count| TargetSpec {
+            interval: Duration::from_millis(10),
+            on_link,
+            ..target(id, address, Method::Icmp, count)
+        };
+        let silent = (10..210u8).map(|n| spec(n.into(), IpAddr::from([192, 0, 2, n]), true, 100));
+        let mut probing = Probing::start();
+        probing.run(silent.chain([spec(1, host(1), false, 100)]).collect());
+        assert!(probing.all_answered(1));
+        let stats = probing.engine.stats();
+        assert!(stats.skipped[SkipReason::SendBuffer as usize] > 0, "{stats:?}");
+        for id in 10..210 {
+            for outcome in probing.outcomes(id) {
+                assert!(!matches!(outcome, ProbeOutcome::Failed { reason: SendError, .. }), "{outcome:?}");
+            }
+        }
+        let unsent =
+            probing.events.iter().filter(|e| e.outcome == ProbeOutcome::Inconclusive { lag: Duration::ZERO });
+        assert!(unsent.count() as u64 >= stats.skipped[SkipReason::SendBuffer as usize]);
     });
 }
 

@@ -1,12 +1,8 @@
 //! What became of each probe. Pure: time comes in as an argument.
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
-use super::{rtt::RoundTrip, schedule::Key};
+use super::{rtt::RoundTrip, schedule::LaneId, wheel::Wheel};
 use crate::{
     observation::{FailureReason, ProbeOutcome, StampSource},
     time::Mono,
@@ -16,6 +12,8 @@ use crate::{
 pub(super) const LATE_TURN: Duration = Duration::from_millis(100);
 /// For so long after its time-out a probe's answer is still known for a late one.
 pub(super) const LATE_ANSWER: Duration = Duration::from_secs(4);
+/// Probes remembered at most, beyond those that wait: five seconds of 200,000 a second.
+pub(super) const REMEMBERED: usize = 1 << 20;
 
 /// A probe's number within this engine, in the order of sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,14 +31,14 @@ enum State {
 
 #[derive(Clone, Debug)]
 pub(super) struct Probe {
-    pub(super) key: Key,
+    pub(super) lane: LaneId,
     pub(super) seq: u64,
     pub(super) sent: Mono,
     pub(super) timeout: Duration,
     /// Which socket it left by.
-    pub(super) method: usize,
+    pub(super) method: u8,
     /// Attempts under way: more than one when several ports are tried at once.
-    attempts: usize,
+    attempts: u8,
     /// It went out several ways; an answer by a second of them is no duplicate.
     racing: bool,
     state: State,
@@ -48,25 +46,31 @@ pub(super) struct Probe {
 
 impl Probe {
     pub(super) fn new(
-        key: Key,
+        lane: LaneId,
         seq: u64,
         sent: Mono,
         timeout: Duration,
         method: usize,
         attempts: usize,
     ) -> Self {
-        Self { key, seq, sent, timeout, method, attempts, racing: attempts > 1, state: State::Waiting }
+        let (method, few) = (method as u8, attempts.min(255) as u8);
+        Self { lane, seq, sent, timeout, method, attempts: few, racing: attempts > 1, state: State::Waiting }
     }
 }
 
+/// What is to be said of an answer, in order.
+pub(super) type Said = [Option<ProbeOutcome>; 2];
+
 /// The probes under way, and those of the last seconds.
 ///
-/// Tokens run on without gaps, so a queue is the whole index. It is as long as the longest time-out times the rate.
+/// Tokens run on without gaps, so a queue is the whole index. It is as long as the longest time-out times the rate. The
+/// wheel, which wants small numbers, knows a token by its lowest bits: as many as tell those in the queue apart.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     probes: VecDeque<Probe>,
     first: u64,
-    deadlines: BinaryHeap<Reverse<(Mono, Token)>>,
+    deadlines: Wheel,
+    mask: u64,
 }
 
 impl InFlight {
@@ -76,9 +80,29 @@ impl InFlight {
     }
 
     pub(super) fn insert(&mut self, probe: Probe) {
-        let token = self.next_token();
-        self.deadlines.push(Reverse((probe.sent + probe.timeout, token)));
+        if self.probes.len() as u64 > self.mask {
+            self.widen();
+        }
+        let id = self.id(self.next_token());
+        self.deadlines.set(id, probe.sent + probe.timeout);
         self.probes.push_back(probe);
+    }
+
+    fn widen(&mut self) {
+        self.mask = (self.mask + 1) * 2 - 1;
+        self.deadlines = Wheel::default();
+        for (probe, token) in self.probes.iter().zip(self.first..).filter(|(p, _)| p.state == State::Waiting)
+        {
+            self.deadlines.set((token & self.mask) as u32, probe.sent + probe.timeout);
+        }
+    }
+
+    fn id(&self, token: Token) -> u32 {
+        (token.0 & self.mask) as u32
+    }
+
+    fn token(&self, id: u32) -> Token {
+        Token(self.first + (u64::from(id).wrapping_sub(self.first) & self.mask))
     }
 
     pub(super) fn get(&self, token: Token) -> Option<&Probe> {
@@ -89,81 +113,76 @@ impl InFlight {
         self.probes.get_mut(usize::try_from(token.0.checked_sub(self.first)?).ok()?)
     }
 
-    /// An answer came: what is to be said, in order. `answered` is the highest number this lane has had answered.
+    /// An answer came: what is to be said. `answered` is the highest number this lane has had answered.
     pub(super) fn reply(
         &mut self,
         token: Token,
         trip: RoundTrip,
         ttl: Option<u8>,
         answered: &mut u64,
-    ) -> Vec<ProbeOutcome> {
-        let Some(probe) = self.get_mut(token) else { return Vec::new() };
+    ) -> Said {
+        let id = self.id(token);
+        let Some(probe) = self.get_mut(token) else { return [None, None] };
         let RoundTrip { rtt, source, .. } = trip;
-        match probe.state {
+        let was = probe.state;
+        if matches!(was, State::Waiting | State::GivenUp) {
+            probe.state = State::Answered;
+        }
+        let said = match was {
             // The kernel's stamp tells a late answer from one that was read late; the engine's own clock does not.
-            State::Waiting if rtt > probe.timeout && source != StampSource::User => {
-                probe.state = State::Answered;
-                vec![
-                    ProbeOutcome::Failed { reason: FailureReason::Timeout, reporter: None },
-                    ProbeOutcome::Late { rtt },
-                ]
-            }
+            State::Waiting if rtt > probe.timeout && source != StampSource::User => [
+                Some(ProbeOutcome::Failed { reason: FailureReason::Timeout, reporter: None }),
+                Some(ProbeOutcome::Late { rtt }),
+            ],
             State::Waiting => {
-                probe.state = State::Answered;
                 let reordered = probe.seq < *answered;
                 *answered = probe.seq.max(*answered);
-                vec![ProbeOutcome::Reply { rtt, stamp: source, ttl, reordered }]
+                [Some(ProbeOutcome::Reply { rtt, stamp: source, ttl, reordered }), None]
             }
-            State::GivenUp => {
-                probe.state = State::Answered;
-                vec![ProbeOutcome::Late { rtt }]
-            }
-            State::Answered if !probe.racing => vec![ProbeOutcome::Duplicate],
-            State::Answered | State::Done => Vec::new(),
+            State::GivenUp => [Some(ProbeOutcome::Late { rtt }), None],
+            State::Answered if !probe.racing => [Some(ProbeOutcome::Duplicate), None],
+            State::Answered | State::Done => [None, None],
+        };
+        if was == State::Waiting {
+            self.deadlines.remove(id);
         }
+        said
     }
 
     /// An attempt failed; whether that was the last one, and the probe with it.
     pub(super) fn fail(&mut self, token: Token) -> bool {
+        let id = self.id(token);
         let Some(probe) = self.get_mut(token) else { return false };
         if probe.state != State::Waiting {
             return false;
         }
         probe.attempts = probe.attempts.saturating_sub(1);
-        if probe.attempts == 0 {
+        let last = probe.attempts == 0;
+        if last {
             probe.state = State::GivenUp;
+            self.deadlines.remove(id);
         }
-        probe.attempts == 0
+        last
     }
 
     /// Takes a probe whose time is up at `now`. To be asked only when every socket has been read since `now`.
     pub(super) fn expire(&mut self, now: Mono) -> Option<Token> {
-        let Reverse((_, token)) = self.deadlines.peek().filter(|Reverse((at, _))| *at <= now).copied()?;
-        self.deadlines.pop();
-        match self.get_mut(token) {
-            Some(probe) if probe.state == State::Waiting => {
-                probe.state = State::GivenUp;
-                Some(token)
-            }
-            _ => self.expire(now),
-        }
+        let (id, _) = self.deadlines.pop(now)?;
+        let token = self.token(id);
+        self.get_mut(token)?.state = State::GivenUp;
+        Some(token)
     }
 
     /// When the next time is up.
     pub(super) fn next_deadline(&mut self) -> Option<Mono> {
-        while let Some(Reverse((at, token))) = self.deadlines.peek().copied() {
-            if self.get(token).is_some_and(|p| p.state == State::Waiting) {
-                return Some(at);
-            }
-            self.deadlines.pop();
-        }
-        None
+        self.deadlines.next()
     }
 
     /// Drops from memory what is settled and too old to be answered; the time the oldest one left was sent.
     pub(super) fn forget(&mut self, now: Mono) -> Mono {
         while let Some(probe) = self.probes.front() {
-            if probe.state == State::Waiting || probe.sent + probe.timeout + LATE_ANSWER > now {
+            let recent = probe.sent + probe.timeout + LATE_ANSWER > now && self.probes.len() <= REMEMBERED;
+            if probe.state == State::Waiting || recent {
                 return probe.sent;
             }
             self.probes.pop_front();
@@ -173,12 +192,13 @@ impl InFlight {
     }
 
     /// Says nothing more of the probes of lanes that are gone.
-    pub(super) fn abandon(&mut self, mut gone: impl FnMut(&Key) -> bool) -> Vec<Token> {
+    pub(super) fn abandon(&mut self, mut gone: impl FnMut(LaneId) -> bool) -> Vec<Token> {
         let mut out = Vec::new();
-        for (i, probe) in self.probes.iter_mut().enumerate() {
-            if probe.state != State::Done && gone(&probe.key) {
+        for (probe, token) in self.probes.iter_mut().zip(self.first..) {
+            if probe.state != State::Done && gone(probe.lane) {
                 if probe.state == State::Waiting {
-                    out.push(Token(self.first + i as u64));
+                    self.deadlines.remove((token & self.mask) as u32);
+                    out.push(Token(token));
                 }
                 probe.state = State::Done;
             }
@@ -198,21 +218,18 @@ pub(super) fn judge_timeout(lag: Duration, datagrams_lost: bool) -> ProbeOutcome
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
-    use crate::observation::TargetId;
 
     const T0: Mono = Mono::from_nanos(1_000_000_000_000);
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn key(id: u32) -> Key {
-        (TargetId(id), IpAddr::from([10, 0, 0, 1]))
+    fn said(outcomes: Said) -> Vec<ProbeOutcome> {
+        outcomes.into_iter().flatten().collect()
     }
 
     fn send(flight: &mut InFlight, seq: u64, sent: Mono, attempts: usize) -> Token {
         let token = flight.next_token();
-        flight.insert(Probe::new(key(1), seq, sent, SECOND, 0, attempts));
+        flight.insert(Probe::new(LaneId::of_test(1), seq, sent, SECOND, 0, attempts));
         token
     }
 
@@ -224,7 +241,7 @@ mod tests {
     fn a_reply_then_duplicates() {
         let (mut flight, mut answered) = (InFlight::default(), 0);
         let token = send(&mut flight, 1, T0, 1);
-        let reply = flight.reply(token, trip(5, StampSource::Kernel), Some(64), &mut answered);
+        let reply = said(flight.reply(token, trip(5, StampSource::Kernel), Some(64), &mut answered));
         assert_eq!(
             reply,
             [ProbeOutcome::Reply {
@@ -235,7 +252,7 @@ mod tests {
             }]
         );
         for _ in 0..2 {
-            let again = flight.reply(token, trip(6, StampSource::Kernel), None, &mut answered);
+            let again = said(flight.reply(token, trip(6, StampSource::Kernel), None, &mut answered));
             assert_eq!(again, [ProbeOutcome::Duplicate]);
         }
         assert_eq!((flight.next_deadline(), flight.expire(T0 + SECOND * 2)), (None, None));
@@ -247,9 +264,9 @@ mod tests {
         let token = send(&mut flight, 1, T0, 1);
         assert_eq!(flight.next_deadline(), Some(T0 + SECOND));
         assert_eq!(flight.expire(T0 + SECOND), Some(token));
-        let late = flight.reply(token, trip(1200, StampSource::Kernel), None, &mut answered);
+        let late = said(flight.reply(token, trip(1200, StampSource::Kernel), None, &mut answered));
         assert_eq!(late, [ProbeOutcome::Late { rtt: Duration::from_millis(1200) }]);
-        let again = flight.reply(token, trip(1300, StampSource::Kernel), None, &mut answered);
+        let again = said(flight.reply(token, trip(1300, StampSource::Kernel), None, &mut answered));
         assert_eq!(again, [ProbeOutcome::Duplicate]);
     }
 
@@ -259,11 +276,11 @@ mod tests {
         let in_time = send(&mut flight, 1, T0, 1);
         let too_late = send(&mut flight, 2, T0, 1);
         assert!(matches!(
-            flight.reply(in_time, trip(900, StampSource::Kernel), None, &mut answered)[..],
+            said(flight.reply(in_time, trip(900, StampSource::Kernel), None, &mut answered))[..],
             [ProbeOutcome::Reply { .. }]
         ));
         assert!(matches!(
-            flight.reply(too_late, trip(1100, StampSource::Kernel), None, &mut answered)[..],
+            said(flight.reply(too_late, trip(1100, StampSource::Kernel), None, &mut answered))[..],
             [ProbeOutcome::Failed { reason: FailureReason::Timeout, .. }, ProbeOutcome::Late { .. }]
         ));
         assert_eq!(flight.expire(T0 + SECOND * 2), None);
@@ -273,7 +290,7 @@ mod tests {
     fn an_answer_read_late_without_a_stamp_is_not_called_late() {
         let (mut flight, mut answered) = (InFlight::default(), 0);
         let token = send(&mut flight, 1, T0, 1);
-        let outcome = flight.reply(token, trip(1500, StampSource::User), None, &mut answered);
+        let outcome = said(flight.reply(token, trip(1500, StampSource::User), None, &mut answered));
         assert!(matches!(outcome[..], [ProbeOutcome::Reply { .. }]));
     }
 
@@ -282,8 +299,8 @@ mod tests {
         let (mut flight, mut answered) = (InFlight::default(), 0);
         let first = send(&mut flight, 1, T0, 1);
         let second = send(&mut flight, 2, T0, 1);
-        flight.reply(second, trip(5, StampSource::Kernel), None, &mut answered);
-        let outcome = flight.reply(first, trip(9, StampSource::Kernel), None, &mut answered);
+        said(flight.reply(second, trip(5, StampSource::Kernel), None, &mut answered));
+        let outcome = said(flight.reply(first, trip(9, StampSource::Kernel), None, &mut answered));
         assert!(matches!(outcome[..], [ProbeOutcome::Reply { reordered: true, .. }]));
     }
 
@@ -301,8 +318,8 @@ mod tests {
     fn the_second_of_several_ports_to_answer_is_no_duplicate() {
         let (mut flight, mut answered) = (InFlight::default(), 0);
         let token = send(&mut flight, 1, T0, 2);
-        assert_eq!(flight.reply(token, trip(5, StampSource::User), None, &mut answered).len(), 1);
-        assert_eq!(flight.reply(token, trip(6, StampSource::User), None, &mut answered), []);
+        assert_eq!(said(flight.reply(token, trip(5, StampSource::User), None, &mut answered)).len(), 1);
+        assert_eq!(said(flight.reply(token, trip(6, StampSource::User), None, &mut answered)), []);
     }
 
     #[test]
@@ -312,7 +329,7 @@ mod tests {
         let waiting = send(&mut flight, 2, T0 + SECOND, 1);
         flight.expire(T0 + SECOND);
         assert_eq!(flight.forget(T0 + SECOND * 60), T0 + SECOND);
-        assert_eq!(flight.reply(old, trip(5, StampSource::Kernel), None, &mut answered), []);
+        assert_eq!(said(flight.reply(old, trip(5, StampSource::Kernel), None, &mut answered)), []);
         assert_eq!(flight.expire(T0 + SECOND * 2), Some(waiting));
         assert_eq!(flight.next_token(), Token(2));
     }
@@ -321,9 +338,9 @@ mod tests {
     fn nothing_is_said_of_an_abandoned_probe() {
         let (mut flight, mut answered) = (InFlight::default(), 0);
         let token = send(&mut flight, 1, T0, 1);
-        assert_eq!(flight.abandon(|k| *k == key(2)), []);
-        assert_eq!(flight.abandon(|k| *k == key(1)), [token]);
-        assert_eq!(flight.reply(token, trip(5, StampSource::Kernel), None, &mut answered), []);
+        assert_eq!(flight.abandon(|lane| lane == LaneId::of_test(2)), []);
+        assert_eq!(flight.abandon(|lane| lane == LaneId::of_test(1)), [token]);
+        assert_eq!(said(flight.reply(token, trip(5, StampSource::Kernel), None, &mut answered)), []);
         assert_eq!((flight.expire(T0 + SECOND * 9), flight.next_deadline()), (None, None));
     }
 
@@ -334,5 +351,42 @@ mod tests {
         let lag = Duration::from_millis(101);
         assert_eq!(judge_timeout(lag, false), ProbeOutcome::Inconclusive { lag });
         assert_eq!(judge_timeout(Duration::ZERO, true), ProbeOutcome::Inconclusive { lag: Duration::ZERO });
+    }
+    #[test]
+    fn a_hundred_thousand_under_way_are_told_apart_and_time_out_in_turn() {
+        let (mut flight, mut answered) = (InFlight::default(), 0);
+        let at = |i: u64| T0 + Duration::from_micros(i * 10);
+        let tokens: Vec<_> = (0..100_000).map(|i| send(&mut flight, i + 1, at(i), 1)).collect();
+        for token in tokens.iter().skip(1).step_by(2) {
+            assert_eq!(
+                said(flight.reply(*token, trip(5, StampSource::Kernel), None, &mut answered)).len(),
+                1
+            );
+        }
+        assert_eq!(flight.next_deadline(), Some(T0 + SECOND));
+        let mut expired: Vec<_> = std::iter::from_fn(|| flight.expire(T0 + SECOND * 3)).collect();
+        expired.sort_unstable();
+        assert!(expired.iter().eq(tokens.iter().step_by(2)));
+        assert_eq!(flight.next_deadline(), None);
+    }
+
+    #[test]
+    fn in_steady_state_it_grows_no_more() {
+        let (mut flight, mut answered) = (InFlight::default(), 0);
+        let mut after_warming = 0;
+        for i in 0..100_000u64 {
+            let now = T0 + Duration::from_millis(i);
+            let token = send(&mut flight, i + 1, now, 1);
+            if i % 3 > 0 {
+                flight.reply(token, trip(1, StampSource::Kernel), None, &mut answered);
+            }
+            while flight.expire(now).is_some() {}
+            flight.forget(now);
+            if i == 20_000 {
+                after_warming = flight.probes.capacity();
+            }
+        }
+        assert_eq!(flight.probes.capacity(), after_warming);
+        assert!(flight.mask < 16_384, "{}", flight.mask);
     }
 }

@@ -4,11 +4,18 @@
 //! The thread sleeps until something is due, and each turn of it reads every socket before it judges a time-out, so
 //! an answer that waits in a buffer is never taken for a lost one.
 //!
+//! Where probes are dense, what is due is gathered to turns of 10 to 20 ms; arrivals do not wake the thread then, and are
+//! no less exact for it, since the kernel stamps them. A probe sent and answered costs 1.3 (100,000 targets at 1/s) to 2.4
+//! times (1,000) what two bare system calls do. Every probe of the last seconds is remembered, for late answers and
+//! duplicates: some 1.9 KB a target at 1/s, so 15 MB for 10,000 and 180 MB for 100,000, and at most 2^20 probes beyond
+//! those that wait. (`cargo xtask bench probes` measures all of it.)
+//!
 //! | file | what |
 //! |---|---|
 //! | `engine` | the handle other rooms hold |
 //! | `worker` | the thread: wait, read, judge, send |
 //! | `schedule` | when each address is probed next (pure) |
+//! | `wheel` | what comes due, in order of time (pure) |
 //! | `inflight` | what became of each probe (pure) |
 //! | `rtt` | a round trip from stamps (pure) |
 //! | `reason` | an ICMP error as a reason (pure) |
@@ -22,6 +29,7 @@ mod rtt;
 mod schedule;
 mod sockets;
 mod stats;
+mod wheel;
 mod worker;
 
 pub use engine::{Engine, EngineError, EngineHandle, Options};

@@ -72,6 +72,33 @@ mod tests {
     }
 
     #[test]
+    fn every_code_has_its_reason() {
+        use FailureReason::{
+            HostUnreachable as Host, NetUnreachable as Net, OtherUnreachable as Other, PacketTooBig as Big,
+            PortUnreachable as Port, Prohibited as No, TtlExceeded as Ttl,
+        };
+        // IANA's registry of ICMP codes, in order; the last is the first that is not assigned.
+        let destination = [Net, Host, Other, Port, Big, Other, Net, Host, Host, No, No, Net, Host, No, Other];
+        let v4 = [(3, &destination[..]), (11, &[Ttl, Other, Other]), (12, &[Other; 4])];
+        let v6 = [
+            (1, &[Net, No, Other, Host, Port, No, No, Other][..]),
+            (2, &[Big]),
+            (3, &[Ttl, Other, Other]),
+            (4, &[Other; 4]),
+        ];
+        let check = |origin, table: &[(u8, &[FailureReason])]| {
+            for (kind, reasons) in table {
+                for (code, reason) in (0..).zip(*reasons) {
+                    let found = of_error(&error(origin, *kind, code));
+                    assert_eq!(found, Some(*reason), "{origin:?} type {kind} code {code}");
+                }
+            }
+        };
+        check(ErrorOrigin::Icmp4, &v4);
+        check(ErrorOrigin::Icmp6, &v6);
+    }
+
+    #[test]
     fn an_error_of_this_host_or_a_stamp_is_none() {
         assert_eq!(of_error(&error(ErrorOrigin::Local, 3, 1)), None);
         assert_eq!(of_error(&error(ErrorOrigin::Other(4), 3, 1)), None);

@@ -1,14 +1,15 @@
 //! When each address is probed next. Pure: time and chance come in as arguments.
 
 use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     net::IpAddr,
+    rc::Rc,
     time::Duration,
 };
 
 use rand::{Rng, RngExt};
 
+use super::wheel::Wheel;
 use crate::{
     observation::{Method, TargetId},
     time::Mono,
@@ -68,7 +69,9 @@ pub(super) type Key = (TargetId, IpAddr);
 /// One address's own schedule and count.
 #[derive(Debug)]
 pub(super) struct Lane {
-    pub(super) spec: TargetSpec,
+    pub(super) key: Key,
+    /// Shared by the addresses of a target; its own list of addresses is empty.
+    pub(super) spec: Rc<TargetSpec>,
     seq: u64,
     scheduled: u64,
     /// The highest number answered so far.
@@ -85,18 +88,41 @@ impl Lane {
     }
 }
 
+/// A lane's place, and which of those that had it in turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LaneId {
+    index: u32,
+    generation: u32,
+}
+
+#[cfg(test)]
+impl LaneId {
+    pub(super) fn of_test(index: u32) -> Self {
+        Self { index, generation: 0 }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    lane: Option<Lane>,
+}
+
 /// A lane whose turn it is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Due {
-    pub(super) key: Key,
+    pub(super) lane: LaneId,
     /// Turns it has missed.
     pub(super) missed: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Schedule {
-    lanes: HashMap<Key, Lane>,
-    heap: BinaryHeap<Reverse<(Mono, Key)>>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// For changes of targets only: probes know their lane's place.
+    places: HashMap<Key, u32>,
+    wheel: Wheel,
     jitter: f64,
     rate: f64,
 }
@@ -104,50 +130,92 @@ pub(super) struct Schedule {
 impl Schedule {
     /// `jitter`: each interval is multiplied by 1 ± this.
     pub(super) fn new(jitter: f64) -> Self {
-        Self { lanes: HashMap::new(), heap: BinaryHeap::new(), jitter: jitter.clamp(0.0, 0.5), rate: 0.0 }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            places: HashMap::new(),
+            wheel: Wheel::default(),
+            jitter: jitter.clamp(0.0, 0.5),
+            rate: 0.0,
+        }
     }
 
     /// Makes these the targets. An address that stays keeps its schedule and its numbers.
     pub(super) fn set(&mut self, now: Mono, targets: Vec<TargetSpec>) {
         let mut kept = HashSet::new();
         let mut new = Vec::new();
-        for target in targets {
-            for address in &target.addresses {
-                let key = (target.id, *address);
-                if !kept.insert(key) {
-                    continue;
-                }
-                let spec = TargetSpec { addresses: Vec::new(), ..target.clone() };
-                match self.lanes.get_mut(&key) {
-                    None => new.push((key, spec)),
-                    Some(lane) if lane.spec == spec => {}
-                    Some(lane) => {
-                        let due = lane.due.map_or(now + spec.interval, |due| due.min(now + spec.interval));
-                        lane.spec = spec;
-                        lane.due = Some(due);
-                        self.heap.push(Reverse((due, key)));
-                    }
+        for mut target in targets {
+            let addresses = std::mem::take(&mut target.addresses);
+            let spec = Rc::new(target);
+            for address in addresses {
+                let key = (spec.id, address);
+                if kept.insert(key) && !self.keep(now, &key, &spec) {
+                    new.push((key, spec.clone()));
                 }
             }
         }
-        self.lanes.retain(|key, _| kept.contains(key));
+        let gone: Vec<u32> =
+            self.places.iter().filter(|(key, _)| !kept.contains(*key)).map(|(_, index)| *index).collect();
+        gone.into_iter().for_each(|index| self.remove(index));
         let total = new.len();
         for (i, (key, spec)) in new.into_iter().enumerate() {
             let (offset, first) = start(i, total, spec.interval);
             let first = (self.jitter > 0.0).then_some(first);
-            let due = now + offset;
-            self.heap.push(Reverse((due, key)));
-            self.lanes.insert(key, Lane { spec, seq: 0, scheduled: 0, answered: 0, due: Some(due), first });
+            self.add(Lane { key, spec, seq: 0, scheduled: 0, answered: 0, due: Some(now + offset), first });
         }
-        self.rate = self.lanes.values().map(|l| 1.0 / l.spec.interval.as_secs_f64().max(0.001)).sum();
+        let lanes = self.slots.iter().filter_map(|slot| slot.lane.as_ref());
+        self.rate = lanes.map(|l| 1.0 / l.spec.interval.as_secs_f64().max(0.001)).sum();
     }
 
-    pub(super) fn lane(&mut self, key: &Key) -> Option<&mut Lane> {
-        self.lanes.get_mut(key)
+    /// Whether there is a lane for it already, which then goes by the new specification.
+    fn keep(&mut self, now: Mono, key: &Key, spec: &Rc<TargetSpec>) -> bool {
+        let Some(index) = self.places.get(key).copied() else { return false };
+        let Some(lane) = &mut self.slots[index as usize].lane else { return false };
+        if lane.spec != *spec {
+            let due = lane.due.map_or(now + spec.interval, |due| due.min(now + spec.interval));
+            lane.due = Some(due);
+            self.wheel.set(index, due);
+        }
+        lane.spec = spec.clone();
+        true
+    }
+
+    fn add(&mut self, lane: Lane) {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        self.places.insert(lane.key, index);
+        if let Some(due) = lane.due {
+            self.wheel.set(index, due);
+        }
+        self.slots[index as usize].lane = Some(lane);
+    }
+
+    fn remove(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        slot.generation = slot.generation.wrapping_add(1);
+        if let Some(lane) = slot.lane.take() {
+            self.places.remove(&lane.key);
+        }
+        self.wheel.remove(index);
+        self.free.push(index);
+    }
+
+    /// The lane of an address.
+    pub(super) fn find(&self, key: &Key) -> Option<LaneId> {
+        let index = *self.places.get(key)?;
+        Some(LaneId { index, generation: self.slots[index as usize].generation })
+    }
+
+    /// The lane, unless it is gone.
+    pub(super) fn lane(&mut self, id: LaneId) -> Option<&mut Lane> {
+        let slot = self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)?;
+        slot.lane.as_mut()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lanes.len()
+        self.places.len()
     }
 
     /// Probes a second, all lanes together.
@@ -157,25 +225,20 @@ impl Schedule {
 
     /// When the next lane is due.
     pub(super) fn next(&mut self) -> Option<Mono> {
-        while let Some(Reverse((due, key))) = self.heap.peek() {
-            if self.lanes.get(key).is_some_and(|lane| lane.due == Some(*due)) {
-                return Some(*due);
-            }
-            self.heap.pop();
-        }
-        None
+        self.wheel.next()
     }
 
-    /// Takes the lane that has been due longest at `now` and sets its next time.
+    /// Takes a lane that is due at `now`, the longest first to about a millisecond, and sets its next time.
     pub(super) fn pop(&mut self, now: Mono, rng: &mut impl Rng) -> Option<Due> {
-        let due = self.next().filter(|due| *due <= now)?;
-        let Reverse((_, key)) = self.heap.pop()?;
+        let (index, due) = self.wheel.pop(now)?;
         let jitter = self.jitter;
-        let lane = self.lanes.get_mut(&key)?;
+        let slot = &mut self.slots[index as usize];
+        let id = LaneId { index, generation: slot.generation };
+        let lane = slot.lane.as_mut()?;
         lane.scheduled += 1;
         if lane.spec.count.is_some_and(|count| lane.scheduled >= count) {
             lane.due = None;
-            return Some(Due { key, missed: 0 });
+            return Some(Due { lane: id, missed: 0 });
         }
         let interval = lane.spec.interval.max(Duration::from_millis(1));
         let gap = match lane.first.take() {
@@ -191,8 +254,8 @@ impl Schedule {
             next = now + if jitter == 0.0 { interval } else { interval.mul_f64(rng.random_range(0.1..=1.0)) };
         }
         lane.due = Some(next);
-        self.heap.push(Reverse((next, key)));
-        Some(Due { key, missed })
+        self.wheel.set(index, next);
+        Some(Due { lane: id, missed })
     }
 }
 
@@ -205,21 +268,10 @@ fn start(i: usize, total: usize, interval: Duration) -> (Duration, Duration) {
     (Duration::ZERO, interval.mul_f64((i + 1) as f64 / total as f64))
 }
 
-/// How long what is due may wait to be handled with what follows. Nothing is lost by it: the kernel stamps arrivals.
+/// How long what is due may wait to be handled with what follows: for some twenty probes, from 10 to 20 ms. Nothing is
+/// lost by it: the kernel stamps arrivals.
 pub(super) fn tick(rate: f64) -> Duration {
-    if rate < DENSE {
-        Duration::ZERO
-    } else if rate < 10.0 * DENSE {
-        Duration::from_millis(20)
-    } else {
-        Duration::from_millis(10)
-    }
-}
-
-/// Whether departures are to be stamped by the kernel, at some 5 µs of CPU a probe. A sparse probe meets a cold path,
-/// tens of microseconds from the clock to the device; a dense one finds it hot, and the clock is as good.
-pub(super) fn stamp_sends(rate: f64) -> bool {
-    rate < 10.0 * DENSE
+    if rate < DENSE { Duration::ZERO } else { Duration::from_secs_f64((20.0 / rate).clamp(0.010, 0.020)) }
 }
 
 #[cfg(test)]
@@ -243,9 +295,37 @@ mod tests {
         while let Some(at) = schedule.next().filter(|at| *at < end) {
             let due = schedule.pop(at, rng).unwrap();
             assert_eq!(due.missed, 0);
-            out.push((at, due.key));
+            out.push((at, schedule.lane(due.lane).unwrap().key));
         }
         out
+    }
+
+    fn pop_id(schedule: &mut Schedule, at: Mono, rng: &mut StdRng) -> TargetId {
+        let due = schedule.pop(at, rng).unwrap();
+        schedule.lane(due.lane).unwrap().key.0
+    }
+
+    #[test]
+    fn a_lane_that_is_gone_is_not_the_one_that_has_its_place() {
+        let mut schedule = Schedule::new(0.1);
+        let second = Duration::from_secs(1);
+        schedule.set(T0, vec![target(1, second)]);
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let old = schedule.find(&(TargetId(1), address)).unwrap();
+        schedule.set(T0, vec![target(2, second)]);
+        let new = schedule.find(&(TargetId(2), address)).unwrap();
+        assert_eq!((old.index, schedule.find(&(TargetId(1), address))), (new.index, None));
+        assert!(schedule.lane(old).is_none() && schedule.lane(new).is_some());
+    }
+
+    #[test]
+    fn in_steady_state_nothing_is_allocated() {
+        let (mut schedule, mut rng) = (Schedule::new(0.1), StdRng::seed_from_u64(1));
+        schedule.set(T0, (0..1_000).map(|i| target(i, Duration::from_secs(1))).collect());
+        let capacities = |s: &Schedule| (s.slots.capacity(), s.free.capacity(), s.places.capacity());
+        let before = capacities(&schedule);
+        assert!(pop_until(&mut schedule, T0 + Duration::from_secs(20), &mut rng).len() > 19_000);
+        assert_eq!(capacities(&schedule), before);
     }
 
     #[test]
@@ -276,9 +356,9 @@ mod tests {
         let due = schedule.next().unwrap();
         let later = T0 + Duration::from_millis(300);
         schedule.set(later, vec![target(1, second), target(2, second)]);
-        assert_eq!(schedule.pop(later, &mut rng).unwrap().key.0, TargetId(2));
+        assert_eq!(pop_id(&mut schedule, later, &mut rng), TargetId(2));
         assert_eq!(schedule.pop(later, &mut rng), None);
-        assert_eq!(schedule.pop(due, &mut rng).unwrap().key.0, TargetId(1));
+        assert_eq!(pop_id(&mut schedule, due, &mut rng), TargetId(1));
     }
 
     #[test]
@@ -288,7 +368,7 @@ mod tests {
         while schedule.pop(T0, &mut rng).is_some() {}
         schedule.set(T0, vec![target(1, Duration::from_secs(1))]);
         assert_eq!(schedule.next(), Some(T0 + Duration::from_secs(1)));
-        assert_eq!(schedule.pop(T0 + Duration::from_secs(1), &mut rng).unwrap().key.0, TargetId(1));
+        assert_eq!(pop_id(&mut schedule, T0 + Duration::from_secs(1), &mut rng), TargetId(1));
         schedule.set(T0, vec![]);
         assert_eq!((schedule.next(), schedule.len()), (None, 0));
     }
@@ -324,7 +404,6 @@ mod tests {
         assert_eq!(tick(10.0), Duration::ZERO);
         assert_eq!(tick(1_000.0), Duration::from_millis(20));
         assert_eq!(tick(10_000.0), Duration::from_millis(10));
-        assert!(stamp_sends(1_000.0) && !stamp_sends(10_000.0));
     }
 
     proptest! {

@@ -137,6 +137,10 @@ impl IcmpSocket {
         // Without these a round trip is less exact, or has no TTL; it is one all the same.
         let _ = sys::enable_receive_stamps(self.socket.as_fd());
         let _ = sys::enable_receive_ttl(self.socket.as_fd(), v6);
+        // Spares the kernel an IPv4 identification for each probe.
+        if !v6 {
+            let _ = sys::never_fragment(self.socket.as_fd());
+        }
         sys::ask_for_buffers(self.socket.as_fd(), BUFFER);
         Ok(self)
     }

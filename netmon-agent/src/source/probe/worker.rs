@@ -22,8 +22,8 @@ use rand::{SeedableRng, rngs::SmallRng};
 use super::{
     engine::{Command, Options},
     inflight::{InFlight, Probe, judge_timeout},
-    method::{self, Answer, DNS, EventKey, Prober, Request, Shared, TCP, What},
-    schedule::{Key, Schedule, TargetSpec, stamp_sends, tick},
+    method::{self, Answer, DNS, EventKey, Prober, Request, Shared, Stamped, TCP, What},
+    schedule::{Key, LaneId, Schedule, TargetSpec, tick},
     sockets::Sockets,
     stats::{Counters, SkipReason, add},
 };
@@ -152,16 +152,17 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
         let mut answers = std::mem::take(&mut self.shared.answers);
         for Answer { token, at, what } in answers.drain(..) {
             let Some(probe) = self.flight.get(token) else { continue };
-            let (key, seq, place) = (probe.key, probe.seq, probe.method);
-            let Some(lane) = self.schedule.lane(&key) else { continue };
+            let (seq, place) = (probe.seq, usize::from(probe.method));
+            let Some(lane) = self.schedule.lane(probe.lane) else { continue };
+            let key = lane.key;
             let outcomes = match what {
                 What::Reply { trip, ttl } => self.flight.reply(token, trip, ttl, &mut lane.answered),
                 What::Failed { reason, reporter } if self.flight.fail(token) => {
-                    vec![ProbeOutcome::Failed { reason, reporter }]
+                    [Some(ProbeOutcome::Failed { reason, reporter }), None]
                 }
                 What::Failed { .. } => continue,
             };
-            for outcome in outcomes {
+            for outcome in outcomes.into_iter().flatten() {
                 if let ProbeOutcome::Reply { stamp, .. } = outcome {
                     self.shared.counters.stamped(stamp);
                 }
@@ -178,7 +179,8 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
     fn judge(&mut self, now: Mono, lag: Duration) {
         while let Some(token) = self.flight.expire(now) {
             let Some(probe) = self.flight.get(token) else { continue };
-            let (key, seq, place, sent) = (probe.key, probe.seq, probe.method, probe.sent);
+            let (seq, place, sent) = (probe.seq, usize::from(probe.method), probe.sent);
+            let Some(key) = self.schedule.lane(probe.lane).map(|lane| lane.key) else { continue };
             let Some(prober) = &mut self.probers[place] else { continue };
             let outcome = judge_timeout(lag, prober.dropped(sent, now, &mut self.shared));
             if matches!(outcome, ProbeOutcome::Failed { .. }) {
@@ -194,7 +196,11 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Targets(targets)) => self.set_targets(now, targets),
-                Ok(Command::Probe(key)) => self.probe(key),
+                Ok(Command::Probe(key)) => {
+                    if let Some(lane) = self.schedule.find(&key) {
+                        self.probe(lane);
+                    }
+                }
                 Ok(Command::TimeoutScale(scale)) => self.timeout_scale = scale,
                 Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => return false,
                 Err(mpsc::TryRecvError::Empty) => return true,
@@ -204,28 +210,32 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
 
     fn set_targets(&mut self, now: Mono, targets: Vec<TargetSpec>) {
         self.schedule.set(now, targets);
-        let stamped = stamp_sends(self.schedule.rate());
+        let stamped = if tick(self.schedule.rate()).is_zero() { Stamped::All } else { Stamped::First };
         self.probers.iter_mut().flatten().for_each(|p| p.stamp_sends(stamped));
         let schedule = &mut self.schedule;
-        for token in self.flight.abandon(|key| schedule.lane(key).is_none()) {
-            if let Some(Some(prober)) = self.flight.get(token).map(|p| p.method).map(|m| &mut self.probers[m])
-            {
+        for token in self.flight.abandon(|lane| schedule.lane(lane).is_none()) {
+            let place = self.flight.get(token).map(|p| usize::from(p.method));
+            if let Some(Some(prober)) = place.map(|place| &mut self.probers[place]) {
                 prober.settled(token);
             }
         }
         self.shared.counters.lanes.store(self.schedule.len() as u64, Ordering::Relaxed);
     }
 
-    /// Sends what is due, reading in between.
+    /// Sends what is due, reading in between. What falls due meanwhile waits for the next turn, so that an engine with
+    /// more to send than it can still obeys, judges and tells.
     fn send(&mut self) {
+        let now = Mono::now();
+        self.probers.iter_mut().flatten().for_each(|p| p.begin_turn());
         loop {
-            let now = Mono::now();
             let mut sent = 0;
             while sent < SENDS_A_ROUND
                 && let Some(due) = self.schedule.pop(now, &mut self.rng)
             {
-                self.shared.counters.skipped(SkipReason::Lag, due.missed);
-                self.probe(due.key);
+                if due.missed > 0 {
+                    self.shared.counters.skipped(SkipReason::Lag, due.missed);
+                }
+                self.probe(due.lane);
                 sent += 1;
             }
             self.settle();
@@ -236,14 +246,15 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
         }
     }
 
-    fn probe(&mut self, key: Key) {
-        let Some(lane) = self.schedule.lane(&key) else { return };
-        let seq = lane.next_seq();
+    fn probe(&mut self, id: LaneId) {
+        let Some(lane) = self.schedule.lane(id) else { return };
+        let (key, seq) = (lane.key, lane.next_seq());
+        let spec = &lane.spec;
         let one;
-        let (place, ports) = match lane.spec.method {
-            Method::Icmp => match icmp_place(&self.probers, key.1, lane.spec.on_link) {
+        let (place, ports) = match spec.method {
+            Method::Icmp => match icmp_place(&self.probers, key.1, spec.on_link) {
                 Some(place) => (place, &[][..]),
-                None => (TCP, &lane.spec.fallback_ports[..]),
+                None => (TCP, &spec.fallback_ports[..]),
             },
             Method::Tcp { port } => {
                 one = [port];
@@ -255,33 +266,39 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
             }
         };
         let token = self.flight.next_token();
-        let in_place_of_icmp = lane.spec.method == Method::Icmp;
-        let request = Request { token, address: key.1, scope: lane.spec.scope, ports, in_place_of_icmp };
-        let timeout = lane.spec.timeout.mul_f64(self.timeout_scale);
-        let counters = self.shared.counters.clone();
+        let in_place_of_icmp = spec.method == Method::Icmp;
+        let request = Request { token, address: key.1, scope: spec.scope, ports, in_place_of_icmp };
+        let timeout = spec.timeout.mul_f64(self.timeout_scale);
         let Some(prober) = self.probers[place].as_mut().filter(|_| place < TCP || !ports.is_empty()) else {
-            counters.skipped(SkipReason::NoSocket, 1);
-            return self.tell_send_error(key, seq);
+            self.shared.counters.skipped(SkipReason::NoSocket, 1);
+            return self.tell_unsent(key, seq, false);
         };
         match prober.send(&request, &mut self.shared) {
             Ok(departure) => {
-                add(&counters.sent, 1);
+                add(&self.shared.counters.sent, 1);
                 let sent = departure.at.mono;
-                self.flight.insert(Probe::new(key, seq, sent, timeout, place, departure.attempts));
+                self.flight.insert(Probe::new(id, seq, sent, timeout, place, departure.attempts));
                 self.told.push(observation(sent, key, seq, ProbeOutcome::Sent));
             }
             Err(e) => {
-                add(&counters.send_errors, 1);
-                if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS)) {
-                    counters.skipped(SkipReason::SendBuffer, 1);
+                let full = is_full_buffer(&e);
+                add(&self.shared.counters.send_errors, 1);
+                if full {
+                    self.shared.counters.skipped(SkipReason::SendBuffer, 1);
                 }
-                self.tell_send_error(key, seq);
+                self.tell_unsent(key, seq, full);
             }
         }
     }
 
-    fn tell_send_error(&mut self, key: Key, seq: u64) {
-        let outcome = ProbeOutcome::Failed { reason: FailureReason::SendError, reporter: None };
+    /// That a probe did not leave. Where only room in the buffer was wanting, nothing is known of the target: other
+    /// targets' probes may fill it.
+    fn tell_unsent(&mut self, key: Key, seq: u64, full_buffer: bool) {
+        let outcome = if full_buffer {
+            ProbeOutcome::Inconclusive { lag: Duration::ZERO }
+        } else {
+            ProbeOutcome::Failed { reason: FailureReason::SendError, reporter: None }
+        };
         self.told.push(observation(Mono::now(), key, seq, outcome));
     }
 
@@ -303,9 +320,16 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
     fn tell(&mut self) {
         self.held_until = None;
         if !self.told.is_empty() {
-            (self.emit)(std::mem::take(&mut self.told));
+            // The next turn's will be about as many.
+            let room = Vec::with_capacity(self.told.len());
+            (self.emit)(std::mem::replace(&mut self.told, room));
         }
     }
+}
+
+/// Whether a send failed for want of room in the socket's buffer (`EAGAIN`) or the device's queue (`ENOBUFS`).
+fn is_full_buffer(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))
 }
 
 /// The ICMP prober for an address: the on-link one for neighbours, where there is one.

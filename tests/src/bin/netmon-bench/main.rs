@@ -1,8 +1,10 @@
-//! Measurements in the lab, printed plainly. Each is one subcommand; none given means all.
+//! Measurements in the lab, printed plainly. Each is one subcommand; none given means all but `probes`, which takes
+//! long.
 
 mod exact;
 mod flaps;
 mod idle;
+mod probes;
 mod read;
 
 use std::process::ExitCode;
@@ -43,6 +45,11 @@ enum Which {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// What a probe costs and how true its round trip is, beside fping, ping and blackbox_exporter.
+    Probes(probes::Arguments),
+    /// The engine that `probes` measures.
+    #[command(hide = true)]
+    ProbesEngine(probes::Job),
     /// The traced half of `read`.
     #[command(hide = true)]
     ReadLoop { socket: std::path::PathBuf },
@@ -52,6 +59,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.which {
         Some(Which::ReadLoop { socket }) => read::traced_loop(&socket),
+        Some(Which::ProbesEngine(job)) => probes::engine(&job),
         which => measure(which.as_ref()),
     };
     match result {
@@ -72,7 +80,8 @@ fn measure(which: Option<&Which>) -> Result<()> {
         Some(Which::Flaps { flaps }) => flaps::measure(*flaps),
         Some(Which::Idle { seconds }) => idle::measure(Duration::from_secs(*seconds)),
         Some(Which::Exact { seconds }) => exact::measure(Duration::from_secs(*seconds)),
-        Some(Which::Read | Which::ReadLoop { .. }) => read::measure(),
+        Some(Which::Probes(arguments)) => probes::measure(arguments),
+        Some(Which::Read | Which::ReadLoop { .. } | Which::ProbesEngine(_)) => read::measure(),
         None => {
             idle::measure(Duration::from_secs(60))?;
             read::measure()?;

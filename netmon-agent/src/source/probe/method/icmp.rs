@@ -2,7 +2,8 @@
 //!
 //! The wire's sequence number counts up per socket and is an index into the last probes sent, so a reply finds its
 //! probe without a search. It counts only when the peer's address, the sequence and the 16-byte nonce are all right:
-//! a ping socket takes replies from anybody who guesses its identifier, and the sequence wraps within seconds.
+//! a ping socket takes replies from anybody who guesses its identifier. The sequence wraps after 65,536 probes, which
+//! may be less than a second; those of one number, a few at most, are told apart by the rest, the newest first.
 
 use std::{
     collections::VecDeque,
@@ -17,13 +18,13 @@ use nix::sys::epoll::{Epoll, EpollFlags};
 
 use super::{
     super::{
-        inflight::Token,
+        inflight::{REMEMBERED, Token},
         reason,
         rtt::{Stamp, round_trip},
         sockets::IcmpSocket,
         stats::add,
     },
-    Answer, Departure, EventKey, Prober, Request, Shared, What, drain, watch,
+    Answer, Departure, EventKey, Prober, Request, Shared, Stamped, What, drain, watch,
 };
 use crate::{
     packet::icmp::{
@@ -33,8 +34,10 @@ use crate::{
     time::{Mono, Wall},
 };
 
-/// Probes remembered at most: their sequence numbers must differ.
-const REMEMBERED: usize = 65_535;
+/// What a sequence number is of.
+const SEQUENCES: usize = 1 << 16;
+/// Departures stamped in each turn where not all are.
+const COLD: u32 = 3;
 /// Time-outs in a row, after there had been replies, that make the socket suspect.
 const SILENT: u32 = 5;
 /// A suspect socket is replaced no more often than this.
@@ -56,13 +59,13 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Sent {
     entries: VecDeque<Entry>,
-    /// The sequence number of the first of them.
-    first: u16,
+    /// The number of the first of them, of which the sequence number is the lower half.
+    first: u64,
 }
 
 impl Sent {
     fn next_sequence(&self) -> u16 {
-        self.first.wrapping_add(self.entries.len() as u16)
+        self.first.wrapping_add(self.entries.len() as u64) as u16
     }
 
     fn push(&mut self, entry: Entry) {
@@ -78,34 +81,45 @@ impl Sent {
         }
     }
 
-    fn get(&self, sequence: u16) -> Option<&Entry> {
-        self.entries.get(usize::from(sequence.wrapping_sub(self.first)))
+    /// Where the newest entry is that has this sequence number and of which the rest is right too.
+    fn find(&self, sequence: u16, is_it: impl Fn(&Entry) -> bool) -> Option<usize> {
+        let newest = self.entries.len().checked_sub(1)?;
+        let back = usize::from((self.next_sequence().wrapping_sub(1)).wrapping_sub(sequence));
+        let mut index = newest.checked_sub(back)?;
+        loop {
+            if is_it(&self.entries[index]) {
+                return Some(index);
+            }
+            index = index.checked_sub(SEQUENCES)?;
+        }
     }
 
     /// Notes the stamp of a departure.
     fn left(&mut self, quote: &Quote, at: Wall) {
-        let index = usize::from(quote.sequence.wrapping_sub(self.first));
-        if let Some(entry) = self.entries.get_mut(index).filter(|e| quote.nonce == Some(e.nonce)) {
-            entry.left = Some(at);
+        if let Some(index) = self.find(quote.sequence, |e| quote.nonce == Some(e.nonce)) {
+            self.entries[index].left = Some(at);
         }
     }
 
     /// The probe a reply answers.
     fn answered_by(&self, echo: &Echo, from: Option<SocketAddr>) -> Option<&Entry> {
-        self.get(echo.sequence)
-            .filter(|e| e.nonce == echo.nonce && from.is_some_and(|a| same_host(e.peer, a)))
+        let from = from?;
+        let index = self.find(echo.sequence, |e| e.nonce == echo.nonce && same_host(e.peer, from))?;
+        self.entries.get(index)
     }
 
     /// The probe an error quotes. Where the quotation ends before the nonce, as RFC 792 allows, the checksum over it
     /// has to do; it was never seen by anybody off the path either.
     fn quoted_by(&self, quote: &Quote, to: Option<SocketAddr>) -> Option<&Entry> {
-        self.get(quote.sequence).filter(|e| {
+        let to = to?.ip();
+        let index = self.find(quote.sequence, |e| {
             let ours = match quote.nonce {
                 Some(nonce) => nonce == e.nonce,
                 None => e.peer.is_ipv4() && quote.checksum == e.checksum,
             };
-            ours && to.is_some_and(|a| a.ip() == e.peer.ip())
-        })
+            ours && to == e.peer.ip()
+        })?;
+        self.entries.get(index)
     }
 }
 
@@ -133,7 +147,11 @@ pub(super) struct IcmpProber {
     drops: u32,
     dropped_at: Option<Mono>,
     drops_read: Option<Mono>,
-    stamp_sends: bool,
+    stamped: Stamped,
+    /// Departures of this turn that are still to be stamped.
+    cold: u32,
+    /// Whether the socket stamps departures now.
+    stamping: bool,
 }
 
 impl IcmpProber {
@@ -151,7 +169,9 @@ impl IcmpProber {
             drops: 0,
             dropped_at: None,
             drops_read: None,
-            stamp_sends: false,
+            stamped: Stamped::All,
+            cold: 0,
+            stamping: false,
         })
     }
 
@@ -207,6 +227,17 @@ impl IcmpProber {
         failures
     }
 
+    /// Sees that the next departure is stamped if it should be.
+    fn set_stamping(&mut self) {
+        let wanted = self.stamped == Stamped::All || self.cold > 0;
+        self.cold = self.cold.saturating_sub(1);
+        if wanted != self.stamping {
+            // Where it is refused, the clock read before the send has to do.
+            let _ = sys::stamp_sends(self.socket.socket.as_fd(), wanted);
+            self.stamping = wanted;
+        }
+    }
+
     fn reopen(&mut self, now: Mono, shared: &mut Shared) {
         self.opened = Some(now);
         // Where privileges are gone this may fail for a raw socket; then the old one stays.
@@ -216,7 +247,7 @@ impl IcmpProber {
             return;
         }
         self.retired = Some((std::mem::replace(&mut self.socket, socket), now));
-        self.stamp_sends(self.stamp_sends);
+        self.stamping = false;
         self.drops = 0;
         add(&shared.counters.reopened, 1);
     }
@@ -244,6 +275,7 @@ impl Prober for IcmpProber {
         let echo = Echo { ident: self.socket.ident, sequence: self.sent.next_sequence(), nonce };
         let bytes = encode_request(self.socket.family, &echo);
         let to = peer.into();
+        self.set_stamping();
         let mut attempt = 0;
         let at = loop {
             attempt += 1;
@@ -288,10 +320,12 @@ impl Prober for IcmpProber {
         }
     }
 
-    fn stamp_sends(&mut self, wanted: bool) {
-        self.stamp_sends = wanted;
-        // Where it is refused, the clock read before the send has to do.
-        let _ = sys::stamp_sends(self.socket.socket.as_fd(), wanted);
+    fn stamp_sends(&mut self, which: Stamped) {
+        self.stamped = which;
+    }
+
+    fn begin_turn(&mut self) {
+        self.cold = COLD;
     }
 
     fn dropped(&mut self, sent: Mono, now: Mono, shared: &mut Shared) -> bool {
@@ -368,20 +402,28 @@ mod tests {
     }
 
     #[test]
-    fn sequence_numbers_wrap_and_old_ones_match_no_more() {
-        let mut sent = Sent::default();
-        for i in 0..200_000u64 {
-            let nonce = u128::from(i).to_ne_bytes();
-            let sequence = sent.next_sequence();
-            sent.push(entry(i, nonce, "192.0.2.1:0"));
-            assert_eq!(
-                sent.answered_by(&echo(sequence, nonce), from("192.0.2.1:0")).unwrap().token,
-                Token(i)
-            );
+    fn sequence_numbers_wrap_and_probes_of_one_number_are_told_apart() {
+        // It goes past 2^24 probes.
+        let (start, remembered) = ((1 << 24) - 100_000, REMEMBERED as u64);
+        let count = start + 2 * remembered;
+        let mut sent = Sent { first: start, ..Sent::default() };
+        let nonce = |i: u64| u128::from(i).to_ne_bytes();
+        for i in start..count {
+            assert_eq!(sent.next_sequence(), i as u16);
+            sent.push(entry(i, nonce(i), "192.0.2.1:0"));
         }
         assert_eq!(sent.entries.len(), REMEMBERED);
-        let old = 100_000u128.to_ne_bytes();
-        assert!((0..=u16::MAX).all(|s| sent.answered_by(&echo(s, old), from("192.0.2.1:0")).is_none()));
+        // Sixteen of those remembered share each number.
+        for i in (count - remembered..count).step_by(9_973) {
+            let found = sent.answered_by(&echo(i as u16, nonce(i)), from("192.0.2.1:0"));
+            assert_eq!(found.unwrap().token, Token(i));
+            let quote = Quote { ident: 1, sequence: i as u16, checksum: 0, nonce: Some(nonce(i)) };
+            assert_eq!(sent.quoted_by(&quote, from("192.0.2.1:0")).unwrap().token, Token(i));
+            assert!(sent.answered_by(&echo(i as u16 ^ 1, nonce(i)), from("192.0.2.1:0")).is_none());
+        }
+        let forgotten = count - remembered - 1;
+        let echo = echo(forgotten as u16, nonce(forgotten));
+        assert!(sent.answered_by(&echo, from("192.0.2.1:0")).is_none());
     }
 
     #[test]
