@@ -133,6 +133,8 @@ fn attach(ebpf: &mut Ebpf, kernel: &Kernel<'_>, needs: &Needs) -> Hook {
         Err(error) => {
             let detail =
                 format!("{why}; and by the classic tracepoint: {error}; only /proc/net tells the totals");
+            let remedies = [remedy, error.remedy().unwrap_or_default()];
+            let remedy = remedies.into_iter().filter(|r| !r.is_empty()).collect::<Vec<_>>().join("; or ");
             hook(TcpRung::Totals, None, Capability::missing(name, detail, remedy))
         }
     }

@@ -129,7 +129,7 @@ impl Kernel {
         let Loaded { mut ebpf, hooks, reasons, unknown_reasons } = loaded;
         let log = if options.log { EbpfLogger::init(&mut ebpf).ok() } else { None };
         let (maps, bpf) = match Maps::take(&mut ebpf) {
-            Ok(maps) => (Some(maps), Capability::works("bpf", "programs are loaded")),
+            Ok(maps) => (Some(maps), attached(&hooks)),
             Err(error) => (None, fails("bpf", &error)),
         };
         let mut capabilities = vec![bpf];
@@ -164,6 +164,18 @@ impl Kernel {
 impl fmt::Debug for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kernel").field("capabilities", &self.capabilities).finish_non_exhaustive()
+    }
+}
+
+/// Whether anything in the kernel counts.
+fn attached(hooks: &[Hook]) -> Capability {
+    let first_without = hooks.iter().find(|hook| hook.program.is_none());
+    match first_without.filter(|_| hooks.iter().all(|hook| hook.program.is_none())) {
+        None => Capability::works("bpf", "programs are loaded"),
+        Some(Hook { capability, .. }) => {
+            let detail = format!("no program is attached; {}: {}", capability.name, capability.detail);
+            Capability::missing("bpf", detail, &capability.remedy)
+        }
     }
 }
 
