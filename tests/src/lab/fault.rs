@@ -48,6 +48,8 @@ pub enum What {
     Ipv6,
     /// TCP.
     Tcp,
+    /// Each TCP segment independently, with this probability in percent; probes by ICMP and UDP pass.
+    TcpLoss(f64),
 }
 
 /// With which ICMP error, or segment, the gateway refuses to forward (RFC 792, RFC 4443).
@@ -145,9 +147,8 @@ impl What {
                 "icmpv6 type { echo-request, echo-reply } drop".to_owned(),
                 "meta protocol ip6 meta l4proto != ipv6-icmp drop".to_owned(),
             ],
-            Self::Loss(percent) => {
-                vec![format!("numgen random mod 10000 < {} drop", (percent * 100.0).round() as u32)]
-            }
+            Self::Loss(percent) => vec![lose_of(percent)],
+            Self::TcpLoss(percent) => vec![format!("meta l4proto tcp {}", lose_of(percent))],
             Self::Echo => vec![
                 "icmp type { echo-request, echo-reply } drop".to_owned(),
                 "icmpv6 type { echo-request, echo-reply } drop".to_owned(),
@@ -158,6 +159,10 @@ impl What {
             Self::Tcp => vec!["meta l4proto tcp drop".to_owned()],
         }
     }
+}
+
+fn lose_of(percent: f64) -> String {
+    format!("numgen random mod 10000 < {} drop", (percent * 100.0).round() as u32)
 }
 
 impl Code {

@@ -1,12 +1,13 @@
 //! Every fault of a network and its end, seen alike by all who look.
 
+use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use netmon_agent::time::Mono;
 use netmon_tests::agent::{Agent, Start, Witness, await_until};
-use netmon_tests::lab::{Answer, Bulk, Family, Fault, Options, Place, Way, What, World};
+use netmon_tests::lab::{Answer, Bulk, Family, Fault, Options, Place, SERVER_V4, Way, What, World};
 use serde_json::Value;
 
 use crate::Scenario;
@@ -25,6 +26,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("verdict::one_silent_target_is_degraded", one_silent_target),
     ("verdict::blocked_echo_is_not_outvoted_by_tcp", blocked_echo),
     ("verdict::blocked_echo_is_a_filter_while_tcp_gets_through", filtered_echo),
+    ("verdict::a_device_that_sends_much_again_is_degraded", much_sent_again),
     ("verdict::a_flapping_link_is_degraded_until_it_is_steady", flapping_link),
     ("verdict::a_lost_second_uplink_is_degraded", second_uplink_lost),
     ("verdict::a_required_second_uplink_is_down", required_uplink_lost),
@@ -209,10 +211,7 @@ fn filtered_echo() -> Result<()> {
     let world = World::new()?;
     let agent = Agent::start(&world)?;
     Witness::new(&agent)?.up(PROBES)?;
-    let hosts = ["8.8.8.8", "1.1.1.1", "8.8.4.4"]
-        .map(|host| host.parse())
-        .into_iter()
-        .collect::<Result<Vec<_>, _>>()?;
+    let hosts = public_hosts()?;
     let internet = |status: &Value, of: fn(&Value) -> bool| {
         let targets = status["targets"].as_array().into_iter().flatten();
         targets.filter(|t| t["scope"] == "internet").all(of)
@@ -232,6 +231,27 @@ fn filtered_echo() -> Result<()> {
         await_until(PROBES, || Ok(internet(&agent.status()?, |t| t["state"] == "down").then_some(())))?;
     ensure!(down.is_some(), "nothing gets through any more: {}", agent.status()?);
     fault.mend()
+}
+
+fn much_sent_again() -> Result<()> {
+    let world = World::new()?;
+    let agent = Agent::start(&world)?;
+    let witness = Witness::new(&agent)?;
+    witness.up(PROBES)?;
+    let mut hosts = public_hosts()?;
+    hosts.push(SERVER_V4.into());
+    let _bulk = Bulk::start(&world, &hosts)?;
+    // R10 looks at half a minute, and open connections are counted every ten seconds.
+    let lose = || world.lose(Place::Uplink(0), Way::FromNode, What::TcpLoss(8.0)).map(drop);
+    let took = witness.after("degraded", &["retransmits/eth0"], Duration::from_secs(90), lose)?;
+    let ratio = agent.metrics()?.value("netmon_tcp_retransmit_ratio", &[("device", "eth0")]);
+    eprintln!("8 % of TCP lost → degraded {took:.1?}, ratio {ratio:?}");
+    ensure!(ratio.is_some_and(|ratio| (0.02..0.2).contains(&ratio)), "ratio {ratio:?}");
+    Ok(())
+}
+
+fn public_hosts() -> Result<Vec<IpAddr>> {
+    Ok(["8.8.8.8", "1.1.1.1", "8.8.4.4"].map(str::parse).into_iter().collect::<Result<_, _>>()?)
 }
 
 fn flapping_link() -> Result<()> {
