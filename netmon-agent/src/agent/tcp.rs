@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     future::pending,
     net::IpAddr,
+    time::Duration,
 };
 
 use super::capabilities::of_sock_diag;
@@ -38,7 +39,14 @@ pub(super) struct Tcp {
     wanted: bool,
     next_dump: Mono,
     next_reading: Mono,
+    next_others: Mono,
+    /// Whether `sent` was found just now.
+    has_looked: bool,
 }
+
+/// How often other namespaces are read when nobody asks for them: often enough that the least busy give way before the
+/// kernel side runs out of rows.
+const OTHERS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A look at the sockets under way.
 struct Dump {
@@ -71,6 +79,8 @@ impl Tcp {
             wanted: false,
             next_dump: now,
             next_reading: now,
+            next_others: now,
+            has_looked: false,
         };
         (tcp, capability)
     }
@@ -105,12 +115,20 @@ impl Tcp {
         if self.dump.is_some() || (self.is_ready && self.sockets.is_some() && self.next_dump <= now.mono) {
             seen.extend(self.look(now.mono, network));
         }
+        if self.has_looked {
+            // Right away, so that what was sent and what was sent again are of one time.
+            seen.extend(self.read(now, network, false));
+        }
         seen
     }
 
-    /// Reads the counters; with `all`, those of other network namespaces too.
+    /// Reads the counters; with `all`, or when it is time to, those of other network namespaces too.
     pub(super) fn read(&mut self, now: Moment, network: &Network, all: bool) -> Option<Observation> {
         self.next_reading = now.mono + READ_INTERVAL;
+        let all = all || self.next_others <= now.mono;
+        if all {
+            self.next_others = now.mono + OTHERS_INTERVAL;
+        }
         let of = addresses(network);
         match self.kernel.read(all, |address| of.get(&address).copied()) {
             Ok(mut reading) => {
@@ -139,8 +157,9 @@ impl Tcp {
         std::iter::from_fn(next).collect()
     }
 
-    /// Forgets a device that is gone.
-    pub(super) fn forget(&mut self, index: IfIndex) {
+    /// Forgets a device that is gone. The counters are read anew before another with its index is shown with them.
+    pub(super) fn forget(&mut self, index: IfIndex, now: Mono) {
+        self.next_reading = now;
         if let Err(error) = self.kernel.forget(index) {
             tracing::debug!(ifindex = index.0, %error, "counters of a lost interface stay");
         }
@@ -157,10 +176,12 @@ impl Tcp {
     /// a device's figure is of one moment.
     ///
     /// Without what closed sockets sent it would be a part that looks like the whole, so it is left out.
-    fn lay_sent(&self, reading: &mut TcpReading) {
+    fn lay_sent(&mut self, reading: &mut TcpReading) {
+        let has_looked = std::mem::take(&mut self.has_looked);
         if reading.programs.get(SET_STATE).is_none_or(|program| program.rung != TcpRung::Raw) {
             return;
         }
+        reading.sent_is_current = has_looked;
         for (index, sent) in &self.sent {
             reading.devices.entry(*index).or_default().segments_sent = *sent;
         }
@@ -169,9 +190,10 @@ impl Tcp {
     fn look(&mut self, now: Mono, network: &Network) -> Option<Observation> {
         let reader = self.sockets.as_mut()?;
         if self.dump.is_none() {
-            let closed = self.kernel.segments_of_closed().unwrap_or_default();
-            let look = self.wanted.then(Look::default);
             let addresses = addresses(network);
+            let of = |address| addresses.get(&address).copied();
+            let closed = self.kernel.segments_of_closed(of).unwrap_or_default();
+            let look = self.wanted.then(Look::default);
             self.dump = Some(Dump { began: now, closed, addresses, tally: Tally::default(), look });
         }
         let dump = self.dump.as_mut()?;
@@ -193,7 +215,7 @@ impl Tcp {
             Err(error) => {
                 tracing::debug!(%error, "the TCP sockets can't be looked at");
                 self.dump = None;
-                self.next_dump = now + Want::Census.next_dump(std::time::Duration::ZERO);
+                self.next_dump = now + Want::Census.next_dump(Duration::ZERO);
                 None
             }
         }
@@ -205,6 +227,7 @@ impl Tcp {
         self.next_dump = now + want.next_dump(summary.cost);
         if !summary.interrupted {
             self.sent = self.census.settle(&dump.closed, &dump.tally);
+            self.has_looked = true;
         }
         let progress = self.progress.settle(dump.began, dump.look?)?;
         Some(Observation { at: dump.began, evidence: Evidence::TcpProgress(progress) })
