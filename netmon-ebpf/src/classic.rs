@@ -37,7 +37,7 @@ fn field<T: Copy>(ctx: &TracePointContext, offset: u32) -> Option<T> {
 #[inline(always)]
 fn at<const SLOT: usize>(ctx: &TracePointContext, local: u32) {
     if let Some(octets) = field(ctx, local) {
-        count::at_address::<SLOT>(&LocalAddress { netns: 0, octets });
+        count::at_address::<SLOT>(&LocalAddress { netns: 0, octets }, 1);
     }
 }
 
@@ -77,7 +77,7 @@ pub fn classic_send_reset(ctx: TracePointContext) -> u32 {
         },
         _ => return 0,
     };
-    count::at_address::<{ address_slot::RESETS_SENT }>(&LocalAddress { netns: 0, octets });
+    count::at_address::<{ address_slot::RESETS_SENT }>(&LocalAddress { netns: 0, octets }, 1);
     0
 }
 

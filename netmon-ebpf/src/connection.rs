@@ -1,7 +1,7 @@
 //! Connections as they begin and end: opens, failed connects, segments sent, the first and the last round-trip time.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use netmon_ebpf::{Key, rtt_kind, slot};
+use netmon_ebpf::{Key, LOOPBACK, LocalAddress, address_slot, rtt_kind, slot};
 
 use crate::{
     count, latency,
@@ -27,7 +27,11 @@ pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
     if new == ESTABLISHED {
         match old {
             SYN_SENT => row.add::<{ slot::ACTIVE_OPENS }>(1),
-            SYN_RECV => row.add::<{ slot::PASSIVE_OPENS }>(1),
+            SYN_RECV => {
+                row.add::<{ slot::PASSIVE_OPENS }>(1);
+                // The SYN-ACK, which was sent before there was this socket.
+                row.add::<{ slot::SEGMENTS_SENT }>(1);
+            }
             _ => return 0,
         }
         latency::record::<{ rtt_kind::HANDSHAKE }>(&key, sock.srtt());
@@ -40,6 +44,12 @@ pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
         SYN_RECV => row.add::<{ slot::PASSIVE_FAILS }>(1),
         _ => latency::record::<{ rtt_kind::CLOSE }>(&key, sock.srtt()),
     }
-    row.add::<{ slot::SEGMENTS_SENT }>(u64::from(sock.segments_out()));
+    let segments = u64::from(sock.segments_out());
+    if count::is_own(key.netns) && key.ifindex != LOOPBACK {
+        let address = LocalAddress { netns: key.netns, octets: sock.local_address() };
+        count::at_address::<{ address_slot::SEGMENTS_SENT }>(&address, segments);
+    } else {
+        row.add::<{ slot::SEGMENTS_SENT }>(segments);
+    }
     0
 }

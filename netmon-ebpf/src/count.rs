@@ -8,13 +8,16 @@ use aya_log_ebpf::debug;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use netmon_ebpf::{
     AddressCounters, Counters, DeviceName, Key, LocalAddress, MAX_ADDRESSES, MAX_COUNTERS, MAX_DROP_REASON,
-    MAX_NAMES, Settings, address_slot, kind, lost, slot,
+    MAX_NAMES, MAX_OTHERS, Settings, address_slot, kind, lost, slot,
 };
 
 use crate::walk::Device;
 
 #[btf_map]
 static COUNTERS: PerCpuHashMap<Key, Counters, { MAX_COUNTERS as usize }> = PerCpuHashMap::new();
+
+#[btf_map]
+static OTHERS: PerCpuHashMap<Key, Counters, { MAX_OTHERS as usize }> = PerCpuHashMap::new();
 
 #[btf_map]
 static ADDRESSES: PerCpuHashMap<LocalAddress, AddressCounters, { MAX_ADDRESSES as usize }> =
@@ -98,18 +101,34 @@ pub fn row(key: &Key, device: Device) -> Option<Row> {
     if key.ifindex == 0 {
         lose(lost::UNRESOLVED, key.netns);
     }
-    let found = COUNTERS.get_ptr_mut(key).or_else(|| {
-        // Another CPU may be first to insert the key; its row serves as well.
-        let _ = COUNTERS.insert(key, [0; slot::COUNT], BPF_NOEXIST);
-        if setting!(all_namespaces) == 1 && !is_own(key.netns) {
-            name(key, device);
-        }
-        COUNTERS.get_ptr_mut(key)
-    });
+    let (found, place) = if setting!(all_namespaces) == 1 && key.netns != 0 && !is_own(key.netns) {
+        (others_row(key, device), lost::OTHERS)
+    } else {
+        (own_row(key), lost::COUNTERS)
+    };
     if found.is_none() {
-        lose(lost::COUNTERS, key.netns);
+        lose(place, key.netns);
     }
     found.map(|counters| Row(counters.cast()))
+}
+
+#[inline(always)]
+fn own_row(key: &Key) -> Option<*mut Counters> {
+    COUNTERS.get_ptr_mut(key).or_else(|| {
+        // Another CPU may be first to insert the key; its row serves as well.
+        let _ = COUNTERS.insert(key, [0; slot::COUNT], BPF_NOEXIST);
+        COUNTERS.get_ptr_mut(key)
+    })
+}
+
+#[inline(always)]
+fn others_row(key: &Key, device: Device) -> Option<*mut Counters> {
+    OTHERS.get_ptr_mut(key).or_else(|| {
+        if OTHERS.insert(key, [0; slot::COUNT], BPF_NOEXIST).is_ok() {
+            name(key, device);
+        }
+        OTHERS.get_ptr_mut(key)
+    })
 }
 
 /// Notes what the interface of `key` is called. Netlink tells only of the agent's own namespace.
@@ -122,11 +141,11 @@ fn name(key: &Key, device: Device) {
     }
 }
 
-/// One more of what `SLOT` stands for at `address`.
+/// So many more of what `SLOT` stands for at `address`, unless it is another namespace's.
 #[inline(always)]
-pub fn at_address<const SLOT: usize>(address: &LocalAddress) {
+pub fn at_address<const SLOT: usize>(address: &LocalAddress, amount: u64) {
     const { assert!(SLOT < address_slot::COUNT) };
-    if !is_wanted(address.netns) {
+    if address.netns != 0 && !is_own(address.netns) {
         return;
     }
     let found = ADDRESSES.get_ptr_mut(address).or_else(|| {
@@ -135,7 +154,7 @@ pub fn at_address<const SLOT: usize>(address: &LocalAddress) {
     });
     match found {
         // SAFETY: the pointer is to an `AddressCounters` in the map, and the slot is within it.
-        Some(counters) => unsafe { add(counters.cast::<u64>().add(SLOT), 1) },
+        Some(counters) => unsafe { add(counters.cast::<u64>().add(SLOT), amount) },
         None => lose(lost::ADDRESSES, address.netns),
     }
 }

@@ -28,7 +28,7 @@ pub fn kfree_skb(ctx: RawTracePointContext) -> i32 {
     let device = if at.0 == 0 { skb.route_device() } else { at };
     let ifindex = skb.rx_ifindex().or_else(|| device.ifindex()).unwrap_or(0);
     let netns = device.netns().or_else(|| skb.sock().netns()).unwrap_or(0);
-    if !count::is_wanted(netns) {
+    if !count::is_own(netns) {
         return 0;
     }
     let key = Drop { netns, ifindex, reason };

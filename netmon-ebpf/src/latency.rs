@@ -29,7 +29,7 @@ const SAMPLE: u32 = 64;
 #[inline(always)]
 pub fn record<const KIND: usize>(key: &Key, us: u32) {
     const { assert!(KIND < rtt_kind::COUNT) };
-    if us == 0 {
+    if us == 0 || !count::is_own(key.netns) {
         return;
     }
     let found = RTT.get_ptr_mut(key).or_else(|| {
@@ -62,8 +62,6 @@ pub fn tcp_probe(ctx: RawTracePointContext) -> i32 {
     }
     let sock = Sock(ctx.arg(0));
     let key = Key { netns: sock.netns().unwrap_or(0), ifindex: sock.tx_ifindex().unwrap_or(0) };
-    if count::is_wanted(key.netns) {
-        record::<{ rtt_kind::SAMPLED }>(&key, sock.srtt());
-    }
+    record::<{ rtt_kind::SAMPLED }>(&key, sock.srtt());
     0
 }

@@ -53,6 +53,10 @@ pub struct Drop {
 /// The name of an interface as the kernel has it: bytes, padded with zeroes (`IFNAMSIZ`).
 pub type DeviceName = [u8; 16];
 
+/// The index of loopback, the same in every network namespace (`LOOPBACK_IFINDEX` of the kernel's
+/// `include/net/flow.h`).
+pub const LOOPBACK: u32 = 1;
+
 /// Drop reasons that can be asked for: those below this number.
 pub const MAX_DROP_REASON: u32 = 256;
 

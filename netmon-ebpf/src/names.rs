@@ -1,23 +1,26 @@
 //! What maps, globals and programs are called, and how much the maps hold.
 
-/// Counters by network namespace and interface: per-CPU hash map of [`Key`](crate::Key) to
+/// Counters of the agent's own network namespace by interface: per-CPU hash map of [`Key`](crate::Key) to
 /// [`Counters`](crate::Counters).
 pub const COUNTERS_MAP: &str = "COUNTERS";
-/// Events whose interface the kernel does not name: per-CPU hash map of [`LocalAddress`](crate::LocalAddress) to
-/// [`AddressCounters`](crate::AddressCounters).
+/// The same of every other network namespace: a map apart, so that however many come and go, the agent's own keeps its
+/// rows.
+pub const OTHERS_MAP: &str = "OTHERS";
+/// What is counted by local address, in the agent's own network namespace or in one that is not known: per-CPU hash map
+/// of [`LocalAddress`](crate::LocalAddress) to [`AddressCounters`](crate::AddressCounters).
 pub const ADDRESSES_MAP: &str = "ADDRESSES";
 /// Names of interfaces outside the agent's own namespace: hash map of [`Key`](crate::Key) to
 /// [`DeviceName`](crate::DeviceName).
 pub const NAMES_MAP: &str = "NAMES";
 /// What could not be counted: per-CPU array of `u64`, indexed by [`lost`](crate::lost).
 pub const LOST_MAP: &str = "LOST";
-/// Round-trip times: hash map of [`Key`](crate::Key) to [`Rtt`](crate::Rtt).
+/// Round-trip times in the agent's own network namespace: hash map of [`Key`](crate::Key) to [`Rtt`](crate::Rtt).
 pub const RTT_MAP: &str = "RTT";
 /// How retransmissions spread over remote ends: hash map of [`Key`](crate::Key) to [`Spread`](crate::Spread).
 pub const SPREAD_MAP: &str = "SPREAD";
 /// Retransmission time-outs as they happen: ring buffer of [`Timeout`](crate::Timeout).
 pub const TIMEOUTS_MAP: &str = "TIMEOUTS";
-/// Packets dropped: hash map of [`Drop`](crate::Drop) to `u64`.
+/// Packets dropped in the agent's own network namespace: hash map of [`Drop`](crate::Drop) to `u64`.
 pub const DROPS_MAP: &str = "DROPS";
 
 /// The global variable that holds the running kernel's [`Offsets`](crate::Offsets).
@@ -28,7 +31,9 @@ pub const FORMAT_GLOBAL: &str = "FORMAT";
 pub const SETTINGS_GLOBAL: &str = "SETTINGS";
 
 /// Entries of [`COUNTERS_MAP`] unless the loader asks for fewer.
-pub const MAX_COUNTERS: u32 = 4096;
+pub const MAX_COUNTERS: u32 = 1024;
+/// Entries of [`OTHERS_MAP`] unless the loader asks for fewer.
+pub const MAX_OTHERS: u32 = 4096;
 /// Entries of [`ADDRESSES_MAP`] unless the loader asks for fewer.
 pub const MAX_ADDRESSES: u32 = 1024;
 /// Entries of [`NAMES_MAP`] unless the loader asks for fewer.

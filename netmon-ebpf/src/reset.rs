@@ -5,7 +5,7 @@ use netmon_ebpf::{Key, slot};
 
 use crate::{
     count,
-    walk::{Device, SYN_SENT, Skb, Sock},
+    walk::{CLOSE, Device, SYN_SENT, Skb, Sock},
 };
 
 /// `trace_tcp_send_reset(sk, skb, …)`. An active reset has no packet; a reply has the packet it answers, and perhaps
@@ -29,6 +29,10 @@ pub fn tcp_send_reset(ctx: RawTracePointContext) -> i32 {
             row.add::<{ slot::RESETS_ACTIVE }>(1);
         } else {
             row.add::<{ slot::RESETS_REPLY }>(1);
+        }
+        // A socket that is closed already has told what it sent.
+        if skb.0 != 0 || sock.state() == CLOSE {
+            row.add::<{ slot::SEGMENTS_SENT }>(1);
         }
     }
     0

@@ -72,16 +72,13 @@ fn again(sock: Sock, skb: Skb) {
 pub fn tcp_retransmit_synack(ctx: RawTracePointContext) -> i32 {
     let (listener, request) = (Sock(ctx.arg(0)), Sock(ctx.arg(1)));
     let netns = listener.netns().unwrap_or(0);
-    match request.bound_ifindex() {
-        Some(ifindex) => {
-            if let Some(row) = count::row(&Key { netns, ifindex }, Device(0)) {
-                row.again(kind::SYNACK, 1);
-            }
-        }
-        None => {
-            let address = LocalAddress { netns, octets: request.local_address() };
-            count::at_address::<{ address_slot::SYNACKS }>(&address);
-        }
+    let bound = request.bound_ifindex();
+    if bound.is_none() && count::is_own(netns) {
+        let address = LocalAddress { netns, octets: request.local_address() };
+        count::at_address::<{ address_slot::SYNACKS }>(&address, 1);
+    } else if let Some(row) = count::row(&Key { netns, ifindex: bound.unwrap_or(0) }, Device(0)) {
+        // Whose address it is the agent knows of its own namespace alone.
+        row.again(kind::SYNACK, 1);
     }
     0
 }

@@ -30,7 +30,8 @@ pub mod slot {
     pub const PASSIVE_OPENS: usize = ABANDONED + 1;
     /// Connections that ended between the handshake's last segment and their being established.
     pub const PASSIVE_FAILS: usize = PASSIVE_OPENS + 1;
-    /// Segments that sockets had sent when they closed, those sent again included.
+    /// Segments that sockets had sent when they closed, those sent again included, over loopback and in other network
+    /// namespaces; everywhere those that are on no socket's account: resets and SYN-ACKs.
     pub const SEGMENTS_SENT: usize = PASSIVE_FAILS + 1;
     /// How many slots there are.
     pub const COUNT: usize = SEGMENTS_SENT + 1;
@@ -54,8 +55,13 @@ pub mod address_slot {
     pub const ACTIVE_FAILS: usize = 6;
     /// Connections accepted.
     pub const PASSIVE_OPENS: usize = 7;
+    /// Segments that sockets had sent when they closed, those sent again included; those over loopback left out.
+    ///
+    /// By address and not by route, for so the agent lays sockets that still live to interfaces, and none may be on one
+    /// interface while it lives and on another once it is closed.
+    pub const SEGMENTS_SENT: usize = 8;
     /// How many places there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
 }
 
 /// What made the kernel send a segment again.
@@ -94,6 +100,8 @@ pub mod lost {
     pub const NAMES: u32 = 7;
     /// No loss: retransmissions that the kernel kept from one program and the other counted.
     pub const RECOVERED: u32 = 8;
+    /// Events lost because [`OTHERS_MAP`](crate::OTHERS_MAP) was full.
+    pub const OTHERS: u32 = 9;
     /// How many places there are.
-    pub const COUNT: u32 = 9;
+    pub const COUNT: u32 = 10;
 }

@@ -180,7 +180,7 @@ impl Core {
 
     fn observe(&mut self, observation: Observation) {
         if let Evidence::Network(NetworkChange::LinkGone(index)) = observation.evidence {
-            self.tcp.forget(index);
+            self.tcp.forget(index, observation.at);
         }
         // The engine has to know the addresses too.
         self.replan_due |= matches!(observation.evidence, Evidence::Resolved { .. });

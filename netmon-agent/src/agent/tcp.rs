@@ -2,16 +2,17 @@
 //! pace or, while a rule asks who acknowledges, once a second.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     future::pending,
     net::IpAddr,
+    time::Duration,
 };
 
 use super::capabilities::of_sock_diag;
 use crate::{
     capability::Capability,
-    health::{READ_INTERVAL, way},
-    observation::{Evidence, IfIndex, Link, Network, Observation, Route, TcpReading, TcpRung},
+    health::READ_INTERVAL,
+    observation::{Address, Evidence, IfIndex, Network, Observation, TcpReading, TcpRung},
     source::{
         bpf::{Kernel, SET_STATE},
         sockdiag::{Census, Look, Progress, Reader, Step, Summary, Tally, Want},
@@ -38,7 +39,14 @@ pub(super) struct Tcp {
     wanted: bool,
     next_dump: Mono,
     next_reading: Mono,
+    next_others: Mono,
+    /// Whether `sent` was found just now.
+    has_looked: bool,
 }
+
+/// How often other namespaces are read when nobody asks for them: often enough that the least busy give way before the
+/// kernel side runs out of rows.
+const OTHERS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A look at the sockets under way.
 struct Dump {
@@ -46,10 +54,6 @@ struct Dump {
     /// What sockets had sent that closed, as of its beginning.
     closed: BTreeMap<IfIndex, u64>,
     addresses: HashMap<IpAddr, IfIndex>,
-    /// Devices that have addresses and carry nothing to others: loopback and dummies.
-    inner: HashSet<IfIndex>,
-    /// Routes to what is on the link.
-    connected: Vec<Route>,
     tally: Tally,
     look: Option<Look>,
 }
@@ -75,6 +79,8 @@ impl Tcp {
             wanted: false,
             next_dump: now,
             next_reading: now,
+            next_others: now,
+            has_looked: false,
         };
         (tcp, capability)
     }
@@ -109,12 +115,20 @@ impl Tcp {
         if self.dump.is_some() || (self.is_ready && self.sockets.is_some() && self.next_dump <= now.mono) {
             seen.extend(self.look(now.mono, network));
         }
+        if self.has_looked {
+            // Right away, so that what was sent and what was sent again are of one time.
+            seen.extend(self.read(now, network, false));
+        }
         seen
     }
 
-    /// Reads the counters; with `all`, those of other network namespaces too.
+    /// Reads the counters; with `all`, or when it is time to, those of other network namespaces too.
     pub(super) fn read(&mut self, now: Moment, network: &Network, all: bool) -> Option<Observation> {
         self.next_reading = now.mono + READ_INTERVAL;
+        let all = all || self.next_others <= now.mono;
+        if all {
+            self.next_others = now.mono + OTHERS_INTERVAL;
+        }
         let of = addresses(network);
         match self.kernel.read(all, |address| of.get(&address).copied()) {
             Ok(mut reading) => {
@@ -143,8 +157,9 @@ impl Tcp {
         std::iter::from_fn(next).collect()
     }
 
-    /// Forgets a device that is gone.
-    pub(super) fn forget(&mut self, index: IfIndex) {
+    /// Forgets a device that is gone. The counters are read anew before another with its index is shown with them.
+    pub(super) fn forget(&mut self, index: IfIndex, now: Mono) {
+        self.next_reading = now;
         if let Err(error) = self.kernel.forget(index) {
             tracing::debug!(ifindex = index.0, %error, "counters of a lost interface stay");
         }
@@ -161,10 +176,12 @@ impl Tcp {
     /// a device's figure is of one moment.
     ///
     /// Without what closed sockets sent it would be a part that looks like the whole, so it is left out.
-    fn lay_sent(&self, reading: &mut TcpReading) {
+    fn lay_sent(&mut self, reading: &mut TcpReading) {
+        let has_looked = std::mem::take(&mut self.has_looked);
         if reading.programs.get(SET_STATE).is_none_or(|program| program.rung != TcpRung::Raw) {
             return;
         }
+        reading.sent_is_current = has_looked;
         for (index, sent) in &self.sent {
             reading.devices.entry(*index).or_default().segments_sent = *sent;
         }
@@ -173,32 +190,20 @@ impl Tcp {
     fn look(&mut self, now: Mono, network: &Network) -> Option<Observation> {
         let reader = self.sockets.as_mut()?;
         if self.dump.is_none() {
-            let closed = self.kernel.segments_of_closed().unwrap_or_default();
-            let look = self.wanted.then(Look::default);
             let addresses = addresses(network);
-            let is_connected = |route: &&Route| route.gateway.is_none() && !route.is_default();
-            let connected = network.routes.iter().filter(is_connected).cloned().collect();
-            let inner = network.links.values().filter(|link| is_inner(link)).map(|link| link.index).collect();
-            let tally = Tally::default();
-            self.dump = Some(Dump { began: now, closed, addresses, inner, connected, tally, look });
+            let of = |address| addresses.get(&address).copied();
+            let closed = self.kernel.segments_of_closed(of).unwrap_or_default();
+            let look = self.wanted.then(Look::default);
+            self.dump = Some(Dump { began: now, closed, addresses, tally: Tally::default(), look });
         }
         let dump = self.dump.as_mut()?;
-        let Dump { addresses, inner, connected, tally, look, .. } = dump;
+        let Dump { addresses, tally, look, .. } = dump;
         let step = reader.step(|socket| {
-            let interface_of = |address| {
-                let index = addresses.get(&address).copied()?;
-                // An address of the whole host: the route tells the device, as it does when the socket closes.
-                let leaves = address == socket.local && inner.contains(&index);
-                if leaves && !addresses.contains_key(&socket.remote) {
-                    let way = way(network, |_| true, socket.remote, None);
-                    return way.and_then(|way| way.links.first().copied()).or(Some(index));
-                }
-                Some(index)
-            };
+            let interface_of = |address| addresses.get(&address).copied();
             tally.add(socket, interface_of);
             // A neighbour that acknowledges proves nothing of the path beyond the gateway.
             if let Some(look) = look
-                && !connected.iter().any(|route| route.covers(socket.remote))
+                && !network.is_on_link(socket.remote)
             {
                 look.add(socket, interface_of);
             }
@@ -213,7 +218,7 @@ impl Tcp {
             Err(error) => {
                 tracing::debug!(%error, "the TCP sockets can't be looked at");
                 self.dump = None;
-                self.next_dump = now + Want::Census.next_dump(std::time::Duration::ZERO);
+                self.next_dump = now + Want::Census.next_dump(Duration::ZERO);
                 None
             }
         }
@@ -225,16 +230,28 @@ impl Tcp {
         self.next_dump = now + want.next_dump(summary.cost);
         if !summary.interrupted {
             self.sent = self.census.settle(&dump.closed, &dump.tally);
+            self.has_looked = true;
         }
         let progress = self.progress.settle(dump.began, dump.look?)?;
         Some(Observation { at: dump.began, evidence: Evidence::TcpProgress(progress) })
     }
 }
 
-fn is_inner(link: &Link) -> bool {
-    link.loopback || link.kind.as_deref() == Some("dummy")
-}
-
+/// Which device has each address. One on loopback or a dummy is an address of the whole host: what is sent from it leaves
+/// by the default route's.
 fn addresses(network: &Network) -> HashMap<IpAddr, IfIndex> {
-    network.addresses.values().map(|address| (address.address, address.ifindex)).collect()
+    let is_inner = |index| {
+        network.links.get(&index).is_some_and(|link| link.loopback || link.kind.as_deref() == Some("dummy"))
+    };
+    let leaves_by = |address: IpAddr| {
+        let routes = network.default_routes();
+        let mut best_first = routes.into_iter();
+        best_first.find(|r| r.destination.is_ipv4() == address.is_ipv4()).map(|r| r.ifindex)
+    };
+    let one = |address: &Address| {
+        let Address { address, ifindex, .. } = *address;
+        let outer = || leaves_by(address).unwrap_or(ifindex);
+        (address, if !address.is_loopback() && is_inner(ifindex) { outer() } else { ifindex })
+    };
+    network.addresses.values().map(one).collect()
 }

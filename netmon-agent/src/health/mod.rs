@@ -58,7 +58,7 @@ pub use address::AddressEvidence;
 pub use device::Watch;
 pub use fsm::AddressFsm;
 pub use network::Device;
-pub use reach::{Reach, Way, way};
+pub use reach::{Reach, Way};
 pub use retransmits::READ_INTERVAL;
 pub use settings::{BURST, LOST_FOR_DOWN, Settings};
 pub use stats::{AddressStats, BURST_BUCKETS, ProbeCounters, RTT_BUCKETS, WINDOW, rtt_bucket};

@@ -22,7 +22,8 @@ use crate::{
     time::{Moment, Mono},
 };
 
-/// How often the counters should be read for this rule. They may be read more often, and a scrape does.
+/// How often the counters should be read. They may be read more often, and a scrape does; the rule takes those
+/// readings that have what was sent and what was sent again as of one time.
 pub const READ_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Segments that stand for one independent one: with losses in clusters of 8, the plain bound errs in 3.8 % of windows.
@@ -195,11 +196,13 @@ fn grown(from: &Point, to: &Point, settings: &Settings) -> Option<Growth> {
 }
 
 impl Health {
-    /// The kernel's TCP counters were read.
+    /// The kernel's TCP counters were read. Those that are not of one time prove nothing: what was sent again is then
+    /// held against too little that was sent.
     pub(super) fn tcp_read(&mut self, now: Moment, at: Mono, reading: Box<TcpReading>) {
         let nothing = TcpCounters::default();
         let mut concerned = Vec::new();
-        for (index, device) in &mut self.devices {
+        let devices = self.devices.iter_mut().filter(|_| reading.sent_is_current);
+        for (index, device) in devices {
             let was = device.retransmits.is_degraded();
             let counters = reading.devices.get(index).unwrap_or(&nothing);
             device.retransmits.read(at, counters, reading.spread.get(index).cloned(), &self.settings);

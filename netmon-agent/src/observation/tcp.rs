@@ -267,8 +267,11 @@ pub struct TcpReading {
     pub rtt: BTreeMap<IfIndex, Arc<TcpRtt>>,
     /// Packets dropped by interface and reason, for the reasons that were asked for.
     pub drops: BTreeMap<(IfIndex, Arc<str>), u64>,
-    /// Other network namespaces; empty unless asked for.
-    pub namespaces: Vec<TcpNamespace>,
+    /// Whether the segments sent are of this reading's time, as all else is; otherwise they are of the last look at the
+    /// sockets, and what was sent again since is not among them.
+    pub sent_is_current: bool,
+    /// Other network namespaces, as of the last reading that asked for them; empty unless they are counted.
+    pub namespaces: Arc<[TcpNamespace]>,
     /// Events that no structure laid to an interface: they are under index 0.
     pub unresolved: u64,
     /// Retransmissions that the kernel kept from one program, as it does while that runs already on the same CPU, and

@@ -5,6 +5,7 @@
 
 mod figures;
 mod input;
+mod kernel;
 mod life;
 mod targets;
 mod verdict;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         life::SCENARIOS,
         input::SCENARIOS,
         figures::SCENARIOS,
+        kernel::SCENARIOS,
     ]
     .concat()
     .into_iter()

@@ -82,6 +82,7 @@ impl Kernel {
         Evidence::Tcp(Box::new(TcpReading {
             devices: [(IfIndex(2), self.counters)].into(),
             spread: [(IfIndex(2), self.spread.clone().into())].into(),
+            sent_is_current: true,
             ..TcpReading::default()
         }))
     }

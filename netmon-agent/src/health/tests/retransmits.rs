@@ -15,6 +15,7 @@ fn reading(sent: u64, again: u64) -> Evidence {
     Evidence::Tcp(Box::new(TcpReading {
         devices: [(IfIndex(2), counters)].into(),
         spread: [(IfIndex(2), spread.into())].into(),
+        sent_is_current: true,
         ..TcpReading::default()
     }))
 }
@@ -56,4 +57,20 @@ fn r10_silence_ends_it_by_itself() {
     assert_eq!(w.device().0, State::Degraded);
     let took = w.until(State::Up, 310_000);
     assert!(took > 280_000, "{took}");
+}
+
+#[test]
+fn r10_what_was_sent_is_never_older_than_what_was_sent_again() {
+    let mut w = World::usual();
+    for i in 0..24 {
+        let Evidence::Tcp(mut reading) = reading(i / 2 * 2000, i * 10) else { unreachable!() };
+        // Sockets are looked at every other time; between, what was sent stands still.
+        reading.sent_is_current = i % 2 == 0;
+        w.observe(Evidence::Tcp(reading));
+        w.run(5000);
+        let device = w.health.devices().next().unwrap();
+        let ratio = w.health.retransmit_ratio(device, w.moment().mono);
+        assert!(ratio.is_none_or(|ratio| (ratio - 0.01).abs() < 1e-9), "{ratio:?} after reading {i}");
+    }
+    assert_eq!(w.state(), State::Up);
 }

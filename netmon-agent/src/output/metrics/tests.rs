@@ -54,10 +54,11 @@ fn full() -> Snapshot {
         totals: Some(TcpTotals { failed_retransmits: 6, ..Default::default() }),
         rtt: [(IfIndex(3), Arc::new(TcpRtt::default()))].into(),
         drops: [((IfIndex(3), "TCP_CSUM".into()), 7)].into(),
-        namespaces: vec![TcpNamespace {
+        namespaces: [TcpNamespace {
             name: HOSTILE.into(),
             devices: [(HOSTILE.to_owned(), on_device)].into(),
-        }],
+        }]
+        .into(),
         evicted: 8,
         ..Default::default()
     };

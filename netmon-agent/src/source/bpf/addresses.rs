@@ -59,6 +59,7 @@ fn counters(laid: &AddressCounters) -> TcpCounters {
         failed_connects: laid[address_slot::ACTIVE_FAILS],
         passive_opens: laid[address_slot::PASSIVE_OPENS],
         retransmits_of_unknown_kind: laid[address_slot::RETRANSMITS],
+        segments_sent: laid[address_slot::SEGMENTS_SENT],
         ..TcpCounters::default()
     };
     // One SYN or SYN-ACK is one segment; of the others a classic tracepoint does not tell.

@@ -126,7 +126,9 @@ fn attach(ebpf: &mut Ebpf, kernel: &Kernel<'_>, needs: &Needs) -> Hook {
     };
     match attach_classic(ebpf, kernel.format, classic) {
         Ok(()) => {
-            let detail = format!("classic tracepoint, events by local address and no segments: {why}");
+            let detail = format!(
+                "classic tracepoint, events by local address, whatever network namespace has it, and no segments: {why}"
+            );
             let capability = Capability { remedy, ..Capability::works(name, detail) };
             hook(TcpRung::Classic, Some(classic.program), capability)
         }

@@ -92,12 +92,16 @@ impl Kernel {
         Ok(TcpReading { programs: self.programs(), ..reading })
     }
 
-    /// Segments that sockets had sent when they closed, by interface, since the programs were attached.
+    /// Segments that sockets had sent when they closed, by the interface that has their address, since the programs were
+    /// attached. Those to an address of this host are loopback's.
     ///
     /// # Errors
     /// When a map does not answer.
-    pub fn segments_of_closed(&self) -> Result<BTreeMap<IfIndex, u64>, ReadError> {
-        self.reader.segments_of_closed()
+    pub fn segments_of_closed(
+        &mut self,
+        interface_of: impl Fn(IpAddr) -> Option<IfIndex>,
+    ) -> Result<BTreeMap<IfIndex, u64>, ReadError> {
+        self.reader.segments_of_closed(interface_of)
     }
 
     /// Forgets an interface that is gone, so that the next one with its index starts from zero.

@@ -4,8 +4,8 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use aya::{Ebpf, EbpfLoader, util::nr_cpus};
 use netmon_ebpf::{
-    COUNTERS_MAP, Counters, DROPS_MAP, FORMAT_GLOBAL, MAX_COUNTERS, MAX_DROP_REASON, NAMES_MAP,
-    OFFSETS_GLOBAL, Offsets, SETTINGS_GLOBAL, Settings, program,
+    COUNTERS_MAP, Counters, DROPS_MAP, FORMAT_GLOBAL, MAX_COUNTERS, MAX_DROP_REASON, MAX_OTHERS, NAMES_MAP,
+    OFFSETS_GLOBAL, OTHERS_MAP, Offsets, SETTINGS_GLOBAL, Settings, program,
 };
 
 use super::{
@@ -73,13 +73,15 @@ fn load_object(
 ) -> Result<Ebpf, LoadError> {
     let log_level = if options.log { aya_log::Level::Debug as u8 } else { 0 };
     let offsets = Raw(*offsets);
+    let rows = rows_for(nr_cpus().unwrap_or(1));
     let mut loader = EbpfLoader::new();
     loader
         .override_global(OFFSETS_GLOBAL, &offsets, true)
         .override_global(FORMAT_GLOBAL, format, true)
         .override_global(SETTINGS_GLOBAL, settings, true)
         .override_global(aya_log::LEVEL, &log_level, true)
-        .map_max_entries(COUNTERS_MAP, rows_for(nr_cpus().unwrap_or(1)))
+        .map_max_entries(COUNTERS_MAP, rows.min(MAX_COUNTERS))
+        .map_max_entries(OTHERS_MAP, if options.all_namespaces { rows } else { 1 })
         // The object carries no relocations against the kernel's types; its own offsets do that work.
         .btf(None);
     // What is not wanted takes the least memory that a map can have.
@@ -96,15 +98,15 @@ fn load_object(
     Ok(loader.load(OBJECT)?)
 }
 
-/// Rows of the map of counters, every one of which is allocated for every possible CPU beforehand.
+/// Rows of a map of counters, every one of which is allocated for every possible CPU beforehand.
 fn rows_for(cpus: usize) -> u32 {
     let fitting = MEMORY_BUDGET / (size_of::<Counters>() * cpus.max(1));
-    fitting.clamp(MIN_ROWS, MAX_COUNTERS as usize) as u32
+    fitting.clamp(MIN_ROWS, MAX_OTHERS as usize) as u32
 }
 
-/// The inode number of this process's network namespace; 0 when /proc does not tell.
+/// The inode number of the calling thread's network namespace; 0 when /proc does not tell.
 pub(super) fn own_netns() -> u32 {
-    fs::metadata(Path::new("/proc/self/ns/net")).map_or(0, |file| file.ino() as u32)
+    fs::metadata(Path::new("/proc/thread-self/ns/net")).map_or(0, |file| file.ino() as u32)
 }
 
 /// The numbers of the reasons asked for, and the reasons that this kernel does not have.
@@ -128,8 +130,8 @@ mod tests {
 
     #[test]
     fn counters_stay_within_their_memory_on_any_machine() {
-        assert_eq!(rows_for(2), MAX_COUNTERS);
-        assert_eq!(rows_for(0), MAX_COUNTERS);
+        assert_eq!(rows_for(2), MAX_OTHERS);
+        assert_eq!(rows_for(0), MAX_OTHERS);
         assert!(rows_for(64) as usize * 64 * size_of::<Counters>() <= MEMORY_BUDGET);
         assert_eq!(rows_for(100_000), MIN_ROWS as u32);
     }

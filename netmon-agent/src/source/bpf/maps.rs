@@ -13,8 +13,8 @@ use aya::{
 };
 use netmon_ebpf::{
     ADDRESSES_MAP, AddressCounters, COUNTERS_MAP, Counters, DROPS_MAP, DeviceName, Drop, Key, LOST_MAP,
-    LocalAddress, NAMES_MAP, RTT_MAP, RttHistogram, SPREAD_MAP, Spread, TIMEOUTS_MAP, Timeout, kind, lost,
-    rtt_kind, slot,
+    LocalAddress, NAMES_MAP, OTHERS_MAP, RTT_MAP, RttHistogram, SPREAD_MAP, Spread, TIMEOUTS_MAP, Timeout,
+    kind, lost, rtt_kind, slot,
 };
 
 use super::{
@@ -26,6 +26,7 @@ use crate::observation::{IfIndex, TcpCounters, TcpRtt, TcpRttHistogram, TcpSprea
 /// Every map, by its purpose.
 pub(super) struct Maps {
     counters: PerCpuHashMap<MapData, Raw<Key>, Counters>,
+    others: PerCpuHashMap<MapData, Raw<Key>, Counters>,
     addresses: PerCpuHashMap<MapData, Raw<LocalAddress>, AddressCounters>,
     names: HashMap<MapData, Raw<Key>, DeviceName>,
     lost: PerCpuArray<MapData, u64>,
@@ -33,7 +34,7 @@ pub(super) struct Maps {
     spread: HashMap<MapData, Raw<Key>, Raw<Spread>>,
     drops: HashMap<MapData, Raw<Drop>, u64>,
     timeouts: RingBuf<MapData>,
-    /// Rows that the map of counters has room for.
+    /// Rows that the map of other namespaces' counters has room for.
     pub(super) rows: usize,
 }
 
@@ -41,13 +42,14 @@ impl Maps {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
         let mut map = |name| ebpf.take_map(name).ok_or(LoadError::NotInObject(name));
         let of_object = |error: MapError| LoadError::Object(error.into());
-        let counters = map(COUNTERS_MAP)?;
-        let rows = match &counters {
+        let others = map(OTHERS_MAP)?;
+        let rows = match &others {
             Map::PerCpuHashMap(data) => data.info().map_or(0, |info| info.max_entries()),
             _ => 0,
         };
         Ok(Self {
-            counters: counters.try_into().map_err(of_object)?,
+            counters: map(COUNTERS_MAP)?.try_into().map_err(of_object)?,
+            others: others.try_into().map_err(of_object)?,
             addresses: map(ADDRESSES_MAP)?.try_into().map_err(of_object)?,
             names: map(NAMES_MAP)?.try_into().map_err(of_object)?,
             lost: map(LOST_MAP)?.try_into().map_err(of_object)?,
@@ -59,14 +61,18 @@ impl Maps {
         })
     }
 
-    /// Keys of the counters, and those that `wanted` picks with their values, summed over the CPUs.
-    pub(super) fn counters(
-        &self,
-        wanted: impl Fn(&Key) -> bool,
-    ) -> Result<BTreeMap<Key, TcpCounters>, ReadError> {
-        let rows =
-            entries(self.counters.keys(), |key| self.counters.get(key, 0), |key: &Raw<Key>| wanted(&key.0));
-        let rows = rows.map_err(failed(COUNTERS_MAP))?;
+    /// The counters of one namespace by interface, summed over the CPUs.
+    pub(super) fn counters(&self, netns: u32) -> Result<BTreeMap<IfIndex, TcpCounters>, ReadError> {
+        let ours = |key: &Raw<Key>| key.0.netns == netns;
+        let rows = entries(self.counters.keys(), |key| self.counters.get(key, 0), ours)
+            .map_err(failed(COUNTERS_MAP))?;
+        Ok(rows.into_iter().map(|(key, row)| (IfIndex(key.0.ifindex), sum(row.iter()))).collect())
+    }
+
+    /// The counters of other namespaces, summed over the CPUs.
+    pub(super) fn others(&self) -> Result<BTreeMap<Key, TcpCounters>, ReadError> {
+        let rows = entries(self.others.keys(), |key| self.others.get(key, 0), |_| true)
+            .map_err(failed(OTHERS_MAP))?;
         Ok(rows.into_iter().map(|(key, row)| (key.0, sum(row.iter()))).collect())
     }
 
@@ -109,8 +115,9 @@ impl Maps {
 
     /// What found a map full, by map.
     pub(super) fn dropped(&self) -> Result<BTreeMap<&'static str, u64>, ReadError> {
-        const PLACES: [(&str, u32); 7] = [
+        const PLACES: [(&str, u32); 8] = [
             (COUNTERS_MAP, lost::COUNTERS),
+            (OTHERS_MAP, lost::OTHERS),
             (ADDRESSES_MAP, lost::ADDRESSES),
             (RTT_MAP, lost::RTT),
             (SPREAD_MAP, lost::SPREAD),
@@ -126,12 +133,18 @@ impl Maps {
         Ok(self.lost.get(&place, 0).map_err(failed(LOST_MAP))?.iter().sum())
     }
 
-    /// Takes an interface out of every map; what it had counted.
+    /// Takes an interface of another namespace out.
+    pub(super) fn remove_other(&mut self, key: Key) -> Result<(), ReadError> {
+        present(self.others.remove(&Raw(key))).map_err(failed(OTHERS_MAP))?;
+        present(self.names.remove(&Raw(key))).map_err(failed(NAMES_MAP))?;
+        Ok(())
+    }
+
+    /// Takes an interface of the agent's own namespace out of every map; what it had counted.
     pub(super) fn remove(&mut self, key: Key) -> Result<Option<TcpCounters>, ReadError> {
         let key = Raw(key);
         let row = present(self.counters.get(&key, 0)).map_err(failed(COUNTERS_MAP))?;
         present(self.counters.remove(&key)).map_err(failed(COUNTERS_MAP))?;
-        present(self.names.remove(&key)).map_err(failed(NAMES_MAP))?;
         present(self.rtt.remove(&key)).map_err(failed(RTT_MAP))?;
         present(self.spread.remove(&key)).map_err(failed(SPREAD_MAP))?;
         let its = |drop: &Raw<Drop>| (drop.0.netns, drop.0.ifindex) == (key.0.netns, key.0.ifindex);

@@ -4,10 +4,10 @@ use std::{fs, io};
 
 use crate::observation::TcpTotals;
 
-const SNMP: &str = "/proc/self/net/snmp";
-const NETSTAT: &str = "/proc/self/net/netstat";
+const SNMP: &str = "/proc/thread-self/net/snmp";
+const NETSTAT: &str = "/proc/thread-self/net/netstat";
 
-/// Reads the totals of this process's network namespace.
+/// Reads the totals of the calling thread's network namespace.
 ///
 /// # Errors
 /// When one of the files can't be read, or has no TCP line.

@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::Path,
+    sync::Arc,
 };
 
 use netmon_ebpf::{DeviceName, Key};
@@ -15,6 +16,8 @@ use crate::observation::{IfName, TcpCounters, TcpNamespace, escape_bytes};
 const NAMED: usize = 256;
 /// What those beyond are called.
 const OTHER: &str = "other";
+/// What stands for no device: of some events the kernel names only an address. No interface can be called that.
+const NO_DEVICE: &str = "n/a";
 /// Rows beyond this part of the map's room make the least busy give way.
 const CROWDED: (usize, usize) = (3, 4);
 /// Characters of a container's id, as the tools print it.
@@ -29,15 +32,13 @@ pub(super) struct Namespaces {
     reading: u64,
     /// Rows that gave way.
     pub(super) evicted: u64,
+    /// As last shown.
+    pub(super) shown: Arc<[TcpNamespace]>,
 }
 
 impl Namespaces {
     /// Shows `rows`. A namespace keeps the name it was first given, for its series' sake.
-    pub(super) fn show(
-        &mut self,
-        rows: &BTreeMap<Key, TcpCounters>,
-        names: &BTreeMap<Key, DeviceName>,
-    ) -> Vec<TcpNamespace> {
+    pub(super) fn show(&mut self, rows: &BTreeMap<Key, TcpCounters>, names: &BTreeMap<Key, DeviceName>) {
         let present: HashSet<u32> = rows.keys().map(|key| key.netns).collect();
         self.names.retain(|netns, _| present.contains(netns));
         if present.iter().any(|netns| !self.names.contains_key(netns)) {
@@ -46,20 +47,18 @@ impl Namespaces {
         let mut shown: BTreeMap<&str, BTreeMap<String, TcpCounters>> = BTreeMap::new();
         for (key, counters) in rows {
             let namespace = self.names.get(&key.netns).map_or(OTHER, String::as_str);
-            let device = names.get(key).map_or_else(|| format!("if{}", key.ifindex), device_name);
+            let unnamed =
+                || if key.ifindex == 0 { NO_DEVICE.to_owned() } else { format!("if{}", key.ifindex) };
+            let device = names.get(key).map_or_else(unnamed, device_name);
             let device = if namespace == OTHER { OTHER.to_owned() } else { device };
             shown.entry(namespace).or_default().entry(device).or_default().add(counters);
         }
-        shown.into_iter().map(|(name, devices)| TcpNamespace { name: name.to_owned(), devices }).collect()
+        let one = |(name, devices): (&str, _)| TcpNamespace { name: name.to_owned(), devices };
+        self.shown = shown.into_iter().map(one).collect();
     }
 
     /// Which rows should give way so that a map with `room` has some again: those that have not grown for longest.
-    pub(super) fn crowd_out(
-        &mut self,
-        rows: &BTreeMap<Key, TcpCounters>,
-        own: usize,
-        room: usize,
-    ) -> Vec<Key> {
+    pub(super) fn crowd_out(&mut self, rows: &BTreeMap<Key, TcpCounters>, room: usize) -> Vec<Key> {
         self.reading += 1;
         self.grown.retain(|key, _| rows.contains_key(key));
         for (key, counters) in rows {
@@ -69,12 +68,12 @@ impl Namespaces {
                 *grown = (self.reading, total);
             }
         }
-        if (rows.len() + own) * CROWDED.1 <= room * CROWDED.0 {
+        if rows.len() * CROWDED.1 <= room * CROWDED.0 {
             return Vec::new();
         }
         let mut by_age: Vec<(u64, Key)> = self.grown.iter().map(|(key, (grown, _))| (*grown, *key)).collect();
         by_age.sort_unstable();
-        by_age.truncate((rows.len() + own).saturating_sub(room / 2));
+        by_age.truncate(rows.len().saturating_sub(room / 2));
         self.evicted += by_age.len() as u64;
         by_age.into_iter().map(|(_, key)| key).collect()
     }
@@ -181,7 +180,8 @@ mod tests {
         let rows = BTreeMap::from([(key(11, 2), opened(1)), (key(11, 3), opened(2))]);
         let mut eth = DeviceName::default();
         eth[..4].copy_from_slice(b"et\"0");
-        let shown = namespaces.show(&rows, &BTreeMap::from([(key(11, 2), eth)]));
+        namespaces.show(&rows, &BTreeMap::from([(key(11, 2), eth)]));
+        let shown = &namespaces.shown;
         assert_eq!(shown.len(), 1);
         assert_eq!(shown[0].name, "blue");
         assert_eq!(shown[0].devices.values().map(|c| c.active_opens).collect::<Vec<_>>(), [1, 2]);
@@ -195,9 +195,9 @@ mod tests {
         let all: HashSet<u32> = (1..=1000).collect();
         namespaces.name(&all, &HashMap::new());
         let rows: BTreeMap<Key, TcpCounters> = (1..=1000).map(|netns| (key(netns, 2), opened(1))).collect();
-        let shown = namespaces.show(&rows, &BTreeMap::new());
-        assert_eq!(shown.len(), NAMED + 1);
-        let other = shown.iter().find(|namespace| namespace.name == OTHER).unwrap();
+        namespaces.show(&rows, &BTreeMap::new());
+        assert_eq!(namespaces.shown.len(), NAMED + 1);
+        let other = namespaces.shown.iter().find(|namespace| namespace.name == OTHER).unwrap();
         assert_eq!(other.devices[OTHER].active_opens, 1000 - NAMED as u64);
     }
 
@@ -205,13 +205,13 @@ mod tests {
     fn the_quietest_rows_give_way() {
         let mut namespaces = Namespaces::default();
         let mut rows: BTreeMap<Key, TcpCounters> = (1..=70).map(|netns| (key(netns, 2), opened(1))).collect();
-        assert_eq!(namespaces.crowd_out(&rows, 4, 100), []);
+        assert_eq!(namespaces.crowd_out(&rows, 100), []);
         rows.extend((60..=70).map(|netns| (key(netns, 2), opened(2))));
         rows.extend((71..=90).map(|netns| (key(netns, 2), opened(1))));
-        let out = namespaces.crowd_out(&rows, 4, 100);
-        assert_eq!(out.len(), 44);
+        let out = namespaces.crowd_out(&rows, 100);
+        assert_eq!(out.len(), 40);
         assert!(out.iter().all(|key| key.netns < 60), "those that grew or are new stay: {out:?}");
-        assert_eq!(namespaces.evicted, 44);
+        assert_eq!(namespaces.evicted, 40);
     }
 
     #[test]

@@ -49,8 +49,7 @@ impl Reader {
         let mut reading = TcpReading { totals, ..TcpReading::default() };
         if let Some(maps) = &mut self.maps {
             let own = self.netns;
-            let rows = maps.counters(|key| key.netns == own)?;
-            reading.devices = rows.into_iter().map(|(key, row)| (IfIndex(key.ifindex), row)).collect();
+            reading.devices = maps.counters(own)?;
             self.by_address.lay(maps.addresses(own)?, interface_of);
             reading.rtt = maps.rtt(own)?;
             reading.spread = maps.spread(own)?;
@@ -67,11 +66,14 @@ impl Reader {
             reading.unresolved = maps.lost(lost::UNRESOLVED)?;
             reading.recovered = maps.lost(lost::RECOVERED)?;
             if let Some(namespaces) = self.namespaces.as_mut().filter(|_| all) {
-                let others = maps.counters(|key| key.netns != own && key.netns != 0)?;
-                reading.namespaces = namespaces.show(&others, &maps.names()?);
-                for key in namespaces.crowd_out(&others, reading.devices.len(), maps.rows) {
-                    maps.remove(key)?;
+                let others = maps.others()?;
+                namespaces.show(&others, &maps.names()?);
+                for key in namespaces.crowd_out(&others, maps.rows) {
+                    maps.remove_other(key)?;
                 }
+            }
+            if let Some(namespaces) = &self.namespaces {
+                reading.namespaces = Arc::clone(&namespaces.shown);
                 reading.evicted = namespaces.evicted;
             }
         }
@@ -85,10 +87,15 @@ impl Reader {
         self.ledger.warning(reading.totals, &reading.unattributed).filter(|_| self.maps.is_some())
     }
 
-    pub(super) fn segments_of_closed(&self) -> Result<BTreeMap<IfIndex, u64>, ReadError> {
+    pub(super) fn segments_of_closed(
+        &mut self,
+        interface_of: impl Fn(IpAddr) -> Option<IfIndex>,
+    ) -> Result<BTreeMap<IfIndex, u64>, ReadError> {
         let Some(maps) = &self.maps else { return Ok(BTreeMap::new()) };
-        let rows = maps.counters(|key| key.netns == self.netns)?;
-        Ok(rows.into_iter().map(|(key, row)| (IfIndex(key.ifindex), row.segments_sent)).collect())
+        let mut devices = maps.counters(self.netns)?;
+        self.by_address.lay(maps.addresses(self.netns)?, interface_of);
+        self.by_address.add_to(&mut devices);
+        Ok(devices.into_iter().map(|(index, counters)| (index, counters.segments_sent)).collect())
     }
 
     pub(super) fn forget(&mut self, interface: IfIndex) -> Result<(), ReadError> {

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{Socket, device_of};
+use netmon_ebpf::LOOPBACK;
+
+use super::Socket;
 use crate::observation::IfIndex;
 
 /// A shortfall in so many dumps one after the other stays for good.
@@ -16,10 +18,15 @@ pub struct Tally {
 
 impl Tally {
     /// Adds a socket. One whose kernel does not tell counts nothing.
+    ///
+    /// It must lie where the kernel side lays it when it closes (`inet_sock_set_state` of netmon-ebpf), or it would count
+    /// twice: with loopback when it goes to this host itself, else with its own address.
     pub fn add(&mut self, socket: &Socket, interface_of: impl Fn(IpAddr) -> Option<IfIndex>) {
-        if let Some(segments) = socket.segments_sent {
-            *self.sums.entry(device_of(socket, interface_of)).or_default() += u64::from(segments);
-        }
+        let Some(segments) = socket.segments_sent else { return };
+        let is_here = socket.remote.is_loopback() || interface_of(socket.remote).is_some();
+        let device =
+            if is_here { IfIndex(LOOPBACK) } else { interface_of(socket.local).unwrap_or(IfIndex(0)) };
+        *self.sums.entry(device).or_default() += u64::from(segments);
     }
 
     /// The sums.

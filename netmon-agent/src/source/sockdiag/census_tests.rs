@@ -8,7 +8,7 @@ const V6: IfIndex = IfIndex(3);
 
 fn interface_of(address: IpAddr) -> Option<IfIndex> {
     match address {
-        IpAddr::V4(address) => (!address.is_loopback()).then_some(V4),
+        IpAddr::V4(address) => address.octets().starts_with(&[192, 0, 2]).then_some(V4),
         IpAddr::V6(_) => Some(V6),
     }
 }
@@ -26,16 +26,18 @@ fn settle(census: &mut Census, closed: u64, live: u64) -> u64 {
 }
 
 #[test]
-fn sockets_lie_with_their_address_then_with_their_device() {
+fn sockets_lie_with_their_address_and_those_to_this_host_with_loopback() {
     let mut tally = Tally::default();
     tally.add(&socket("192.0.2.1", 5), interface_of);
     tally.add(&socket("192.0.2.2", 6), interface_of);
     tally.add(&socket("2001:db8::1", 7), interface_of);
     tally.add(&Socket { bound: IfIndex(9), ..socket("127.0.0.1", 8) }, interface_of);
+    tally.add(&Socket { remote: "192.0.2.9".parse().unwrap(), ..socket("192.0.2.1", 3) }, interface_of);
+    tally.add(&Socket { remote: "127.0.0.9".parse().unwrap(), ..socket("127.0.0.1", 4) }, interface_of);
     tally.add(&Socket { bound: IfIndex(9), ..socket("192.0.2.1", 1) }, interface_of);
     tally.add(&socket("127.0.0.1", 10), interface_of);
     tally.add(&Socket { segments_sent: None, ..socket("192.0.2.1", 0) }, interface_of);
-    let expected = BTreeMap::from([(V4, 12), (V6, 7), (IfIndex(9), 8), (IfIndex(0), 10)]);
+    let expected = BTreeMap::from([(V4, 12), (V6, 7), (IfIndex(1), 7), (IfIndex(0), 18)]);
     assert_eq!(*tally.sums(), expected);
 }
 
