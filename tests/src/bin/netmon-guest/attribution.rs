@@ -10,7 +10,7 @@ use netmon_agent::time::Mono;
 use netmon_tests::lab::Netns;
 
 use crate::compare::{Expectation, Figure, Known, Subject};
-use crate::connections::{Connection, abort, connect, ended, establish, listen, refused};
+use crate::connections::{Connection, abort_and_await, connect, establish, listen, refused};
 use crate::pair::{Pair, TOPOLOGIES, Topology};
 use crate::{reset, retransmit};
 
@@ -58,7 +58,8 @@ fn over(pair: &Pair, topology: &Topology, subject: &mut Subject<'_>) -> Result<(
     subject.case(&expected, || download(node, peer, to))?;
     let expected = case(topology.name, "reset, own end", Figure::ResetsSent, COUNT, sends);
     subject.case(&expected, || {
-        establish(node, peer, to, COUNT)?.into_iter().try_for_each(|c| abort(c.accepted))
+        let all = establish(node, peer, to, COUNT)?;
+        all.into_iter().try_for_each(|c| abort_and_await(c.accepted, &c.connected))
     })?;
     let expected = case(topology.name, "reset, in reply", Figure::ResetsSent, COUNT, receives);
     let expected = Expectation { known: reset::without_socket(COUNT), ..expected };
@@ -66,8 +67,7 @@ fn over(pair: &Pair, topology: &Topology, subject: &mut Subject<'_>) -> Result<(
     let expected = case(topology.name, "reset received", Figure::ResetsReceived, COUNT, receives);
     subject.case(&expected, || {
         for Connection { accepted, connected } in establish(node, peer, to, COUNT)? {
-            abort(connected)?;
-            ended(&accepted)?;
+            abort_and_await(connected, &accepted)?;
         }
         Ok(())
     })
@@ -82,7 +82,8 @@ fn loopback() -> Result<()> {
     subject.case(&expected, || download(&pair.node, &pair.node, local))?;
     let expected = case("loopback", "reset, own end", Figure::ResetsSent, COUNT, "lo");
     subject.case(&expected, || {
-        establish(&pair.node, &pair.node, local, COUNT)?.into_iter().try_for_each(|c| abort(c.accepted))
+        let all = establish(&pair.node, &pair.node, local, COUNT)?;
+        all.into_iter().try_for_each(|c| abort_and_await(c.accepted, &c.connected))
     })
 }
 

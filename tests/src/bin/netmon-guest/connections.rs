@@ -79,3 +79,10 @@ pub fn ended(mut stream: &TcpStream) -> Result<()> {
         other => bail!("the peer should have ended it: {other:?}"),
     }
 }
+
+/// Aborts one end and keeps the other until it knows: one that closed before would send a FIN, and the answer to that is
+/// a RST more.
+pub fn abort_and_await(aborted: TcpStream, other: &TcpStream) -> Result<()> {
+    abort(aborted)?;
+    ended(other)
+}

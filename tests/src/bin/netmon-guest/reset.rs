@@ -10,7 +10,9 @@ use anyhow::{Context, Result, ensure};
 use netmon_tests::lab::{Family, SERVER_V4, World, run};
 
 use crate::compare::{Expectation, Figure, Known, Subject};
-use crate::connections::{Connection, abort, connect, ended, establish, listen, refused, refused_at};
+use crate::connections::{
+    Connection, abort, abort_and_await, connect, ended, establish, listen, refused, refused_at,
+};
 use crate::release;
 
 /// Connections of a case.
@@ -47,11 +49,13 @@ fn sent(world: &World, subject: &mut Subject<'_>) -> Result<()> {
             accepted.write_all(b"unread")?;
             connected.read_exact(&mut [0; 1])?;
             drop(connected);
+            ended(&accepted)?;
         }
         Ok(())
     })?;
-    subject
-        .case(&expected("SO_LINGER 0"), || established()?.into_iter().try_for_each(|c| abort(c.connected)))?;
+    subject.case(&expected("SO_LINGER 0"), || {
+        established()?.into_iter().try_for_each(|c| abort_and_await(c.connected, &c.accepted))
+    })?;
     subject.case(&expected("aborted by ss -K"), || {
         let connections = established()?;
         let port = connections.first().context("no connection")?.connected.peer_addr()?.port();

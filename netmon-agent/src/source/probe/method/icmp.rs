@@ -34,6 +34,9 @@ use crate::{
     time::{Mono, Wall},
 };
 
+/// Tries to send. Each may meet an error of another target's probe, and several may come in while one is sent.
+const ATTEMPTS: u32 = 6;
+
 /// What a sequence number is of.
 const SEQUENCES: usize = 1 << 16;
 /// Departures stamped in each turn where not all are.
@@ -283,7 +286,7 @@ impl Prober for IcmpProber {
             match self.socket.socket.send_to(&bytes, &to) {
                 Ok(_) => break at,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(e),
-                Err(e) if attempt == 3 => return Err(e),
+                Err(e) if attempt == ATTEMPTS => return Err(e),
                 // It may be an error that another target's probe met: taken off the socket, it is gone.
                 Err(_) => {
                     let failures = self.read_errors(shared);
