@@ -39,8 +39,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// Measure: flaps, idle, read, exact, or all of them (root); `probes` for the cost and truth of probes beside other
-    /// programs (root); `api` for waiters and scrapes by the thousand; `sockdiag` for a dump of TCP sockets beside `ss`.
+    /// Measure: flaps, idle, read, exact, kernel, churn, or all of them (root); `probes` for the cost and truth of probes
+    /// beside other programs (root); `api` for waiters and scrapes by the thousand; `sockdiag` for a dump of TCP sockets
+    /// beside `ss`.
     Bench {
         /// Options of the bench; `--help` lists them. `api waiters [COUNT…]`, `api conditions [COUNT]`, `api scrape
         /// [TARGETS]`, `api read`, `sockdiag [SOCKETS…]` need no root.

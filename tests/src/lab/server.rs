@@ -1,6 +1,7 @@
 //! TCP servers on every address of the internet.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+use std::io::{Read, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -76,7 +77,8 @@ fn hold(mut stream: TcpStream, echo: bool, received: &AtomicU64, ended: &AtomicB
                     return;
                 }
             }
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            // A read with a time-out is interrupted by whatever stops a thread for a moment, and never begun anew.
+            Err(e) if matches!(e.kind(), WouldBlock | TimedOut | Interrupted) => {}
             Err(_) => return,
         }
     }

@@ -21,13 +21,19 @@ impl Switch {
     /// # Errors
     /// When there is no such device.
     pub fn new(netns: &Netns, device: &str) -> Result<Self> {
-        netns.run(|| {
-            let index = nix::net::if_::if_nametoindex(device).with_context(|| device.to_owned())?;
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
-            socket.bind_auto()?;
-            socket.connect(&SocketAddr::new(0, 0))?;
-            Ok(Self { socket, index })
-        })?
+        netns.run(|| Self::here(device))?
+    }
+
+    /// The switch of `device` in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// When there is no such device.
+    pub fn here(device: &str) -> Result<Self> {
+        let index = nix::net::if_::if_nametoindex(device).with_context(|| device.to_owned())?;
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self { socket, index })
     }
 
     /// Sets the device up or down. The kernel has done it when this returns.

@@ -1,9 +1,12 @@
 //! Measurements in the lab, printed plainly. Each is one subcommand; none given means all but `probes`, which takes
 //! long.
 
+mod churn;
+mod events;
 mod exact;
 mod flaps;
 mod idle;
+mod kernel;
 mod probes;
 mod read;
 
@@ -44,6 +47,27 @@ enum Which {
         /// For how many seconds each upload runs.
         #[arg(long, default_value_t = 5)]
         seconds: u64,
+        /// How many uploads: 1, 5 and 20 % loss, with offload and without, by turns.
+        #[arg(long, default_value_t = 6)]
+        runs: usize,
+    },
+    /// What the kernel programs cost, beside classic tracepoints and bpftrace; their start, size and memory.
+    Kernel {
+        /// For how many seconds the upload runs.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// How often the programs are loaded.
+        #[arg(long, default_value_t = 20)]
+        loads: usize,
+    },
+    /// Network namespaces that come and go by the thousand while every one is counted.
+    Churn {
+        /// How many.
+        #[arg(long, default_value_t = 10_000)]
+        namespaces: usize,
+        /// How many at once, while the agent stands still.
+        #[arg(long, default_value_t = 4_500)]
+        at_once: usize,
     },
     /// What a probe costs and how true its round trip is, beside fping, ping and blackbox_exporter.
     Probes(probes::Arguments),
@@ -79,13 +103,17 @@ fn measure(which: Option<&Which>) -> Result<()> {
     match which {
         Some(Which::Flaps { flaps }) => flaps::measure(*flaps),
         Some(Which::Idle { seconds }) => idle::measure(Duration::from_secs(*seconds)),
-        Some(Which::Exact { seconds }) => exact::measure(Duration::from_secs(*seconds)),
+        Some(Which::Exact { seconds, runs }) => exact::measure(Duration::from_secs(*seconds), *runs),
+        Some(Which::Kernel { seconds, loads }) => kernel::measure(Duration::from_secs(*seconds), *loads),
+        Some(Which::Churn { namespaces, at_once }) => churn::measure(*namespaces, *at_once),
         Some(Which::Probes(arguments)) => probes::measure(arguments),
         Some(Which::Read | Which::ReadLoop { .. } | Which::ProbesEngine(_)) => read::measure(),
         None => {
             idle::measure(Duration::from_secs(60))?;
             read::measure()?;
-            exact::measure(Duration::from_secs(5))?;
+            exact::measure(Duration::from_secs(5), 6)?;
+            kernel::measure(Duration::from_secs(10), 20)?;
+            churn::measure(10_000, 4_500)?;
             flaps::measure(200)
         }
     }
