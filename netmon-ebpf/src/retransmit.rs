@@ -19,16 +19,15 @@ pub const NOT_COUNTED: [i32; 4] = [-11, -12, -16, -113];
 /// `trace_tcp_retransmit_skb(sk, skb)`; `(sk, skb, err)` from 6.17.
 #[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
 pub fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
-    let Some(turn) = twin::begin() else { return 0 };
+    twin::mark(ctx.arg(1));
     retransmitted(&ctx);
-    turn.end();
     0
 }
 
 /// Follows the one above on the same tracepoint, and counts what the kernel kept from it.
 #[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
 pub fn tcp_retransmit_skb_twin(ctx: RawTracePointContext) -> i32 {
-    if twin::was_left_out() {
+    if twin::was_left_out(ctx.arg(1)) {
         count::lose(lost::RECOVERED, 0);
         retransmitted(&ctx);
     }

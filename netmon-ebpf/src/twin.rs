@@ -1,66 +1,69 @@
 //! What the kernel keeps from a program because it is running on that processor already.
 //!
 //! A program in process context can be interrupted by a softirq, and an event in there finds the program busy: the
-//! kernel skips it (`__bpf_trace_run` of kernel/trace/bpf_trace.c). A second program on the same tracepoint is busy at
-//! other moments. It runs after the first, so it sees by the first one's marks whether that had its turn.
+//! kernel skips it (`__bpf_trace_run` of kernel/trace/bpf_trace.c). A second program on the same tracepoint runs after
+//! the first, and is busy at other moments. The first leaves a mark for each event that it has; the second takes it
+//! away, and an event without a mark was kept from the first.
+//!
+//! There are two marks, for one event may come in the midst of another: a softirq in process context, and no softirq in
+//! a softirq. `outer` is the first that was free, `inner` the other.
 
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 
 #[btf_map]
-static TURNS: PerCpuArray<Turns, 1> = PerCpuArray::new();
+static MARKS: PerCpuArray<Marks, 1> = PerCpuArray::new();
 
-/// This CPU's marks.
+/// Events in a row that found `outer` taken, until it is known to be left over from one that never came to the second.
+const LEFT_OVER: u64 = 8;
+
+/// This CPU's marks: the event's packet, 0 for none.
 #[repr(C)]
-struct Turns {
-    /// How often the first program began.
-    begun: u32,
-    /// What `begun` was when the second last looked.
-    seen: u32,
-    /// 1 while the first one is at work.
-    at_work: u32,
+struct Marks {
+    outer: u64,
+    inner: u64,
+    in_a_row: u64,
 }
 
-/// The first program's turn.
-pub struct Turn(*mut Turns);
-
-/// The first program begins.
+/// The first program has the event of this packet.
 #[inline(always)]
-pub fn begin() -> Option<Turn> {
-    let turns = TURNS.get_ptr_mut(0)?;
-    // SAFETY: the pointer is to this CPU's `Turns`. Volatile, for a softirq in between must find each mark in its time.
+pub fn mark(packet: u64) {
+    let Some(marks) = MARKS.get_ptr_mut(0) else { return };
+    // SAFETY: the pointer is to this CPU's `Marks`. Volatile, for a softirq in between must find each mark in its time.
     unsafe {
-        let begun = &raw mut (*turns).begun;
-        begun.write_volatile(begun.read_volatile().wrapping_add(1));
-        (&raw mut (*turns).at_work).write_volatile(1);
-    }
-    Some(Turn(turns))
-}
-
-impl Turn {
-    /// The first program ends.
-    #[inline(always)]
-    pub fn end(self) {
-        // SAFETY: as above.
-        unsafe { (&raw mut (*self.0).at_work).write_volatile(0) }
+        let outer = &raw mut (*marks).outer;
+        if outer.read_volatile() == 0 {
+            outer.write_volatile(packet);
+        } else {
+            (&raw mut (*marks).inner).write_volatile(packet);
+        }
     }
 }
 
-/// Whether the first program was kept from the event that the second is told of now.
-///
-/// Between its last mark and its end the first one looks as if it had had a turn of this event. The event that it did
-/// have is then taken for the one left out: so there is never one too few, and rarely one in the other's place.
+/// Whether the first program was kept from the event of this packet, which the second is told of now.
 #[inline(always)]
-pub fn was_left_out() -> bool {
-    let Some(turns) = TURNS.get_ptr_mut(0) else { return false };
+pub fn was_left_out(packet: u64) -> bool {
+    let Some(marks) = MARKS.get_ptr_mut(0) else { return false };
     // SAFETY: as above.
     unsafe {
-        if (&raw const (*turns).at_work).read_volatile() == 1 {
-            return true;
+        let (outer, inner) = (&raw mut (*marks).outer, &raw mut (*marks).inner);
+        let in_a_row = &raw mut (*marks).in_a_row;
+        if inner.read_volatile() == packet {
+            inner.write_volatile(0);
+            *in_a_row += 1;
+            if *in_a_row >= LEFT_OVER {
+                outer.write_volatile(0);
+                *in_a_row = 0;
+            }
+            return false;
         }
-        let begun = (&raw const (*turns).begun).read_volatile();
-        let seen = &raw mut (*turns).seen;
-        let left_out = seen.read_volatile() == begun;
-        seen.write_volatile(begun);
-        left_out
+        if outer.read_volatile() == packet {
+            // What came in the midst of this event is over: a mark of it that is still there is left over too. `outer`
+            // last, for while it is taken such an event leaves no mark there.
+            *in_a_row = 0;
+            inner.write_volatile(0);
+            outer.write_volatile(0);
+            return false;
+        }
     }
+    true
 }

@@ -1,5 +1,7 @@
 //! The ladder: each event by the best hook this kernel has for it, each hook on its own.
 
+use std::{collections::HashMap, thread};
+
 use aya::{
     Ebpf,
     programs::{Program, RawTracePoint, TracePoint},
@@ -96,7 +98,50 @@ pub(super) struct Hook {
 
 /// Attaches every program that `wanted` picks, each by the best hook there is.
 pub(super) fn attach_all(ebpf: &mut Ebpf, kernel: &Kernel<'_>, wanted: impl Fn(&str) -> bool) -> Vec<Hook> {
-    PROGRAMS.iter().filter(|needs| wanted(needs.program)).map(|needs| attach(ebpf, kernel, needs)).collect()
+    let needed: Vec<&Needs> = PROGRAMS.iter().filter(|needs| wanted(needs.program)).collect();
+    let mut loaded = load_all(ebpf, kernel, &needed);
+    let attach_one = |needs: &&Needs| {
+        let result = loaded.remove(needs.program).unwrap_or(Err(LoadError::NotInObject(needs.program)));
+        attach(ebpf, kernel, needs, result)
+    };
+    needed.iter().map(attach_one).collect()
+}
+
+/// Hands every program that this kernel can run to its verifier, some at once: that is what a start waits for. The
+/// threads are gone when this returns.
+fn load_all(
+    ebpf: &mut Ebpf,
+    kernel: &Kernel<'_>,
+    needed: &[&Needs],
+) -> HashMap<&'static str, Result<(), LoadError>> {
+    let find = |name: &str| needed.iter().find(|needs| needs.program == name).copied();
+    thread::scope(|scope| {
+        let mut verdicts = HashMap::new();
+        let mut under_way = Vec::new();
+        for (name, program) in ebpf.programs_mut() {
+            let Some(needs) = find(name) else { continue };
+            match can_run(kernel, needs) {
+                Ok(()) => under_way.push((needs.program, scope.spawn(|| load(program)))),
+                Err(error) => drop(verdicts.insert(needs.program, Err(error))),
+            }
+        }
+        for (name, thread) in under_way {
+            // A thread ends by a panic only where this one would have.
+            let verdict = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            verdicts.insert(name, verdict);
+        }
+        verdicts
+    })
+}
+
+fn can_run(kernel: &Kernel<'_>, needs: &Needs) -> Result<(), LoadError> {
+    let btf = kernel.btf.map_err(LoadError::again)?;
+    needs.missing(btf, kernel.offsets).map_or(Ok(()), |missing| Err(LoadError::Missing(missing)))
+}
+
+fn load(program: &mut Program) -> Result<(), LoadError> {
+    let program: &mut RawTracePoint = program.try_into()?;
+    Ok(program.load()?)
 }
 
 /// No program could be loaded at all: every event is only in the totals.
@@ -110,10 +155,10 @@ pub(super) fn none(wanted: impl Fn(&str) -> bool) -> Vec<Hook> {
     PROGRAMS.iter().filter(|needs| wanted(needs.program)).map(one).collect()
 }
 
-fn attach(ebpf: &mut Ebpf, kernel: &Kernel<'_>, needs: &Needs) -> Hook {
+fn attach(ebpf: &mut Ebpf, kernel: &Kernel<'_>, needs: &Needs, loaded: Result<(), LoadError>) -> Hook {
     let name = needs.program;
     let hook = |rung, program, capability| Hook { name, program, rung, capability };
-    let (why, remedy) = match attach_raw(ebpf, kernel, needs) {
+    let (why, remedy) = match loaded.and_then(|()| attach_raw(ebpf, needs)) {
         Ok(()) => return hook(TcpRung::Raw, Some(name), Capability::works(name, limits(name))),
         Err(error) => (error.to_string(), error.remedy().unwrap_or_default()),
     };
@@ -142,13 +187,8 @@ fn attach(ebpf: &mut Ebpf, kernel: &Kernel<'_>, needs: &Needs) -> Hook {
     }
 }
 
-fn attach_raw(ebpf: &mut Ebpf, kernel: &Kernel<'_>, needs: &Needs) -> Result<(), LoadError> {
-    let btf = kernel.btf.map_err(LoadError::again)?;
-    if let Some(missing) = needs.missing(btf, kernel.offsets) {
-        return Err(LoadError::Missing(missing));
-    }
+fn attach_raw(ebpf: &mut Ebpf, needs: &Needs) -> Result<(), LoadError> {
     let program: &mut RawTracePoint = find(ebpf, needs.program)?.try_into()?;
-    program.load()?;
     program.attach(needs.tracepoint)?;
     Ok(())
 }
