@@ -85,9 +85,12 @@ fn apt_get() -> Command {
 
 /// Where a program is: in `PATH`, in the system's own folders, or unpacked.
 pub fn find(program: &str) -> Option<PathBuf> {
+    folders().into_iter().map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// Where programs are looked for.
+pub fn folders() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain([Path::new("/usr/sbin").to_owned(), Path::new("/sbin").to_owned(), unpacked()])
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
+    let own = [Path::new("/usr/sbin").to_owned(), Path::new("/sbin").to_owned(), unpacked()];
+    std::env::split_paths(&path).chain(own).collect()
 }

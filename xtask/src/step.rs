@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::debian;
+
 /// The steps done so far.
 #[derive(Debug, Default)]
 pub struct Steps {
@@ -69,10 +71,14 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The cargo that runs this, in the workspace's root.
+/// The cargo that runs this, in the workspace's root. What it runs finds programs where the tests look for them.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());
+    // No folder of them holds a colon, but if one did, the path stays as it is.
+    if let Ok(path) = std::env::join_paths(debian::folders()) {
+        command.env("PATH", path);
+    }
     command
 }
 

@@ -1,7 +1,7 @@
 //! Other network namespaces: what they are called, and how many of them there may be.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::Path,
@@ -27,6 +27,11 @@ const CONTAINER_ID: usize = 12;
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
     names: HashMap<u32, String>,
+    /// Rows of namespaces without a name of their own, as of the last reading. Such a one never gets a name later: its
+    /// counts are in the sum already.
+    nameless: BTreeMap<Key, TcpCounters>,
+    /// What nameless rows had counted that are gone: the sum of all of them must not fall.
+    gone: TcpCounters,
     /// When each row last grew, in readings, and what it had then.
     grown: HashMap<Key, (u64, u64)>,
     reading: u64,
@@ -41,17 +46,35 @@ impl Namespaces {
     pub(super) fn show(&mut self, rows: &BTreeMap<Key, TcpCounters>, names: &BTreeMap<Key, DeviceName>) {
         let present: HashSet<u32> = rows.keys().map(|key| key.netns).collect();
         self.names.retain(|netns, _| present.contains(netns));
-        if present.iter().any(|netns| !self.names.contains_key(netns)) {
-            self.name(&present, &find_names(Path::new("/run/netns"), Path::new("/proc")));
+        let strangers: HashSet<u32> = self.nameless.keys().map(|key| key.netns).collect();
+        let is_new = |netns: &&u32| !self.names.contains_key(netns) && !strangers.contains(netns);
+        let new: BTreeSet<u32> = present.iter().filter(is_new).copied().collect();
+        if !new.is_empty() && self.names.len() < NAMED {
+            self.name(&new, &find_names(Path::new("/run/netns"), Path::new("/proc")));
         }
         let mut shown: BTreeMap<&str, BTreeMap<String, TcpCounters>> = BTreeMap::new();
+        let mut nameless = BTreeMap::new();
         for (key, counters) in rows {
-            let namespace = self.names.get(&key.netns).map_or(OTHER, String::as_str);
+            let Some(namespace) = self.names.get(&key.netns) else {
+                nameless.insert(*key, *counters);
+                continue;
+            };
             let unnamed =
                 || if key.ifindex == 0 { NO_DEVICE.to_owned() } else { format!("if{}", key.ifindex) };
             let device = names.get(key).map_or_else(unnamed, device_name);
-            let device = if namespace == OTHER { OTHER.to_owned() } else { device };
             shown.entry(namespace).or_default().entry(device).or_default().add(counters);
+        }
+        for (key, before) in &self.nameless {
+            // A row that gave way and came back begins anew.
+            if nameless.get(key).is_none_or(|now| weight(now) < weight(before)) {
+                self.gone.add(before);
+            }
+        }
+        self.nameless = nameless;
+        if !self.nameless.is_empty() || weight(&self.gone) > 0 {
+            let mut sum = self.gone;
+            self.nameless.values().for_each(|counters| sum.add(counters));
+            shown.insert(OTHER, [(OTHER.to_owned(), sum)].into());
         }
         let one = |(name, devices): (&str, _)| TcpNamespace { name: name.to_owned(), devices };
         self.shown = shown.into_iter().map(one).collect();
@@ -78,15 +101,12 @@ impl Namespaces {
         by_age.into_iter().map(|(_, key)| key).collect()
     }
 
-    fn name(&mut self, present: &HashSet<u32>, found: &HashMap<u32, String>) {
-        let mut unnamed: Vec<u32> =
-            present.iter().copied().filter(|netns| !self.names.contains_key(netns)).collect();
-        unnamed.sort_unstable();
+    fn name(&mut self, new: &BTreeSet<u32>, found: &HashMap<u32, String>) {
         let free = NAMED.saturating_sub(self.names.len());
-        for netns in unnamed.into_iter().take(free) {
+        for netns in new.iter().take(free) {
             // As /proc/PID/ns/net reads.
-            let name = found.get(&netns).cloned().unwrap_or_else(|| format!("net:[{netns}]"));
-            self.names.insert(netns, name);
+            let name = found.get(netns).cloned().unwrap_or_else(|| format!("net:[{netns}]"));
+            self.names.insert(*netns, name);
         }
     }
 }
@@ -174,7 +194,7 @@ mod tests {
     fn names_are_found_and_kept() {
         let mut namespaces = Namespaces::default();
         let found = HashMap::from([(11, "blue".to_owned())]);
-        namespaces.name(&HashSet::from([11, 12]), &found);
+        namespaces.name(&BTreeSet::from([11, 12]), &found);
         assert_eq!(namespaces.names[&11], "blue");
         assert_eq!(namespaces.names[&12], "net:[12]");
         let rows = BTreeMap::from([(key(11, 2), opened(1)), (key(11, 3), opened(2))]);
@@ -192,13 +212,38 @@ mod tests {
     #[test]
     fn namespaces_without_end_are_one_together() {
         let mut namespaces = Namespaces::default();
-        let all: HashSet<u32> = (1..=1000).collect();
+        let all: BTreeSet<u32> = (1..=1000).collect();
         namespaces.name(&all, &HashMap::new());
         let rows: BTreeMap<Key, TcpCounters> = (1..=1000).map(|netns| (key(netns, 2), opened(1))).collect();
         namespaces.show(&rows, &BTreeMap::new());
         assert_eq!(namespaces.shown.len(), NAMED + 1);
         let other = namespaces.shown.iter().find(|namespace| namespace.name == OTHER).unwrap();
         assert_eq!(other.devices[OTHER].active_opens, 1000 - NAMED as u64);
+    }
+
+    #[test]
+    fn the_sum_of_the_nameless_never_falls() {
+        let mut namespaces = Namespaces::default();
+        let rows = |opens: u64, netns: std::ops::RangeInclusive<u32>| -> BTreeMap<Key, TcpCounters> {
+            netns.map(|netns| (key(netns, 2), opened(opens))).collect()
+        };
+        let mut other = |rows: &BTreeMap<Key, TcpCounters>| {
+            namespaces.show(rows, &BTreeMap::new());
+            let other = namespaces.shown.iter().find(|namespace| namespace.name == OTHER);
+            other.map_or(0, |namespace| namespace.devices[OTHER].active_opens)
+        };
+        assert_eq!(other(&rows(3, 1..=NAMED as u32)), 0);
+        assert_eq!(other(&rows(3, 1..=300)), 3 * 44);
+        // Those with a name are gone, and the others stay what they were, without one.
+        assert_eq!(other(&rows(3, 257..=300)), 3 * 44);
+        // Twenty gave way.
+        assert_eq!(other(&rows(3, 257..=280)), 3 * 44);
+        let mut back = rows(3, 257..=280);
+        // Names are free by now: ten that came back have one.
+        back.extend(rows(1, 281..=290));
+        assert_eq!(other(&back), 3 * 44);
+        back.insert(key(257, 2), opened(1));
+        assert_eq!(other(&back), 3 * 44 + 1, "begun anew between two readings");
     }
 
     #[test]
