@@ -96,7 +96,7 @@ mod tests {
         for part in [
             "tcp_retransmit_skb in raw_tp/tcp_retransmit_skb of 0 bytes",
             "COUNTERS in .maps of 40 bytes",
-            "OFFSETS in .rodata of 72 bytes",
+            "OFFSETS in .rodata of 108 bytes",
             "licence \"Dual MIT/GPL\\0\"",
         ] {
             assert!(shape.contains(part), "{part} is not in {shape:?}");
