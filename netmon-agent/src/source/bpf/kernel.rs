@@ -61,7 +61,7 @@ impl Kernel {
     /// Loads and attaches what can be. Never fails as a whole: [`capabilities`](Self::capabilities) tells what works,
     /// and [`read`](Self::read) then gives the kernel's own totals at least.
     ///
-    /// Takes some 60 ms, nearly all of it the verifier's. Call it before the capabilities are dropped, in the namespace
+    /// Takes some 40 ms on two processors, nearly all of it the verifier's. Call it before the capabilities are dropped, in the namespace
     /// that is to be read.
     pub fn load(options: &Options) -> Self {
         match load::load(options) {
