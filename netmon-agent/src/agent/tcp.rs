@@ -107,16 +107,13 @@ impl Tcp {
         }
         self.wanted = wanted;
         let mut seen = Vec::new();
-        if self.next_reading <= now.mono {
-            seen.extend(self.read(now, network, false));
-        }
         // Before addresses are known, every socket would be laid to no device, and its history to one later on.
         self.is_ready |= !network.links.is_empty();
         if self.dump.is_some() || (self.is_ready && self.sockets.is_some() && self.next_dump <= now.mono) {
             seen.extend(self.look(now.mono, network));
         }
-        if self.has_looked {
-            // Right away, so that what was sent and what was sent again are of one time.
+        // After a look right away, so that what was sent and what was sent again are of one time.
+        if self.has_looked || self.next_reading <= now.mono {
             seen.extend(self.read(now, network, false));
         }
         seen
@@ -243,14 +240,13 @@ fn addresses(network: &Network) -> HashMap<IpAddr, IfIndex> {
     let is_inner = |index| {
         network.links.get(&index).is_some_and(|link| link.loopback || link.kind.as_deref() == Some("dummy"))
     };
-    let leaves_by = |address: IpAddr| {
-        let routes = network.default_routes();
-        let mut best_first = routes.into_iter();
-        best_first.find(|r| r.destination.is_ipv4() == address.is_ipv4()).map(|r| r.ifindex)
-    };
+    // Once for all: a host of many services has thousands of such addresses.
+    let best_first = network.default_routes();
+    let best = |v4| best_first.iter().find(|r| r.destination.is_ipv4() == v4).map(|r| r.ifindex);
+    let (v4, v6) = (best(true), best(false));
     let one = |address: &Address| {
         let Address { address, ifindex, .. } = *address;
-        let outer = || leaves_by(address).unwrap_or(ifindex);
+        let outer = || if address.is_ipv4() { v4 } else { v6 }.unwrap_or(ifindex);
         (address, if !address.is_loopback() && is_inner(ifindex) { outer() } else { ifindex })
     };
     network.addresses.values().map(one).collect()
