@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test stands on fails the test")]
 
+#[path = "netns/mod.rs"]
+mod netns;
 #[path = "netlink/world.rs"]
 mod world;
 
@@ -12,7 +14,8 @@ use netmon_agent::{
     observation::{Evidence, IfIndex, NeighbourState, Network, NetworkChange, OperState},
     source::netlink::{Options, StatsReader, sysfs},
 };
-use world::{World, alone, ip, ip_batch, ip_bytes, json, own_sysfs};
+use netns::{alone, ip};
+use world::{World, ip_batch, ip_bytes, json, own_sysfs};
 
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()

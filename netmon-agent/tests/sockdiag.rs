@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test stands on fails the test")]
 
+#[path = "netns/mod.rs"]
+mod netns;
 #[path = "sockdiag/world.rs"]
 mod world;
 
@@ -15,11 +17,12 @@ use std::{
 
 use netmon_agent::{
     observation::IfIndex,
-    source::sockdiag::{Census, Look, Progress, Reader, Socket, Tally},
+    source::sockdiag::{Census, Look, Progress, Reader, Socket, Step, Tally},
     time::Mono,
 };
 use netmon_ebpf::prefix_hash;
-use world::{Pair, Peer, alone, index_of, ip, settle, ss};
+use netns::{alone, ip};
+use world::{Pair, Peer, index_of, settle, ss};
 
 fn dump(reader: &mut Reader) -> BTreeMap<u64, Socket> {
     let (all, summary) = reader.collect(Vec::new, |all, socket| all.push(*socket)).unwrap();
@@ -187,23 +190,17 @@ fn thousands_of_sockets_come_in_many_datagrams_each_once() {
         assert_eq!(all.len(), 2 * pairs.len());
         assert_eq!(all.keys().collect::<BTreeSet<_>>(), ss().keys().collect());
 
-        // In steps beside another task, which gets its turn between them.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let turns = std::rc::Rc::new(std::cell::Cell::new(0));
-        let local = tokio::task::LocalSet::new();
-        let counter = std::rc::Rc::clone(&turns);
-        let other = local.spawn_local(async move {
-            loop {
-                counter.set(counter.get() + 1);
-                tokio::task::yield_now().await;
+        // In steps, between which others get their turn.
+        let (mut count, mut turns) = (0, 0);
+        let summary = loop {
+            match reader.step(|_| count += 1).unwrap() {
+                Step::More => turns += 1,
+                Step::Again => count = 0,
+                Step::Done(summary) => break summary,
             }
-        });
-        let (count, summary) = local
-            .block_on(&runtime, reader.collect_in_steps(|| 0, |count: &mut u64, _| *count += 1))
-            .unwrap();
-        other.abort();
+        };
         assert_eq!((count, summary.interrupted), (all.len() as u64, false));
-        assert!(turns.get() > 20, "{} turns", turns.get());
+        assert!(turns > 20, "{turns} turns");
     });
 }
 

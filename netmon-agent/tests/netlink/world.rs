@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test stands on fails the test")]
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     io::Write,
     net::IpAddr,
     os::unix::ffi::OsStrExt,
@@ -26,27 +26,10 @@ use nix::{
 };
 use tokio::sync::oneshot;
 
+use crate::netns::run;
+
 /// However slow the machine, it is done by then.
 const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Runs a test in a network namespace of its own, on a thread of its own. Where there can be none, says so; with `CI`
-/// set, that is a failure.
-pub fn alone(name: &str, test: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-            return Err(format!("needs root, or CAP_SYS_ADMIN, for a network namespace: {error}"));
-        }
-        ip("link set lo up");
-        test();
-        Ok(())
-    });
-    match thread.unwrap().join() {
-        Ok(Ok(())) => {}
-        Ok(Err(why)) if std::env::var_os("CI").is_some() => panic!("{name} could not run: {why}"),
-        Ok(Err(why)) => eprintln!("SKIPPED {name}: {why}"),
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
-}
 
 /// Mounts this namespace's sysfs over `/sys`, for this thread and those it starts alone.
 pub fn own_sysfs() {
@@ -56,19 +39,9 @@ pub fn own_sysfs() {
     mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).unwrap();
 }
 
-/// `ip` with these words; it must succeed.
-pub fn ip(words: &str) {
-    run(&words.split(' ').map(OsString::from).collect::<Vec<_>>());
-}
-
 /// `ip` with words of any bytes.
 pub fn ip_bytes(words: &[&[u8]]) {
     run(&words.iter().map(|w| OsStr::from_bytes(w).to_owned()).collect::<Vec<_>>());
-}
-
-fn run(words: &[OsString]) {
-    let output = Command::new("ip").args(words).output().expect("iproute2");
-    assert!(output.status.success(), "ip {words:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// What `ip -j` says.

@@ -155,28 +155,6 @@ impl Reader {
         }
     }
 
-    /// The same in steps, other tasks of the runtime running in between. To be spawned as a task of its own; it may be
-    /// dropped at any moment.
-    ///
-    /// # Errors
-    /// See [`DumpError`].
-    pub async fn collect_in_steps<C>(
-        &mut self,
-        new: impl Fn() -> C,
-        mut take: impl FnMut(&mut C, &Socket),
-    ) -> Result<(C, Summary), DumpError> {
-        self.abandon();
-        let mut all = new();
-        loop {
-            match self.step(|socket| take(&mut all, socket))? {
-                Step::More => {}
-                Step::Again => all = new(),
-                Step::Done(summary) => return Ok((all, summary)),
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-
     /// One datagram of a dump, which begins if none is under way. Never waits.
     ///
     /// # Errors
