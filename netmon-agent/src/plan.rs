@@ -97,7 +97,7 @@ impl Planner {
                 all.push(planned);
             }
             for address in self.resolvers.clone() {
-                all.push(self.automatic(&format!("dns-{address}"), address, "dns", Method::Dns { port: 53 }));
+                all.push(self.automatic(&format!("dns-{address}"), address, "dns", Method::dns(53)));
             }
             let by_v6 = self.asks_by_v6(network);
             for (v4, v6) in INTERNET {
@@ -114,7 +114,7 @@ impl Planner {
                 name,
                 host: t.host.clone(),
                 scope: t.scope.clone(),
-                method: t.method,
+                method: t.method.clone(),
                 role: Role::Plain,
                 addresses: t.host.parse().into_iter().collect(),
                 link: None,
@@ -261,7 +261,7 @@ mod tests {
             ["gateway-10.0.0.1", "gateway-fe80::1%eth0", "dns-10.0.0.53", "8.8.8.8", "1.1.1.1", "8.8.4.4"]
         );
         assert_eq!((all[0].spec.link, all[1].spec.link), (None, Some(IfIndex(2))));
-        assert_eq!(all[2].spec.method, Method::Dns { port: 53 });
+        assert_eq!(all[2].spec.method, Method::dns(53));
     }
 
     #[test]

@@ -328,7 +328,7 @@ fn probe_spec(p: &Planned, network: &Network) -> probe::TargetSpec {
         timeout: p.timeout,
         scope: p.spec.link.map_or(0, |i| i.0),
         on_link: p.spec.role == Role::Gateway || p.spec.addresses.iter().all(|a| network.is_on_link(*a)),
-        ..probe::TargetSpec::new(p.spec.id, p.spec.addresses.clone(), p.spec.method)
+        ..probe::TargetSpec::new(p.spec.id, p.spec.addresses.clone(), p.spec.method.clone())
     }
 }
 

@@ -137,7 +137,7 @@ fn target(
             None => Method::Icmp,
         },
         "tcp" => Method::Tcp { port: port(None)? },
-        "dns" => Method::Dns { port: port(Some(53))? },
+        "dns" => Method::dns(port(Some(53))?),
         other => {
             let message = format!("unknown probe \"{}\"", other.escape_default());
             return Err(Fault::at(t.probe.span(), message).hint("known: \"icmp\", \"tcp\", \"dns\""));

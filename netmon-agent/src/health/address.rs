@@ -74,7 +74,10 @@ impl AddressEvidence {
             }
             ProbeOutcome::Failed { reason, .. } => self.fsm.failed(at, event.seq, reason, settings),
             ProbeOutcome::Inconclusive { .. } => self.fsm.inconclusive(at, event.seq),
-            ProbeOutcome::Late { .. } | ProbeOutcome::Duplicate => return false,
+            ProbeOutcome::Late { .. }
+            | ProbeOutcome::Duplicate
+            | ProbeOutcome::Corrupted
+            | ProbeOutcome::Detail(_) => return false,
         }
         if before.0 != State::Down && self.fsm.state() == State::Down {
             self.outage(at);

@@ -95,6 +95,7 @@ impl AddressStats {
             }
             ProbeOutcome::Late { .. } => self.counters.late += 1,
             ProbeOutcome::Duplicate => self.counters.duplicates += 1,
+            ProbeOutcome::Corrupted | ProbeOutcome::Detail(_) => {}
         }
     }
 

@@ -182,6 +182,18 @@ impl Target {
             Some(FailureReason::ServFail) => {
                 (ReasonCode::DnsError, "the resolver answers with errors".to_owned())
             }
+            Some(FailureReason::NxDomain) => {
+                (ReasonCode::DnsError, "the resolver knows no such name".to_owned())
+            }
+            Some(FailureReason::Status) => {
+                (ReasonCode::ServiceError, "it answers with a status that is not wanted".to_owned())
+            }
+            Some(FailureReason::Tls) => {
+                (ReasonCode::ServiceError, "its TLS handshake or certificate fails".to_owned())
+            }
+            Some(FailureReason::Protocol) => {
+                (ReasonCode::ServiceError, "it breaks off, or answers with what is no answer".to_owned())
+            }
             Some(FailureReason::SendError) => {
                 (ReasonCode::SendFailed, format!("{method} probes can't be sent"))
             }

@@ -48,7 +48,7 @@ impl Health {
             AddressEvidence::new(a, reach, way, links_known)
         };
         // What is probed otherwise is another thing: nothing that was seen of it counts any more.
-        let mut old = old.filter(|t| (t.spec.method, t.spec.link) == (spec.method, spec.link));
+        let mut old = old.filter(|t| t.spec.method == spec.method && t.spec.link == spec.link);
         let mut previous = old.as_mut().map(|t| std::mem::take(&mut t.addresses)).unwrap_or_default();
         let addresses =
             spec.addresses.iter().map(|address| match previous.iter().position(|a| a.address == *address) {

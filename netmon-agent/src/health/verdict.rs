@@ -78,6 +78,8 @@ pub enum ReasonCode {
     Unreachable,
     /// R4: a DNS resolver answers with errors.
     DnsError,
+    /// R4: a service answers, but not as it should: HTTP status, certificate, protocol.
+    ServiceError,
     /// The probe can't be sent from here.
     SendFailed,
     /// The target's name can't be resolved.
@@ -128,6 +130,7 @@ impl ReasonCode {
             Self::Refused => "refused",
             Self::Unreachable => "unreachable",
             Self::DnsError => "dns_error",
+            Self::ServiceError => "service_error",
             Self::SendFailed => "send_failed",
             Self::Dns => "dns",
             Self::AddressDown => "address_down",

@@ -1,14 +1,16 @@
 //! Evidence: what a source saw, when, and how good it is. Values only; a source never decides.
 
+mod method;
 mod network;
 mod probe;
 mod tcp;
 
+pub use method::{DnsQuery, HttpRequest, Method, PathOptions, UdpExpect};
 pub use network::{
     Address, IfIndex, IfName, Link, LinkStats, Neighbour, NeighbourState, Network, NetworkChange, OperState,
     Route, escape_bytes,
 };
-pub use probe::{FailureReason, Method, ProbeEvent, ProbeOutcome, StampSource, TargetId};
+pub use probe::{FailureReason, ProbeDetail, ProbeEvent, ProbeOutcome, StampSource, TargetId};
 pub use tcp::{
     RetransmitKind, TCP_RTT_BUCKETS, TcpCounters, TcpNamespace, TcpProgram, TcpProgress, TcpReading, TcpRtt,
     TcpRttHistogram, TcpRung, TcpSpread, TcpTimeout, TcpTotals, TcpUnattributed,

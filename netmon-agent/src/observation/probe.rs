@@ -2,37 +2,11 @@
 
 use std::{fmt, net::IpAddr, time::Duration};
 
+use crate::time::Wall;
+
 /// A target's number, given by the agent when the target is made and never used again in its lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetId(pub u32);
-
-/// How a target is probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Method {
-    /// ICMP echo (RFC 792, RFC 4443).
-    Icmp,
-    /// TCP connect.
-    Tcp {
-        /// Destination port.
-        port: u16,
-    },
-    /// DNS query over UDP (RFC 1035): the root's name servers, which any resolver answers.
-    Dns {
-        /// Destination port, 53 as a rule.
-        port: u16,
-    },
-}
-
-impl Method {
-    /// The word for it in configuration, labels and JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Icmp => "icmp",
-            Self::Tcp { .. } => "tcp",
-            Self::Dns { .. } => "dns",
-        }
-    }
-}
 
 /// Who took the time of a reply; best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,15 +54,23 @@ pub enum FailureReason {
     TtlExceeded,
     /// ICMP: any other error.
     OtherUnreachable,
-    /// DNS: the resolver answered with an error code other than NOERROR and NXDOMAIN.
+    /// DNS: the resolver answered with an error code, SERVFAIL as a rule.
     ServFail,
+    /// DNS: there is no such name.
+    NxDomain,
+    /// HTTP: a status that is none of those asked for.
+    Status,
+    /// TLS: no handshake, or a certificate that does not hold.
+    Tls,
+    /// It was answered with something that is not in the protocol, or broken off.
+    Protocol,
     /// It could not be sent from here: no route, no permission. Says nothing of the remote end.
     SendError,
 }
 
 impl FailureReason {
     /// Every value, for metrics that must exist at zero.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Timeout,
         Self::Refused,
         Self::NetUnreachable,
@@ -99,6 +81,10 @@ impl FailureReason {
         Self::TtlExceeded,
         Self::OtherUnreachable,
         Self::ServFail,
+        Self::NxDomain,
+        Self::Status,
+        Self::Tls,
+        Self::Protocol,
         Self::SendError,
     ];
 
@@ -115,6 +101,10 @@ impl FailureReason {
             Self::TtlExceeded => "ttl_exceeded",
             Self::OtherUnreachable => "other_unreachable",
             Self::ServFail => "servfail",
+            Self::NxDomain => "nxdomain",
+            Self::Status => "http_status",
+            Self::Tls => "tls",
+            Self::Protocol => "protocol",
             Self::SendError => "send_error",
         }
     }
@@ -127,7 +117,8 @@ impl fmt::Display for FailureReason {
 }
 
 /// A step in a probe's life. Each probe has one `Sent`, then one of `Reply`, `Failed`, `Inconclusive`; after `Failed`
-/// or `Inconclusive` may come `Late`, after an answer any number of `Duplicate`s. One that could not be sent has
+/// or `Inconclusive` may come `Late`, after an answer any number of `Duplicate`s; `Detail` comes before them, `Corrupted`
+/// at any time. One that could not be sent has
 /// `Failed` with [`FailureReason::SendError`] alone, or `Inconclusive` alone if only room in a buffer was wanting.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeEvent {
@@ -177,4 +168,24 @@ pub enum ProbeOutcome {
     },
     /// A second answer to the same probe.
     Duplicate,
+    /// An answer with the probe's sequence number, from the right peer, but not with the probe's bytes: damaged or forged.
+    /// It answers nothing.
+    Corrupted,
+    /// What else was learnt on the way. Comes before the outcome proper.
+    Detail(Box<ProbeDetail>),
+}
+
+/// What a probe by TCP, DNS or HTTP tells beside its round trip.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProbeDetail {
+    /// From the first packet sent to the connection, as this process saw it.
+    pub connect: Option<Duration>,
+    /// The TLS handshake.
+    pub tls: Option<Duration>,
+    /// From the request sent to the first byte of the answer.
+    pub request: Option<Duration>,
+    /// Status of the answer: HTTP's (RFC 9110) or DNS's response code (RFC 1035).
+    pub status: Option<u16>,
+    /// When the first certificate of the chain to expire does so.
+    pub certificate_expires: Option<Wall>,
 }

@@ -96,6 +96,62 @@ pub fn encode_request(family: Family, echo: &Echo) -> [u8; REQUEST_BYTES] {
     bytes
 }
 
+/// Bytes of payload that an echo request of ours has at least: nonce and mark.
+pub const SMALLEST_PAYLOAD: usize = REQUEST_BYTES - HEADER;
+
+/// Lays out an echo request with `size` bytes of payload in `out`, whose content it replaces. After nonce and mark comes
+/// a pattern that counts up. Fewer than [`SMALLEST_PAYLOAD`] are that many.
+pub fn encode_sized(family: Family, echo: &Echo, size: usize, out: &mut Vec<u8>) {
+    out.clear();
+    out.resize(HEADER + size.max(SMALLEST_PAYLOAD), 0);
+    out[0] = family.request();
+    out[4..6].copy_from_slice(&echo.ident.to_be_bytes());
+    out[6..8].copy_from_slice(&echo.sequence.to_be_bytes());
+    out[HEADER..HEADER + 16].copy_from_slice(&echo.nonce);
+    out[HEADER + 16..REQUEST_BYTES].copy_from_slice(MARK);
+    for (i, byte) in out[REQUEST_BYTES..].iter_mut().enumerate() {
+        *byte = i as u8;
+    }
+    let sum = checksum(out, 1);
+    out[2..4].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// An echo reply, whoever's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer<'a> {
+    /// Identifier.
+    pub ident: u16,
+    /// Sequence number.
+    pub sequence: u16,
+    /// All after the header.
+    pub payload: &'a [u8],
+}
+
+impl Answer<'_> {
+    /// Whether it has the payload of the request with this nonce and size, as far as was received: the first `kept` bytes
+    /// of the message.
+    pub fn is_intact(&self, nonce: &Nonce, size: usize, kept: usize) -> bool {
+        let size = size.max(SMALLEST_PAYLOAD);
+        self.payload.len() == size.min(kept.saturating_sub(HEADER))
+            && self.payload.starts_with(nonce)
+            && self.payload[16..].starts_with(MARK)
+            && self.payload[SMALLEST_PAYLOAD..].iter().enumerate().all(|(i, byte)| *byte == i as u8)
+    }
+}
+
+/// Reads an echo reply.
+///
+/// # Errors
+/// When it is something else.
+pub fn decode_answer(family: Family, bytes: &[u8]) -> Result<Answer<'_>, DecodeError> {
+    let header: &[u8; HEADER] = bytes.first_chunk().ok_or(DecodeError::Short)?;
+    if header[..2] != [family.reply(), 0] {
+        return Err(DecodeError::Type);
+    }
+    let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+    Ok(Answer { ident: word(4), sequence: word(6), payload: &bytes[HEADER..] })
+}
+
 /// Reads an echo reply to a request of ours.
 ///
 /// # Errors
@@ -130,12 +186,13 @@ pub fn decode_quote(family: Family, bytes: &[u8]) -> Result<Quote, DecodeError> 
     })
 }
 
-/// Reads a request of ours at the end of a frame, whatever headers are before it.
+/// Reads a request of ours with `size` bytes of payload at the end of a frame, whatever headers are before it.
 ///
 /// # Errors
 /// When it is something else.
-pub fn decode_frame(family: Family, bytes: &[u8]) -> Result<Quote, DecodeError> {
-    let start = bytes.len().checked_sub(REQUEST_BYTES).ok_or(DecodeError::Short)?;
+pub fn decode_frame(family: Family, bytes: &[u8], size: usize) -> Result<Quote, DecodeError> {
+    let request = HEADER + size.max(SMALLEST_PAYLOAD);
+    let start = bytes.len().checked_sub(request).ok_or(DecodeError::Short)?;
     decode_quote(family, &bytes[start..])
 }
 
@@ -195,11 +252,33 @@ mod tests {
         }
 
         #[test]
+        fn a_sized_request_comes_back_intact_or_not_at_all(
+            family in family(), echo in echo(), size in 0usize..3000, kept in 32usize..3000, at: usize, bit in 0u8..8,
+        ) {
+            let mut bytes = Vec::new();
+            encode_sized(family, &echo, size, &mut bytes);
+            prop_assert_eq!(bytes.len(), HEADER + size.max(SMALLEST_PAYLOAD));
+            prop_assert_eq!(decode_frame(family, &bytes, size).unwrap().nonce, Some(echo.nonce));
+            let sum = bytes.chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], *w.get(1).unwrap_or(&0)])));
+            let sum = sum.sum::<u32>();
+            prop_assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
+            bytes[0] = family.reply();
+            bytes.truncate(kept);
+            let answer = decode_answer(family, &bytes).unwrap();
+            prop_assert_eq!((answer.ident, answer.sequence), (echo.ident, echo.sequence));
+            prop_assert!(answer.is_intact(&echo.nonce, size, kept));
+            prop_assert!(!answer.is_intact(&echo.nonce, size, kept.max(bytes.len() + 1)) || bytes.len() == HEADER + size.max(SMALLEST_PAYLOAD));
+            let at = HEADER + at % (bytes.len() - HEADER);
+            bytes[at] ^= 1 << bit;
+            prop_assert!(!decode_answer(family, &bytes).unwrap().is_intact(&echo.nonce, size, kept));
+        }
+
+        #[test]
         fn a_frame_ends_in_its_request(
             family in family(), echo in echo(), headers in proptest::collection::vec(any::<u8>(), 0..60),
         ) {
             let frame = [&headers[..], &encode_request(family, &echo)].concat();
-            prop_assert_eq!(decode_frame(family, &frame).unwrap().nonce, Some(echo.nonce));
+            prop_assert_eq!(decode_frame(family, &frame, 0).unwrap().nonce, Some(echo.nonce));
         }
 
         #[test]
@@ -211,7 +290,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(family in family(), mut bytes in proptest::collection::vec(any::<u8>(), 0..96)) {
-            let _ = (decode_reply(family, &bytes), decode_frame(family, &bytes), strip_ipv4(&bytes));
+            let _ = (decode_reply(family, &bytes), decode_frame(family, &bytes, 0), strip_ipv4(&bytes));
             for kind in [family.reply(), family.request()] {
                 if let Some(first) = bytes.first_mut() {
                     *first = kind;

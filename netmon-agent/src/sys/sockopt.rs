@@ -62,15 +62,30 @@ pub fn ask_for_buffers(socket: BorrowedFd<'_>, bytes: usize) {
     }
 }
 
-/// Sends IPv4 datagrams with DF set, whatever path MTU is known (`IP_MTU_DISCOVER` with `IP_PMTUDISC_PROBE`, ip(7)): for
-/// what is smaller than any link's MTU (68 bytes at least, RFC 791). The kernel need then not find each an identification
-/// of its own, a shared counter by destination that misses the cache (net/ipv4/route.c `__ip_select_ident`; RFC 6864
-/// wants none where DF is set).
+/// Sends datagrams whole or not at all, whatever path MTU is known: IPv4 with DF set (`IP_MTU_DISCOVER` with
+/// `IP_PMTUDISC_PROBE`, ip(7)), IPv6 without a fragment header (`IPV6_DONTFRAG`, RFC 3542). What is larger than the
+/// device's MTU is refused with `EMSGSIZE`.
+///
+/// With DF the kernel need not find each datagram an identification of its own, a shared counter by destination that
+/// misses the cache (net/ipv4/route.c `__ip_select_ident`; RFC 6864 wants none where DF is set).
 ///
 /// # Errors
 /// The system call's.
-pub fn never_fragment(socket: BorrowedFd<'_>) -> io::Result<()> {
+pub fn never_fragment(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
+    if v6 {
+        set(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, &libc::IPV6_PMTUDISC_PROBE.to_ne_bytes())?;
+        return set(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, &1i32.to_ne_bytes());
+    }
     set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_PROBE.to_ne_bytes())
+}
+
+/// Leaves the choice of a port to `connect`, which knows the peer: a bound source then takes no port from all other
+/// connections (`IP_BIND_ADDRESS_NO_PORT`, Linux 4.2).
+///
+/// # Errors
+/// The system call's.
+pub fn bind_without_port(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, &1i32.to_ne_bytes())
 }
 
 /// Asks for ICMP errors on the error queue (`IP_RECVERR`, `IPV6_RECVERR`).

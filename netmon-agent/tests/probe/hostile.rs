@@ -112,8 +112,13 @@ fn only_the_right_peer_sequence_and_nonce_make_a_reply() {
         for id in 3..=9 {
             assert!(probing.all_failed(id, Timeout, None), "{id}: {:?}", probing.outcomes(id));
         }
-        // A broken mark is seen to be nobody's before it is looked up; so is a short reply.
-        assert_eq!(probing.engine.stats().unmatched, 50);
+        // With the right number from the right peer, and other bytes; anything else is nobody's.
+        for id in [3, 4, 5, 7, 9] {
+            let corrupted =
+                probing.outcomes(id).iter().filter(|o| matches!(o, ProbeOutcome::Corrupted)).count();
+            assert_eq!(corrupted, 10, "{id}");
+        }
+        assert_eq!(probing.engine.stats().unmatched, 20);
     });
 }
 

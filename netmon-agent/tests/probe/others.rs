@@ -29,14 +29,14 @@ fn tcp_tells_open_closed_silent_and_forbidden_apart() {
         let closed = Method::Tcp { port: 9 };
         let nowhere: IpAddr = "192.0.2.1".parse().expect("an address");
         probing.run(vec![
-            target(1, host(1), open, 10),
+            target(1, host(1), open.clone(), 10),
             target(2, host(2), closed, 5),
-            target(3, host(3), open, 3),
-            target(4, host(4), open, 3),
-            target(5, host(5), open, 3),
-            target(6, host(6), open, 3),
+            target(3, host(3), open.clone(), 3),
+            target(4, host(4), open.clone(), 3),
+            target(5, host(5), open.clone(), 3),
+            target(6, host(6), open.clone(), 3),
             target(7, "::1".parse().expect("an address"), open6, 5),
-            target(8, nowhere, open, 3),
+            target(8, nowhere, open.clone(), 3),
         ]);
         for id in [1, 7] {
             assert!(probing.all_answered(id), "{id}: {:?}", probing.outcomes(id));
@@ -101,10 +101,10 @@ fn dns_takes_the_right_answer_and_no_other() {
         resolver("::1".parse().expect("an address"), |q| vec![answer(q, 0)]);
         nft_input(&["ip daddr 127.0.0.8 udp dport 53 reject with icmp type admin-prohibited".to_owned()]);
         let mut probing = Probing::start();
-        let dns = Method::Dns { port: 53 };
-        let mut targets: Vec<_> = (1..=8).map(|n| target(n.into(), host(n), dns, 4)).collect();
-        targets.push(target(9, "::1".parse().expect("an address"), dns, 4));
-        targets.push(target(10, "192.0.2.1".parse().expect("an address"), dns, 4));
+        let dns = Method::dns(53);
+        let mut targets: Vec<_> = (1..=8).map(|n| target(n.into(), host(n), dns.clone(), 4)).collect();
+        targets.push(target(9, "::1".parse().expect("an address"), dns.clone(), 4));
+        targets.push(target(10, "192.0.2.1".parse().expect("an address"), dns.clone(), 4));
         probing.run(targets);
         for id in [1, 2, 6, 9] {
             assert!(probing.all_answered(id), "{id}: {:?}", probing.outcomes(id));

@@ -9,7 +9,9 @@ use std::{
 };
 
 use netmon_agent::{
-    observation::{Evidence, FailureReason, Method, Observation, ProbeEvent, ProbeOutcome, TargetId},
+    observation::{
+        Evidence, FailureReason, Method, Observation, ProbeDetail, ProbeEvent, ProbeOutcome, TargetId,
+    },
     source::probe::{Engine, EngineHandle, Options, Sockets, TargetSpec},
     time::Mono,
 };
@@ -133,10 +135,20 @@ impl Probing {
         self.until(|events| events.iter().filter(|e| settles(&e.outcome)).count() as u64 >= wanted);
     }
 
-    /// What a target's probes came to, `Sent` left out.
+    /// What a target's probes came to, `Sent` and `Detail` left out.
     pub fn outcomes(&self, id: u32) -> Vec<&ProbeOutcome> {
-        let of = |e: &&ProbeEvent| e.target == TargetId(id) && e.outcome != ProbeOutcome::Sent;
-        self.events.iter().filter(of).map(|e| &e.outcome).collect()
+        let of = |o: &&ProbeOutcome| !matches!(o, ProbeOutcome::Sent | ProbeOutcome::Detail(_));
+        self.events.iter().filter(|e| e.target == TargetId(id)).map(|e| &e.outcome).filter(of).collect()
+    }
+
+    /// What was told of a target beside.
+    pub fn details(&self, id: u32) -> Vec<&ProbeDetail> {
+        let of = |e: &&ProbeEvent| e.target == TargetId(id);
+        let detail = |e| match e {
+            &ProbeOutcome::Detail(ref detail) => Some(&**detail),
+            _ => None,
+        };
+        self.events.iter().filter(of).map(|e| &e.outcome).filter_map(detail).collect()
     }
 
     /// Whether every one of a target's probes was answered, and answered once.
@@ -149,7 +161,7 @@ impl Probing {
     /// engine may have run late, and then a time-out proves nothing.
     pub fn all_failed(&self, id: u32, reason: FailureReason, reporter: Option<IpAddr>) -> bool {
         let mut known = self.outcomes(id);
-        known.retain(|o| !matches!(o, ProbeOutcome::Inconclusive { .. }));
+        known.retain(|o| !matches!(o, ProbeOutcome::Inconclusive { .. } | ProbeOutcome::Corrupted));
         !known.is_empty() && known.iter().all(|o| **o == ProbeOutcome::Failed { reason, reporter })
     }
 }

@@ -87,7 +87,7 @@ pub fn run(args: &ProbeArgs) -> anyhow::Result<ExitCode> {
     let hosts = addresses
         .iter()
         .map(|(name, address)| {
-            Host::new(name, address.ip(), how(method, address, sockets.capabilities()), args.count)
+            Host::new(name, address.ip(), how(&method, address, sockets.capabilities()), args.count)
         })
         .collect();
     let targets = addresses.iter().enumerate().map(|(i, (_, address))| args.target(i, address)).collect();
@@ -143,7 +143,7 @@ impl ProbeArgs {
     fn method(&self) -> Method {
         match (self.tcp, self.dns) {
             (Some(port), _) => Method::Tcp { port },
-            (None, true) => Method::Dns { port: 53 },
+            (None, true) => Method::dns(53),
             (None, false) => Method::Icmp,
         }
     }
@@ -199,7 +199,7 @@ fn check_icmp(
 }
 
 /// How a host is probed, in a person's words.
-fn how(method: Method, address: &SocketAddr, capabilities: &Capabilities) -> String {
+fn how(method: &Method, address: &SocketAddr, capabilities: &Capabilities) -> String {
     match method {
         Method::Icmp => match access(capabilities, address) {
             Access::Datagram => "icmp".to_owned(),
@@ -207,7 +207,7 @@ fn how(method: Method, address: &SocketAddr, capabilities: &Capabilities) -> Str
             Access::None { .. } => "tcp in place of icmp".to_owned(),
         },
         Method::Tcp { port } => format!("tcp port {port}"),
-        Method::Dns { .. } => "dns".to_owned(),
+        other => other.as_str().to_owned(),
     }
 }
 
@@ -243,7 +243,7 @@ mod tests {
     fn the_method_is_one_of_three() {
         assert_eq!(parse("h").unwrap().method(), Method::Icmp);
         assert_eq!(parse("h --tcp 443").unwrap().method(), Method::Tcp { port: 443 });
-        assert_eq!(parse("--dns h").unwrap().method(), Method::Dns { port: 53 });
+        assert_eq!(parse("--dns h").unwrap().method(), Method::dns(53));
         for line in ["h --tcp 1 --dns", "h --icmp --dns", "h --tcp 0", "", "h -c 0", "h -i 0", "h -4 -6"] {
             assert!(parse(line).is_err(), "{line:?}");
         }

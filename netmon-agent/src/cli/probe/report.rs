@@ -140,6 +140,8 @@ fn words(outcome: &ProbeOutcome) -> String {
         }
         ProbeOutcome::Late { rtt } => format!("late rtt={} ms", millis(*rtt)),
         ProbeOutcome::Duplicate => "duplicate".to_owned(),
+        ProbeOutcome::Corrupted => "corrupted".to_owned(),
+        ProbeOutcome::Detail(_) => String::new(),
     }
 }
 
@@ -165,7 +167,11 @@ fn object(host: &Host, seq: u64, sent_at: &str, outcome: &ProbeOutcome) -> Optio
             }
         }
         ProbeOutcome::Inconclusive { .. } => object["failure"] = json!("inconclusive"),
-        ProbeOutcome::Sent | ProbeOutcome::Late { .. } | ProbeOutcome::Duplicate => return None,
+        ProbeOutcome::Sent
+        | ProbeOutcome::Late { .. }
+        | ProbeOutcome::Duplicate
+        | ProbeOutcome::Corrupted
+        | ProbeOutcome::Detail(_) => return None,
     }
     Some(object)
 }

@@ -147,10 +147,10 @@ fn r7_a_host_that_is_silent_while_others_answer_is_down() {
 
 #[test]
 fn r7_a_refusal_and_other_methods_are_not_vetoed() {
-    for method in [Method::Tcp { port: 443 }, Method::Dns { port: 53 }] {
+    for method in [Method::Tcp { port: 443 }, Method::dns(53)] {
         let mut w = World::usual();
         let mut specs: Vec<_> = w.health.targets().map(|t| t.spec.clone()).collect();
-        specs[1].method = method;
+        specs[1].method = method.clone();
         w.health.set_targets(w.moment(), specs);
         w.run(3000);
         w.acknowledge.insert(2, 50);

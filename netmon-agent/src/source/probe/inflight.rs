@@ -35,8 +35,8 @@ pub(super) struct Probe {
     pub(super) seq: u64,
     pub(super) sent: Mono,
     pub(super) timeout: Duration,
-    /// Which socket it left by.
-    pub(super) method: u8,
+    /// The place of the prober that sent it.
+    pub(super) place: u16,
     /// Attempts under way: more than one when several ports are tried at once.
     attempts: u8,
     /// It went out several ways; an answer by a second of them is no duplicate.
@@ -50,11 +50,16 @@ impl Probe {
         seq: u64,
         sent: Mono,
         timeout: Duration,
-        method: usize,
+        place: u16,
         attempts: usize,
     ) -> Self {
-        let (method, few) = (method as u8, attempts.min(255) as u8);
-        Self { lane, seq, sent, timeout, method, attempts: few, racing: attempts > 1, state: State::Waiting }
+        let few = attempts.min(255) as u8;
+        Self { lane, seq, sent, timeout, place, attempts: few, racing: attempts > 1, state: State::Waiting }
+    }
+
+    /// Whether nothing is known of it yet.
+    pub(super) fn waits(&self) -> bool {
+        self.state == State::Waiting
     }
 }
 
@@ -209,11 +214,16 @@ impl InFlight {
 
 /// What a time-out proves (rule R13): nothing, when the engine itself ran late or its socket lost datagrams meanwhile.
 pub(super) fn judge_timeout(lag: Duration, datagrams_lost: bool) -> ProbeOutcome {
-    if lag > LATE_TURN || datagrams_lost {
+    if proves_nothing(lag, datagrams_lost) {
         ProbeOutcome::Inconclusive { lag }
     } else {
         ProbeOutcome::Failed { reason: FailureReason::Timeout, reporter: None }
     }
+}
+
+/// Whether a time-out found so late, or after such drops, is no evidence.
+pub(super) fn proves_nothing(lag: Duration, datagrams_lost: bool) -> bool {
+    lag > LATE_TURN || datagrams_lost
 }
 
 #[cfg(test)]

@@ -19,11 +19,13 @@
 //! | `inflight` | what became of each probe (pure) |
 //! | `rtt` | a round trip from stamps (pure) |
 //! | `reason` | an ICMP error as a reason (pure) |
+//! | `path` | the way packets go, as socket options |
 //! | `method` | one file a kind of probe, behind one trait |
 
 mod engine;
 mod inflight;
 mod method;
+mod path;
 mod reason;
 mod rtt;
 mod schedule;

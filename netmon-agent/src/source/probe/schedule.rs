@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,7 +12,7 @@ use rand::{Rng, RngExt};
 
 use super::wheel::Wheel;
 use crate::{
-    observation::{Method, TargetId},
+    observation::{Method, PathOptions, TargetId},
     time::Mono,
 };
 
@@ -30,6 +31,8 @@ pub struct TargetSpec {
     pub addresses: Vec<IpAddr>,
     /// How.
     pub method: Method,
+    /// Which way its packets go.
+    pub path: Arc<PathOptions>,
     /// For ICMP where no ICMP socket can be had: TCP ports to try at once instead, at most 8; one that answers, be it
     /// with a refusal, is a reply.
     pub fallback_ports: Vec<u16>,
@@ -53,6 +56,7 @@ impl TargetSpec {
             id,
             addresses,
             method,
+            path: Arc::default(),
             fallback_ports: vec![53, 443],
             interval: Duration::from_secs(2),
             timeout: Duration::from_secs(1),
@@ -72,6 +76,8 @@ pub(super) struct Lane {
     pub(super) key: Key,
     /// Shared by the addresses of a target; its own list of addresses is empty.
     pub(super) spec: Rc<TargetSpec>,
+    /// The place of the prober that serves it; none when there is no socket for it.
+    pub(super) place: Option<u16>,
     seq: u64,
     scheduled: u64,
     /// The highest number answered so far.
@@ -161,7 +167,16 @@ impl Schedule {
         for (i, (key, spec)) in new.into_iter().enumerate() {
             let (offset, first) = start(i, total, spec.interval);
             let first = (self.jitter > 0.0).then_some(first);
-            self.add(Lane { key, spec, seq: 0, scheduled: 0, answered: 0, due: Some(now + offset), first });
+            self.add(Lane {
+                key,
+                spec,
+                place: None,
+                seq: 0,
+                scheduled: 0,
+                answered: 0,
+                due: Some(now + offset),
+                first,
+            });
         }
         let lanes = self.slots.iter().filter_map(|slot| slot.lane.as_ref());
         self.rate = lanes.map(|l| 1.0 / l.spec.interval.as_secs_f64().max(0.001)).sum();
@@ -212,6 +227,11 @@ impl Schedule {
     pub(super) fn lane(&mut self, id: LaneId) -> Option<&mut Lane> {
         let slot = self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)?;
         slot.lane.as_mut()
+    }
+
+    /// Every lane.
+    pub(super) fn lanes(&mut self) -> impl Iterator<Item = &mut Lane> {
+        self.slots.iter_mut().filter_map(|slot| slot.lane.as_mut())
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,17 +1,16 @@
 //! The ICMP sockets, opened once while privileges last, and what could be had.
 
-use std::{
-    fmt, io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::AsFd,
-};
+use std::{fmt, io, os::fd::AsFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{packet::icmp::Family, sys};
+use super::path;
+use crate::{observation::PathOptions, packet::icmp::Family, sys};
 
 /// What each buffer is asked to hold: 10,000 replies, as the kernel counts them and doubles what it grants.
 const BUFFER: usize = 4 << 20;
+/// Payload that fits any link with its headers: every one takes 68 bytes (RFC 791).
+const SMALL: u16 = 40;
 
 /// How echo requests of one family can be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,11 +79,12 @@ impl Sockets {
 }
 
 fn open_family(family: Family) -> (Option<IcmpSocket>, Option<IcmpSocket>, Access) {
-    match IcmpSocket::open(family) {
+    let path = PathOptions::default();
+    match IcmpSocket::open(family, &path) {
         Ok(first) => {
             let access = if first.raw { Access::Raw } else { Access::Datagram };
             // Should the second not open, the first serves for both.
-            (Some(first), IcmpSocket::open(family).ok(), access)
+            (Some(first), IcmpSocket::open(family, &path).ok(), access)
         }
         Err(e) => (None, None, Access::None { remedy: remedy(family, &e) }),
     }
@@ -105,41 +105,42 @@ fn remedy(family: Family, error: &io::Error) -> String {
 
 impl IcmpSocket {
     /// Opens a datagram socket, or else a raw one.
-    pub(super) fn open(family: Family) -> io::Result<Self> {
-        Self::datagram(family).or_else(|first| Self::raw(family).map_err(|_| first))
+    pub(super) fn open(family: Family, path: &PathOptions) -> io::Result<Self> {
+        Self::datagram(family, path).or_else(|first| Self::raw(family, path).map_err(|_| first))
     }
 
-    fn datagram(family: Family) -> io::Result<Self> {
+    fn datagram(family: Family, way: &PathOptions) -> io::Result<Self> {
         let socket = new_socket(family, Type::DGRAM)?;
+        path::apply(way, &socket, family == Family::V6)?;
         // Bound to port 0 it is given its identifier now, so that a quotation can be checked against it.
-        let any: SocketAddr = match family {
-            Family::V4 => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            Family::V6 => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        socket.bind(&any.into())?;
+        socket.bind(&path::source(way, family == Family::V6)?.into())?;
         let ident = socket.local_addr()?.as_socket().map_or(0, |a| a.port());
-        Self { socket, family, raw: false, ident }.prepared()
+        Self { socket, family, raw: false, ident }.prepared(way)
     }
 
-    fn raw(family: Family) -> io::Result<Self> {
+    fn raw(family: Family, way: &PathOptions) -> io::Result<Self> {
         let socket = new_socket(family, Type::RAW)?;
+        path::apply(way, &socket, family == Family::V6)?;
+        if way.source.is_some() {
+            socket.bind(&path::source(way, family == Family::V6)?.into())?;
+        }
         match family {
             Family::V4 => sys::filter_icmp4(socket.as_fd(), family.reply())?,
             Family::V6 => sys::filter_icmp6(socket.as_fd(), family.reply())?,
         }
-        Self { socket, family, raw: true, ident: rand::random() }.prepared()
+        Self { socket, family, raw: true, ident: rand::random() }.prepared(way)
     }
 
-    fn prepared(self) -> io::Result<Self> {
+    fn prepared(self, path: &PathOptions) -> io::Result<Self> {
         let v6 = self.family == Family::V6;
         self.socket.set_nonblocking(true)?;
         sys::enable_error_queue(self.socket.as_fd(), v6)?;
         // Without these a round trip is less exact, or has no TTL; it is one all the same.
         let _ = sys::enable_receive_stamps(self.socket.as_fd());
         let _ = sys::enable_receive_ttl(self.socket.as_fd(), v6);
-        // Spares the kernel an IPv4 identification for each probe.
-        if !v6 {
-            let _ = sys::never_fragment(self.socket.as_fd());
+        // What is smaller than any link's MTU is never fragmented; said so, it spares the kernel an identification.
+        if !v6 && path.size.is_none_or(|size| size <= SMALL) {
+            let _ = sys::never_fragment(self.socket.as_fd(), v6);
         }
         sys::ask_for_buffers(self.socket.as_fd(), BUFFER);
         Ok(self)

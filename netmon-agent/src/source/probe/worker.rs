@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::IpAddr,
     os::fd::AsFd,
     rc::Rc,
     sync::{Arc, atomic::Ordering, mpsc},
@@ -21,14 +20,14 @@ use rand::{SeedableRng, rngs::SmallRng};
 
 use super::{
     engine::{Command, Options},
-    inflight::{InFlight, Probe, judge_timeout},
-    method::{self, Answer, DNS, EventKey, Prober, Request, Shared, Stamped, TCP, What},
+    inflight::{InFlight, Probe, judge_timeout, proves_nothing},
+    method::{Answer, EventKey, Probers, Request, Shared, Stamped, What},
     schedule::{Key, LaneId, Schedule, TargetSpec, tick},
     sockets::Sockets,
     stats::{Counters, SkipReason, add},
 };
 use crate::{
-    observation::{Evidence, FailureReason, Method, Observation, ProbeEvent, ProbeOutcome},
+    observation::{Evidence, FailureReason, Observation, ProbeEvent, ProbeOutcome},
     sys::Batch,
     time::Mono,
 };
@@ -47,7 +46,7 @@ pub(super) struct Worker<F> {
     wake: Arc<EventFd>,
     emit: F,
     epoll: Rc<Epoll>,
-    probers: Vec<Option<Box<dyn Prober>>>,
+    probers: Probers,
     shared: Shared,
     schedule: Schedule,
     flight: InFlight,
@@ -73,7 +72,7 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
             commands,
             wake,
             emit,
-            probers: method::probers(sockets.icmp, &epoll)?,
+            probers: Probers::new(sockets.icmp, epoll.clone())?,
             epoll,
             shared: Shared { batch: Batch::new(), answers: Vec::new(), counters },
             schedule: Schedule::new(options.jitter),
@@ -109,7 +108,7 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
             }
             self.send();
             let oldest = self.flight.forget(now);
-            self.probers.iter_mut().flatten().for_each(|p| p.forget(oldest));
+            self.probers.iter_mut().for_each(|p| p.forget(oldest));
             self.tell_or_hold(Mono::now());
         }
     }
@@ -136,7 +135,7 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
             for event in &self.events[..count] {
                 let key = EventKey::from_event(event);
                 let errors = event.events().intersects(EpollFlags::EPOLLERR);
-                if let Some(Some(prober)) = self.probers.get_mut(key.place()) {
+                if let Some(prober) = self.probers.get(key.place()) {
                     prober.ready(key, errors, &mut self.shared);
                 }
             }
@@ -152,7 +151,7 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
         let mut answers = std::mem::take(&mut self.shared.answers);
         for Answer { token, at, what } in answers.drain(..) {
             let Some(probe) = self.flight.get(token) else { continue };
-            let (seq, place) = (probe.seq, usize::from(probe.method));
+            let (seq, place, waits) = (probe.seq, usize::from(probe.place), probe.waits());
             let Some(lane) = self.schedule.lane(probe.lane) else { continue };
             let key = lane.key;
             let outcomes = match what {
@@ -161,6 +160,15 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
                     [Some(ProbeOutcome::Failed { reason, reporter }), None]
                 }
                 What::Failed { .. } => continue,
+                What::Corrupted | What::Detail(_) if !waits => continue,
+                What::Corrupted => {
+                    self.told.push(observation(at, key, seq, ProbeOutcome::Corrupted));
+                    continue;
+                }
+                What::Detail(detail) => {
+                    self.told.push(observation(at, key, seq, ProbeOutcome::Detail(detail)));
+                    continue;
+                }
             };
             for outcome in outcomes.into_iter().flatten() {
                 if let ProbeOutcome::Reply { stamp, .. } = outcome {
@@ -168,7 +176,7 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
                 }
                 self.told.push(observation(at, key, seq, outcome));
             }
-            if let Some(prober) = &mut self.probers[place] {
+            if let Some(prober) = self.probers.get(place) {
                 prober.settled(token);
             }
         }
@@ -179,14 +187,18 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
     fn judge(&mut self, now: Mono, lag: Duration) {
         while let Some(token) = self.flight.expire(now) {
             let Some(probe) = self.flight.get(token) else { continue };
-            let (seq, place, sent) = (probe.seq, usize::from(probe.method), probe.sent);
+            let (seq, place, sent) = (probe.seq, usize::from(probe.place), probe.sent);
             let Some(key) = self.schedule.lane(probe.lane).map(|lane| lane.key) else { continue };
-            let Some(prober) = &mut self.probers[place] else { continue };
-            let outcome = judge_timeout(lag, prober.dropped(sent, now, &mut self.shared));
-            if matches!(outcome, ProbeOutcome::Failed { .. }) {
-                prober.timed_out(now, &mut self.shared);
+            let prober = self.probers.get(place);
+            let mut dropped = false;
+            if let Some(prober) = prober {
+                dropped = prober.dropped(sent, now, &mut self.shared);
+                if !proves_nothing(lag, dropped) {
+                    prober.timed_out(now, &mut self.shared);
+                }
+                prober.settled(token);
             }
-            prober.settled(token);
+            let outcome = judge_timeout(lag, dropped);
             self.told.push(observation(now, key, seq, outcome));
         }
     }
@@ -210,12 +222,14 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
 
     fn set_targets(&mut self, now: Mono, targets: Vec<TargetSpec>) {
         self.schedule.set(now, targets);
+        self.schedule.lanes().for_each(|lane| lane.place = self.probers.place(&lane.spec, lane.key.1));
+        self.probers.sweep(self.schedule.lanes().filter_map(|lane| lane.place));
         let stamped = if tick(self.schedule.rate()).is_zero() { Stamped::All } else { Stamped::First };
-        self.probers.iter_mut().flatten().for_each(|p| p.stamp_sends(stamped));
+        self.probers.iter_mut().for_each(|p| p.stamp_sends(stamped));
         let schedule = &mut self.schedule;
         for token in self.flight.abandon(|lane| schedule.lane(lane).is_none()) {
-            let place = self.flight.get(token).map(|p| usize::from(p.method));
-            if let Some(Some(prober)) = place.map(|place| &mut self.probers[place]) {
+            let place = self.flight.get(token).map(|p| usize::from(p.place));
+            if let Some(prober) = place.and_then(|place| self.probers.get(place)) {
                 prober.settled(token);
             }
         }
@@ -226,7 +240,7 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
     /// more to send than it can still obeys, judges and tells.
     fn send(&mut self) {
         let now = Mono::now();
-        self.probers.iter_mut().flatten().for_each(|p| p.begin_turn());
+        self.probers.iter_mut().for_each(|p| p.begin_turn());
         loop {
             let mut sent = 0;
             while sent < SENDS_A_ROUND
@@ -248,30 +262,13 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
 
     fn probe(&mut self, id: LaneId) {
         let Some(lane) = self.schedule.lane(id) else { return };
-        let (key, seq) = (lane.key, lane.next_seq());
-        let spec = &lane.spec;
-        let one;
-        let (place, ports) = match spec.method {
-            Method::Icmp => match icmp_place(&self.probers, key.1, spec.on_link) {
-                Some(place) => (place, &[][..]),
-                None => (TCP, &spec.fallback_ports[..]),
-            },
-            Method::Tcp { port } => {
-                one = [port];
-                (TCP, &one[..])
-            }
-            Method::Dns { port } => {
-                one = [port];
-                (DNS, &one[..])
-            }
-        };
+        let (key, seq, place) = (lane.key, lane.next_seq(), lane.place);
+        let timeout = lane.spec.timeout.mul_f64(self.timeout_scale);
         let token = self.flight.next_token();
-        let in_place_of_icmp = spec.method == Method::Icmp;
-        let request = Request { token, address: key.1, scope: spec.scope, ports, in_place_of_icmp };
-        let timeout = spec.timeout.mul_f64(self.timeout_scale);
-        let Some(prober) = self.probers[place].as_mut().filter(|_| place < TCP || !ports.is_empty()) else {
+        let request = Request { token, address: key.1, spec: &lane.spec };
+        let Some((place, prober)) = place.and_then(|p| Some((p, self.probers.get(p.into())?))) else {
             self.shared.counters.skipped(SkipReason::NoSocket, 1);
-            return self.tell_unsent(key, seq, false);
+            return self.tell_unsent(key, seq, &io::ErrorKind::Unsupported.into());
         };
         match prober.send(&request, &mut self.shared) {
             Ok(departure) => {
@@ -281,23 +278,23 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
                 self.told.push(observation(sent, key, seq, ProbeOutcome::Sent));
             }
             Err(e) => {
-                let full = is_full_buffer(&e);
                 add(&self.shared.counters.send_errors, 1);
-                if full {
+                if is_full_buffer(&e) {
                     self.shared.counters.skipped(SkipReason::SendBuffer, 1);
                 }
-                self.tell_unsent(key, seq, full);
+                self.tell_unsent(key, seq, &e);
             }
         }
     }
 
     /// That a probe did not leave. Where only room in the buffer was wanting, nothing is known of the target: other
-    /// targets' probes may fill it.
-    fn tell_unsent(&mut self, key: Key, seq: u64, full_buffer: bool) {
-        let outcome = if full_buffer {
-            ProbeOutcome::Inconclusive { lag: Duration::ZERO }
-        } else {
-            ProbeOutcome::Failed { reason: FailureReason::SendError, reporter: None }
+    /// targets' probes may fill it. One too large to leave whole, where it must not be fragmented, fails of its size.
+    fn tell_unsent(&mut self, key: Key, seq: u64, error: &io::Error) {
+        let failed = |reason| ProbeOutcome::Failed { reason, reporter: None };
+        let outcome = match error.raw_os_error() {
+            _ if is_full_buffer(error) => ProbeOutcome::Inconclusive { lag: Duration::ZERO },
+            Some(libc::EMSGSIZE) => failed(FailureReason::PacketTooBig),
+            _ => failed(FailureReason::SendError),
         };
         self.told.push(observation(Mono::now(), key, seq, outcome));
     }
@@ -330,13 +327,6 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
 /// Whether a send failed for want of room in the socket's buffer (`EAGAIN`) or the device's queue (`ENOBUFS`).
 fn is_full_buffer(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))
-}
-
-/// The ICMP prober for an address: the on-link one for neighbours, where there is one.
-fn icmp_place(probers: &[Option<Box<dyn Prober>>], address: IpAddr, on_link: bool) -> Option<usize> {
-    let routed = if address.is_ipv4() { 0 } else { 2 };
-    let preferred = routed + usize::from(on_link);
-    [preferred, routed].into_iter().find(|place| probers[*place].is_some())
 }
 
 fn observation(at: Mono, key: Key, seq: u64, outcome: ProbeOutcome) -> Observation {

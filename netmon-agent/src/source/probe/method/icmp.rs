@@ -11,6 +11,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     os::fd::AsFd,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -27,8 +28,9 @@ use super::{
     Answer, Departure, EventKey, Prober, Request, Shared, Stamped, What, drain, watch,
 };
 use crate::{
+    observation::PathOptions,
     packet::icmp::{
-        Echo, Nonce, Quote, decode_frame, decode_quote, decode_reply, encode_request, strip_ipv4,
+        self, Echo, Family, Nonce, Quote, decode_answer, decode_frame, decode_quote, encode_sized, strip_ipv4,
     },
     sys::{self, Datagram, Queue},
     time::{Mono, Wall},
@@ -104,11 +106,22 @@ impl Sent {
         }
     }
 
-    /// The probe a reply answers.
-    fn answered_by(&self, echo: &Echo, from: Option<SocketAddr>) -> Option<&Entry> {
+    /// The probe that a reply from this peer answers: the newest of its number to whose bytes it is true, or else, and
+    /// then as damaged, the newest of its number to that peer at all.
+    fn answered_by(
+        &self,
+        sequence: u16,
+        from: Option<SocketAddr>,
+        is_intact: impl Fn(&Nonce) -> bool,
+    ) -> Option<(&Entry, bool)> {
         let from = from?;
-        let index = self.find(echo.sequence, |e| e.nonce == echo.nonce && same_host(e.peer, from))?;
-        self.entries.get(index)
+        let found =
+            |whole: bool| self.find(sequence, |e| same_host(e.peer, from) && (!whole || is_intact(&e.nonce)));
+        let (index, intact) = match found(true) {
+            Some(index) => (index, true),
+            None => (found(false)?, false),
+        };
+        Some((self.entries.get(index)?, intact))
     }
 
     /// The probe an error quotes. Where the quotation ends before the nonce, as RFC 792 allows, the checksum over it
@@ -139,7 +152,12 @@ fn same_host(expected: SocketAddr, from: SocketAddr) -> bool {
 #[derive(Debug)]
 pub(super) struct IcmpProber {
     place: usize,
-    socket: IcmpSocket,
+    family: Family,
+    path: Arc<PathOptions>,
+    /// None until it can be opened: the device may not be there yet.
+    socket: Option<IcmpSocket>,
+    /// What is sent, laid out anew each time.
+    bytes: Vec<u8>,
     /// The socket before the last reopening: answers to it are still on their way.
     retired: Option<(IcmpSocket, Mono)>,
     sent: Sent,
@@ -158,11 +176,21 @@ pub(super) struct IcmpProber {
 }
 
 impl IcmpProber {
+    /// With a socket that is open, for what goes the system's way.
     pub(super) fn new(place: usize, socket: IcmpSocket, epoll: Rc<Epoll>) -> io::Result<Self> {
-        watch(&epoll, &socket.socket, EventKey::new(place, Token(0), 0), EpollFlags::EPOLLIN)?;
-        Ok(Self {
+        let mut new = Self::on_path(place, socket.family, Arc::default(), epoll);
+        new.take(socket)?;
+        Ok(new)
+    }
+
+    /// For what goes another way; its socket is opened with the first probe.
+    pub(super) fn on_path(place: usize, family: Family, path: Arc<PathOptions>, epoll: Rc<Epoll>) -> Self {
+        Self {
             place,
-            socket,
+            family,
+            path,
+            socket: None,
+            bytes: Vec::new(),
             retired: None,
             sent: Sent::default(),
             epoll,
@@ -175,19 +203,38 @@ impl IcmpProber {
             stamped: Stamped::All,
             cold: 0,
             stamping: false,
-        })
+        }
+    }
+
+    /// From now on by this socket; the one before, if any.
+    fn take(&mut self, socket: IcmpSocket) -> io::Result<Option<IcmpSocket>> {
+        watch(&self.epoll, &socket.socket, EventKey::new(self.place, Token(0), 0), EpollFlags::EPOLLIN)?;
+        self.stamping = false;
+        self.drops = 0;
+        Ok(self.socket.replace(socket))
+    }
+
+    fn size(&self) -> usize {
+        usize::from(self.path.size.unwrap_or(0)).max(icmp::SMALLEST_PAYLOAD)
     }
 
     fn read(&mut self, shared: &mut Shared) {
         let Shared { batch, answers, counters } = shared;
-        let sockets = [Some(&self.socket), self.retired.as_ref().map(|(s, _)| s)];
-        let mut heard = false;
+        let sockets = [self.socket.as_ref(), self.retired.as_ref().map(|(s, _)| s)];
+        let (mut heard, size) = (false, self.size());
         for socket in sockets.into_iter().flatten() {
             drain(&socket.socket, Queue::Data, batch, |read, datagram| {
-                let Some(echo) = reply(socket, &datagram) else { return };
-                let Some(entry) = self.sent.answered_by(&echo, datagram.address) else {
+                let Some((answer, kept)) = reply(socket, &datagram) else { return };
+                let is_intact = |nonce: &Nonce| answer.is_intact(nonce, size, kept);
+                let Some((entry, intact)) =
+                    self.sent.answered_by(answer.sequence, datagram.address, is_intact)
+                else {
                     return add(&counters.unmatched, 1);
                 };
+                if !intact {
+                    answers.push(Answer { token: entry.token, at: read.mono, what: What::Corrupted });
+                    return;
+                }
                 let trip = round_trip(entry.sent, entry.left, datagram.ancillary.received, read);
                 if trip.stepped {
                     add(&counters.clock_steps, 1);
@@ -206,12 +253,13 @@ impl IcmpProber {
     /// Empties the error queues: notes departures, returns failures.
     fn read_errors(&mut self, shared: &mut Shared) -> Vec<Answer> {
         let Shared { batch, counters, .. } = shared;
-        let (sent, mut failures) = (&mut self.sent, Vec::new());
-        let sockets = [Some(&self.socket), self.retired.as_ref().map(|(s, _)| s)];
+        let (mut failures, size) = (Vec::new(), self.size());
+        let sent = &mut self.sent;
+        let sockets = [self.socket.as_ref(), self.retired.as_ref().map(|(s, _)| s)];
         for socket in sockets.into_iter().flatten() {
             drain(&socket.socket, Queue::Errors, batch, |read, datagram| {
                 if let Some(at) = datagram.ancillary.sent_stamp() {
-                    if let Ok(quote) = decode_frame(socket.family, datagram.bytes) {
+                    if let Ok(quote) = decode_frame(socket.family, datagram.bytes, size) {
                         sent.left(&quote, at);
                     }
                     return;
@@ -234,9 +282,11 @@ impl IcmpProber {
     fn set_stamping(&mut self) {
         let wanted = self.stamped == Stamped::All || self.cold > 0;
         self.cold = self.cold.saturating_sub(1);
-        if wanted != self.stamping {
+        if wanted != self.stamping
+            && let Some(socket) = &self.socket
+        {
             // Where it is refused, the clock read before the send has to do.
-            let _ = sys::stamp_sends(self.socket.socket.as_fd(), wanted);
+            let _ = sys::stamp_sends(socket.socket.as_fd(), wanted);
             self.stamping = wanted;
         }
     }
@@ -244,26 +294,37 @@ impl IcmpProber {
     fn reopen(&mut self, now: Mono, shared: &mut Shared) {
         self.opened = Some(now);
         // Where privileges are gone this may fail for a raw socket; then the old one stays.
-        let Ok(socket) = IcmpSocket::open(self.socket.family) else { return };
-        let key = EventKey::new(self.place, Token(0), 0);
-        if watch(&self.epoll, &socket.socket, key, EpollFlags::EPOLLIN).is_err() {
-            return;
-        }
-        self.retired = Some((std::mem::replace(&mut self.socket, socket), now));
-        self.stamping = false;
-        self.drops = 0;
+        let Ok(socket) = IcmpSocket::open(self.family, &self.path) else { return };
+        let Ok(old) = self.take(socket) else { return };
+        self.retired = old.map(|old| (old, now));
         add(&shared.counters.reopened, 1);
+    }
+
+    /// Opens the socket if there is none.
+    fn open(&mut self) -> io::Result<()> {
+        if self.socket.is_none() {
+            let socket = IcmpSocket::open(self.family, &self.path)?;
+            self.take(socket)?;
+        }
+        Ok(())
     }
 }
 
-/// Reads a datagram as a reply to this socket.
-fn reply(socket: &IcmpSocket, datagram: &Datagram<'_>) -> Option<Echo> {
+/// Whether the device that a socket is bound to is no more: one made anew needs a new socket.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO))
+}
+
+/// Reads a datagram as a reply to this socket; with how many bytes of it at most were kept.
+fn reply<'a>(socket: &IcmpSocket, datagram: &Datagram<'a>) -> Option<(icmp::Answer<'a>, usize)> {
     let bytes = match datagram.address?.ip() {
         IpAddr::V4(_) if socket.raw => strip_ipv4(datagram.bytes)?,
         _ => datagram.bytes,
     };
+    let kept = if datagram.truncated { bytes.len() } else { usize::MAX };
     // A raw socket is given every program's replies.
-    decode_reply(socket.family, bytes).ok().filter(|echo| echo.ident == socket.ident)
+    let answer = decode_answer(socket.family, bytes).ok().filter(|answer| answer.ident == socket.ident)?;
+    Some((answer, kept))
 }
 
 /// Reads an error's quotation as a request of this socket. Linux hands it over from the ICMP header on, on ping and raw
@@ -274,18 +335,27 @@ fn quote(socket: &IcmpSocket, datagram: &Datagram<'_>) -> Option<Quote> {
 
 impl Prober for IcmpProber {
     fn send(&mut self, request: &Request<'_>, shared: &mut Shared) -> io::Result<Departure> {
-        let (nonce, peer) = (rand::random(), request.to(0));
-        let echo = Echo { ident: self.socket.ident, sequence: self.sent.next_sequence(), nonce };
-        let bytes = encode_request(self.socket.family, &echo);
-        let to = peer.into();
+        self.open()?;
         self.set_stamping();
+        let (nonce, peer, size) = (rand::random(), request.to(0), self.size());
         let mut attempt = 0;
         let at = loop {
+            let Some(IcmpSocket { socket, ident, .. }) = &self.socket else {
+                return Err(io::ErrorKind::NotConnected.into());
+            };
+            if attempt == 0 {
+                let echo = Echo { ident: *ident, sequence: self.sent.next_sequence(), nonce };
+                encode_sized(self.family, &echo, size, &mut self.bytes);
+            }
             attempt += 1;
             let at = Stamp::now();
-            match self.socket.socket.send_to(&bytes, &to) {
+            match socket.send_to(&self.bytes, &peer.into()) {
                 Ok(_) => break at,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(e),
+                Err(e) if is_gone(&e) => {
+                    self.socket = None;
+                    return Err(e);
+                }
                 Err(e) if attempt == ATTEMPTS => return Err(e),
                 // It may be an error that another target's probe met: taken off the socket, it is gone.
                 Err(_) => {
@@ -294,7 +364,7 @@ impl Prober for IcmpProber {
                 }
             }
         };
-        let checksum = u16::from_be_bytes([bytes[2], bytes[3]]);
+        let checksum = u16::from_be_bytes([self.bytes[2], self.bytes[3]]);
         self.sent.push(Entry { token: request.token, nonce, peer, checksum, sent: at, left: None });
         Ok(Departure { at, attempts: 1 })
     }
@@ -334,7 +404,8 @@ impl Prober for IcmpProber {
     fn dropped(&mut self, sent: Mono, now: Mono, shared: &mut Shared) -> bool {
         if self.drops_read != Some(now) {
             self.drops_read = Some(now);
-            if let Ok(drops) = sys::receive_drops(self.socket.socket.as_fd())
+            if let Some(socket) = &self.socket
+                && let Ok(drops) = sys::receive_drops(socket.socket.as_fd())
                 && drops != self.drops
             {
                 add(&shared.counters.receive_drops, drops.wrapping_sub(self.drops).into());
@@ -349,19 +420,21 @@ impl Prober for IcmpProber {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{packet::icmp::Family, time::Wall};
+    use crate::time::Wall;
 
     fn entry(token: u64, nonce: Nonce, peer: &str) -> Entry {
         let sent = Stamp { mono: Mono::from_nanos(token), wall: Wall::from_nanos(token) };
         Entry { token: Token(token), nonce, peer: peer.parse().unwrap(), checksum: 0xabcd, sent, left: None }
     }
 
-    fn echo(sequence: u16, nonce: Nonce) -> Echo {
-        Echo { ident: 1, sequence, nonce }
-    }
-
     fn from(address: &str) -> Option<SocketAddr> {
         Some(address.parse().unwrap())
+    }
+
+    /// Whose probe an undamaged reply with this nonce answers.
+    fn answered(sent: &Sent, sequence: u16, nonce: Nonce, peer: Option<SocketAddr>) -> Option<Token> {
+        let (entry, intact) = sent.answered_by(sequence, peer, |n| *n == nonce)?;
+        intact.then_some(entry.token)
     }
 
     #[test]
@@ -369,21 +442,24 @@ mod tests {
         let mut sent = Sent::default();
         sent.push(entry(1, [1; 16], "192.0.2.1:0"));
         sent.push(entry(2, [2; 16], "192.0.2.2:0"));
-        let token = |e: &Echo, a| sent.answered_by(e, a).map(|e| e.token);
-        assert_eq!(token(&echo(1, [2; 16]), from("192.0.2.2:0")), Some(Token(2)));
-        assert_eq!(token(&echo(1, [2; 16]), from("192.0.2.1:0")), None);
-        assert_eq!(token(&echo(0, [2; 16]), from("192.0.2.2:0")), None);
-        assert_eq!(token(&echo(1, [9; 16]), from("192.0.2.2:0")), None);
-        assert_eq!(token(&echo(7, [2; 16]), from("192.0.2.2:0")), None);
-        assert_eq!(token(&echo(1, [2; 16]), None), None);
+        let token = |sequence, nonce, peer| answered(&sent, sequence, nonce, peer);
+        assert_eq!(token(1, [2; 16], from("192.0.2.2:0")), Some(Token(2)));
+        assert_eq!(token(1, [2; 16], from("192.0.2.1:0")), None);
+        assert_eq!(token(0, [2; 16], from("192.0.2.2:0")), None);
+        assert_eq!(token(1, [9; 16], from("192.0.2.2:0")), None);
+        assert_eq!(token(7, [2; 16], from("192.0.2.2:0")), None);
+        assert_eq!(token(1, [2; 16], None), None);
+        let (damaged, intact) = sent.answered_by(1, from("192.0.2.2:0"), |_| false).unwrap();
+        assert_eq!((damaged.token, intact), (Token(2), false));
+        assert!(sent.answered_by(0, from("192.0.2.2:0"), |_| false).is_none());
     }
 
     #[test]
     fn a_link_local_reply_needs_its_link() {
         let mut sent = Sent::default();
         sent.push(entry(1, [1; 16], "[fe80::1%3]:0"));
-        assert!(sent.answered_by(&echo(0, [1; 16]), from("[fe80::1%3]:0")).is_some());
-        assert!(sent.answered_by(&echo(0, [1; 16]), from("[fe80::1%4]:0")).is_none());
+        assert!(answered(&sent, 0, [1; 16], from("[fe80::1%3]:0")).is_some());
+        assert!(answered(&sent, 0, [1; 16], from("[fe80::1%4]:0")).is_none());
     }
 
     #[test]
@@ -418,15 +494,13 @@ mod tests {
         assert_eq!(sent.entries.len(), REMEMBERED);
         // Sixteen of those remembered share each number.
         for i in (count - remembered..count).step_by(9_973) {
-            let found = sent.answered_by(&echo(i as u16, nonce(i)), from("192.0.2.1:0"));
-            assert_eq!(found.unwrap().token, Token(i));
+            assert_eq!(answered(&sent, i as u16, nonce(i), from("192.0.2.1:0")), Some(Token(i)));
             let quote = Quote { ident: 1, sequence: i as u16, checksum: 0, nonce: Some(nonce(i)) };
             assert_eq!(sent.quoted_by(&quote, from("192.0.2.1:0")).unwrap().token, Token(i));
-            assert!(sent.answered_by(&echo(i as u16 ^ 1, nonce(i)), from("192.0.2.1:0")).is_none());
+            assert_eq!(answered(&sent, i as u16 ^ 1, nonce(i), from("192.0.2.1:0")), None);
         }
         let forgotten = count - remembered - 1;
-        let echo = echo(forgotten as u16, nonce(forgotten));
-        assert!(sent.answered_by(&echo, from("192.0.2.1:0")).is_none());
+        assert_eq!(answered(&sent, forgotten as u16, nonce(forgotten), from("192.0.2.1:0")), None);
     }
 
     #[test]
@@ -434,7 +508,9 @@ mod tests {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into();
         let socket = IcmpSocket { socket, family: Family::V4, raw: true, ident: 7 };
         for (ident, ours) in [(7, true), (8, false)] {
-            let mut bytes = encode_request(Family::V4, &Echo { ident, ..echo(0, [0; 16]) });
+            let echo = Echo { ident, sequence: 0, nonce: [0; 16] };
+            let mut bytes = Vec::new();
+            encode_sized(Family::V4, &echo, 0, &mut bytes);
             bytes[0] = Family::V4.reply();
             let bytes = &[&[0x45; 20][..], &bytes].concat();
             let address = from("192.0.2.1:0");

@@ -1,30 +1,35 @@
 //! The kinds of probe. Each is one file behind [`Prober`]: it sends, reads its sockets, and knows an answer from a
 //! forgery. When to probe and what an answer means is not its business.
 
+mod datagram;
 mod dns;
 mod icmp;
+mod probers;
 mod tcp;
+mod udp;
 
 use std::{
     io,
     net::{IpAddr, SocketAddr, SocketAddrV6},
     os::fd::AsFd,
-    rc::Rc,
     sync::Arc,
 };
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
-use super::{inflight::Token, rtt::RoundTrip, rtt::Stamp, sockets::IcmpSocket, stats::Counters};
+pub(super) use self::probers::{PLACES, Probers};
+use super::{
+    inflight::Token,
+    rtt::{RoundTrip, Stamp},
+    schedule::TargetSpec,
+    stats::Counters,
+};
 use crate::{
-    observation::FailureReason,
+    observation::{FailureReason, ProbeDetail},
     sys::{Batch, Datagram, Queue},
     time::Mono,
 };
 
-/// The probers' places: ICMP as in `Sockets::icmp`, then these.
-pub(super) const TCP: usize = 4;
-pub(super) const DNS: usize = 5;
 /// Ports tried at once for one probe, at most. [`EventKey`] could tell 16 apart.
 pub(super) const ATTEMPTS: usize = 8;
 
@@ -33,20 +38,21 @@ pub(super) const ATTEMPTS: usize = 8;
 pub(super) struct Request<'a> {
     pub(super) token: Token,
     pub(super) address: IpAddr,
-    /// Interface index for link-local IPv6.
-    pub(super) scope: u32,
-    /// Destination ports, all tried at once; ICMP has none.
-    pub(super) ports: &'a [u16],
-    /// The target asks for ICMP: a refusal proves as much as an answer.
-    pub(super) in_place_of_icmp: bool,
+    /// What is probed, and how; its list of addresses is empty.
+    pub(super) spec: &'a TargetSpec,
 }
 
 impl Request<'_> {
     fn to(&self, port: u16) -> SocketAddr {
         match self.address {
             IpAddr::V4(a) => (a, port).into(),
-            IpAddr::V6(a) => SocketAddrV6::new(a, port, 0, self.scope).into(),
+            IpAddr::V6(a) => SocketAddrV6::new(a, port, 0, self.spec.scope).into(),
         }
+    }
+
+    /// The method is another than this prober's: a mistake of the table in `probers`, which sends nothing.
+    fn misplaced(&self) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidInput, self.spec.method.as_str())
     }
 }
 
@@ -69,8 +75,18 @@ pub(super) struct Answer {
 
 #[derive(Debug)]
 pub(super) enum What {
-    Reply { trip: RoundTrip, ttl: Option<u8> },
-    Failed { reason: FailureReason, reporter: Option<IpAddr> },
+    Reply {
+        trip: RoundTrip,
+        ttl: Option<u8>,
+    },
+    Failed {
+        reason: FailureReason,
+        reporter: Option<IpAddr>,
+    },
+    /// It bears the probe's number, but not its bytes.
+    Corrupted,
+    /// More about the answer that comes next.
+    Detail(Box<ProbeDetail>),
 }
 
 /// What every prober works with.
@@ -124,30 +140,14 @@ pub(super) trait Prober {
     }
 }
 
-/// Every prober that the sockets allow, in their places.
-pub(super) fn probers(
-    icmp: [Option<IcmpSocket>; 4],
-    epoll: &Rc<Epoll>,
-) -> io::Result<Vec<Option<Box<dyn Prober>>>> {
-    let mut out: Vec<Option<Box<dyn Prober>>> = Vec::new();
-    for (place, socket) in icmp.into_iter().enumerate() {
-        out.push(match socket {
-            Some(socket) => Some(Box::new(icmp::IcmpProber::new(place, socket, epoll.clone())?)),
-            None => None,
-        });
-    }
-    out.push(Some(Box::new(tcp::TcpProber::new(epoll.clone()))));
-    out.push(Some(Box::new(dns::DnsProber::new(epoll.clone()))));
-    Ok(out)
-}
-
 /// What an epoll event carries: prober, probe, attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct EventKey(u64);
 
 impl EventKey {
+    /// `place` below [`PLACES`], `attempt` below 16. Tokens have 48 bits, forty years of 200,000 a second.
     fn new(place: usize, token: Token, attempt: usize) -> Self {
-        Self(token.0 << 8 | (attempt as u64 & 15) << 4 | place as u64 & 15)
+        Self(token.0 << 16 | (attempt as u64 & 15) << 12 | place as u64 & (PLACES as u64 - 1))
     }
 
     pub(super) fn from_event(event: &EpollEvent) -> Self {
@@ -155,11 +155,11 @@ impl EventKey {
     }
 
     pub(super) fn place(self) -> usize {
-        (self.0 & 15) as usize
+        (self.0 & (PLACES as u64 - 1)) as usize
     }
 
     fn token(self) -> Token {
-        Token(self.0 >> 8)
+        Token(self.0 >> 16)
     }
 }
 

@@ -5,7 +5,14 @@
 //! it. So the close is orderly up to 200 a second, some 12,000 TIME_WAITs of 28,000 ephemeral ports, and a reset
 //! beyond; those are counted (`Stats::tcp_resets`).
 
-use std::{collections::HashMap, io, net::IpAddr, os::fd::AsFd, rc::Rc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
+    rc::Rc,
+    time::Duration,
+};
 
 use nix::sys::epoll::{Epoll, EpollFlags};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -13,14 +20,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{
     super::{
         inflight::Token,
+        path,
         rtt::{RoundTrip, Stamp, round_trip},
         stats::add,
     },
-    ATTEMPTS, Answer, Departure, EventKey, Prober, Request, Shared, TCP, What, queued_failure, watch,
+    ATTEMPTS, Answer, Departure, EventKey, Prober, Request, Shared, What, queued_failure, watch,
 };
 use crate::{
-    observation::{FailureReason, StampSource},
-    sys,
+    observation::{FailureReason, Method, PathOptions, ProbeDetail, StampSource},
+    sys::{self, Batch},
     time::Mono,
 };
 
@@ -35,6 +43,7 @@ struct Attempt {
 
 #[derive(Debug)]
 pub(super) struct TcpProber {
+    place: usize,
     epoll: Rc<Epoll>,
     attempts: HashMap<EventKey, Attempt>,
     second: Mono,
@@ -42,8 +51,8 @@ pub(super) struct TcpProber {
 }
 
 impl TcpProber {
-    pub(super) fn new(epoll: Rc<Epoll>) -> Self {
-        Self { epoll, attempts: HashMap::new(), second: Mono::from_nanos(0), closed: 0 }
+    pub(super) fn new(place: usize, epoll: Rc<Epoll>) -> Self {
+        Self { place, epoll, attempts: HashMap::new(), second: Mono::from_nanos(0), closed: 0 }
     }
 
     fn start(
@@ -54,15 +63,13 @@ impl TcpProber {
         shared: &mut Shared,
     ) -> io::Result<Stamp> {
         let to = request.to(port);
-        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        // Without it a failure is told by its errno alone.
-        let _ = sys::enable_error_queue(socket.as_fd(), to.is_ipv6());
-        let key = EventKey::new(TCP, request.token, i);
+        let socket = stream(to, &request.spec.path)?;
+        let key = EventKey::new(self.place, request.token, i);
         let sent = Stamp::now();
-        let attempt = Attempt { socket, sent, in_place_of_icmp: request.in_place_of_icmp };
+        let in_place_of_icmp = request.spec.method == Method::Icmp;
+        let attempt = Attempt { socket, sent, in_place_of_icmp };
         match attempt.socket.connect(&to.into()) {
-            Ok(()) => self.finish(request.token, &attempt, shared),
+            Ok(()) => self.finish(request.token, &attempt, Stamp::now(), shared),
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
                 watch(&self.epoll, &attempt.socket, key, EpollFlags::EPOLLOUT)?;
                 self.attempts.insert(key, attempt);
@@ -76,28 +83,21 @@ impl TcpProber {
         Ok(sent)
     }
 
-    /// The kernel has decided an attempt.
-    fn finish(&mut self, token: Token, attempt: &Attempt, shared: &mut Shared) {
-        let read = Stamp::now();
-        let reported = queued_failure(&attempt.socket, &mut shared.batch);
-        let error = attempt.socket.take_error().unwrap_or_else(Some);
-        let failed =
-            |reason, reporter| Answer { token, at: read.mono, what: What::Failed { reason, reporter } };
-        let answer = match (error, reported) {
-            (None, _) => {
-                let answer = connected(token, attempt, read);
+    /// The kernel has decided an attempt, as was seen at `read`.
+    fn finish(&mut self, token: Token, attempt: &Attempt, read: Stamp, shared: &mut Shared) {
+        let answer = match failure(&attempt.socket, &mut shared.batch) {
+            None => {
+                let trip = handshake(&attempt.socket, attempt.sent, read);
+                let connect = Some(read.mono.since(attempt.sent.mono));
+                let detail = ProbeDetail { connect, ..ProbeDetail::default() };
+                shared.answers.push(Answer { token, at: read.mono, what: What::Detail(Box::new(detail)) });
                 self.set_close(attempt, read.mono, shared);
-                answer
+                Answer { token, at: read.mono, what: What::Reply { trip, ttl: None } }
             }
-            (Some(_), Some((reason, reporter))) => failed(reason, reporter),
-            (Some(e), None) => match e.raw_os_error() {
-                Some(libc::ECONNREFUSED | libc::ECONNRESET) => refused(token, attempt, read),
-                Some(libc::ENETUNREACH) => failed(FailureReason::NetUnreachable, None),
-                Some(libc::EHOSTUNREACH) => failed(FailureReason::HostUnreachable, None),
-                Some(libc::EACCES | libc::EPERM) => failed(FailureReason::Prohibited, None),
-                Some(libc::ETIMEDOUT) => failed(FailureReason::Timeout, None),
-                _ => failed(FailureReason::OtherUnreachable, None),
-            },
+            Some((FailureReason::Refused, _)) => refused(token, attempt, read),
+            Some((reason, reporter)) => {
+                Answer { token, at: read.mono, what: What::Failed { reason, reporter } }
+            }
         };
         shared.answers.push(answer);
     }
@@ -114,13 +114,44 @@ impl TcpProber {
     }
 }
 
-fn connected(token: Token, attempt: &Attempt, read: Stamp) -> Answer {
-    let measured = sys::tcp_info(attempt.socket.as_fd()).ok().and_then(|info| info.rtt);
-    let trip = match measured {
+/// A socket for one connection that goes this way, not connected yet.
+pub(super) fn stream(to: SocketAddr, way: &PathOptions) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    // Without it a failure is told by its errno alone.
+    let _ = sys::enable_error_queue(socket.as_fd(), to.is_ipv6());
+    path::apply(way, &socket, to.is_ipv6())?;
+    if way.source.is_some() {
+        let _ = sys::bind_without_port(socket.as_fd());
+        socket.bind(&path::source(way, to.is_ipv6())?.into())?;
+    }
+    Ok(socket)
+}
+
+/// Why a connection was not made, and who said so; none when it was.
+pub(super) fn failure(socket: &Socket, batch: &mut Batch) -> Option<(FailureReason, Option<IpAddr>)> {
+    let reported = queued_failure(socket, batch);
+    let error = socket.take_error().unwrap_or_else(Some)?;
+    Some(reported.unwrap_or_else(|| (of_errno(&error), None)))
+}
+
+fn of_errno(error: &io::Error) -> FailureReason {
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED | libc::ECONNRESET) => FailureReason::Refused,
+        Some(libc::ENETUNREACH) => FailureReason::NetUnreachable,
+        Some(libc::EHOSTUNREACH) => FailureReason::HostUnreachable,
+        Some(libc::EACCES | libc::EPERM) => FailureReason::Prohibited,
+        Some(libc::ETIMEDOUT) => FailureReason::Timeout,
+        _ => FailureReason::OtherUnreachable,
+    }
+}
+
+/// The round trip of a connection's handshake, as the kernel has measured it.
+pub(super) fn handshake(socket: &Socket, sent: Stamp, read: Stamp) -> RoundTrip {
+    match sys::tcp_info(socket.as_fd()).ok().and_then(|info| info.rtt) {
         Some(rtt) => RoundTrip { rtt, source: StampSource::Kernel, stepped: false },
-        None => round_trip(attempt.sent, None, None, read),
-    };
-    Answer { token, at: read.mono, what: What::Reply { trip, ttl: None } }
+        None => round_trip(sent, None, None, read),
+    }
 }
 
 /// The peer's kernel answered with a reset. That is a closed port, and a host that is there.
@@ -139,8 +170,17 @@ fn peer(attempt: &Attempt) -> Option<IpAddr> {
 
 impl Prober for TcpProber {
     fn send(&mut self, request: &Request<'_>, shared: &mut Shared) -> io::Result<Departure> {
+        let one;
+        let ports = match &request.spec.method {
+            Method::Tcp { port } => {
+                one = [*port];
+                &one[..]
+            }
+            Method::Icmp => &request.spec.fallback_ports[..],
+            _ => return Err(request.misplaced()),
+        };
         let (mut first, mut attempts, mut error) = (None, 0, None);
-        for (i, port) in request.ports.iter().take(ATTEMPTS).enumerate() {
+        for (i, port) in ports.iter().take(ATTEMPTS).enumerate() {
             match self.start(request, i, *port, shared) {
                 Ok(at) => {
                     attempts += 1;
@@ -158,13 +198,13 @@ impl Prober for TcpProber {
 
     fn ready(&mut self, key: EventKey, _errors: bool, shared: &mut Shared) {
         if let Some(attempt) = self.attempts.remove(&key) {
-            self.finish(key.token(), &attempt, shared);
+            self.finish(key.token(), &attempt, Stamp::now(), shared);
         }
     }
 
     fn settled(&mut self, token: Token) {
         for i in 0..ATTEMPTS {
-            self.attempts.remove(&EventKey::new(TCP, token, i));
+            self.attempts.remove(&EventKey::new(self.place, token, i));
         }
     }
 }

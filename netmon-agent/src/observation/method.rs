@@ -1,0 +1,138 @@
+//! How a target is probed: the method with what it asks for, and the way its packets go.
+
+use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, sync::Arc};
+
+/// How a target is probed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// ICMP echo (RFC 792, RFC 4443).
+    Icmp,
+    /// TCP connect.
+    Tcp {
+        /// Destination port.
+        port: u16,
+    },
+    /// A UDP datagram.
+    Udp {
+        /// Destination port.
+        port: u16,
+        /// What has to come back.
+        expect: UdpExpect,
+    },
+    /// A DNS query (RFC 1035).
+    Dns(Arc<DnsQuery>),
+    /// An HTTP request (RFC 9110), over TLS or in the clear.
+    Http(Arc<HttpRequest>),
+}
+
+impl Method {
+    /// The question that any resolver answers, over UDP to this port.
+    pub fn dns(port: u16) -> Self {
+        Self::Dns(Arc::new(DnsQuery { port, ..DnsQuery::default() }))
+    }
+
+    /// The word for it in configuration, labels and JSON.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Icmp => "icmp",
+            Self::Tcp { .. } => "tcp",
+            Self::Udp { .. } => "udp",
+            Self::Dns(_) => "dns",
+            Self::Http(_) => "http",
+        }
+    }
+}
+
+/// What makes a UDP probe a success.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum UdpExpect {
+    /// The datagram comes back unchanged (RFC 862).
+    #[default]
+    Echo,
+    /// The host says that the port is closed: it is there, and needs no service for it.
+    Unreachable,
+}
+
+/// A DNS query, and which answers to it are good ones.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DnsQuery {
+    /// The resolver's port.
+    pub port: u16,
+    /// The name asked for; the root when empty.
+    pub name: String,
+    /// The type asked for: 1 is A, 2 NS, 28 AAAA (IANA's registry of DNS parameters).
+    pub record: u16,
+    /// Over TCP (RFC 7766) instead of UDP.
+    pub tcp: bool,
+    /// Response codes that are a success, 0 to 15.
+    pub accept: Vec<u8>,
+}
+
+impl Default for DnsQuery {
+    /// The name servers of the root, which any resolver can answer, mostly from its cache. NXDOMAIN is an answer too.
+    fn default() -> Self {
+        Self { port: 53, name: String::new(), record: 2, tcp: false, accept: vec![0, 3] }
+    }
+}
+
+/// An HTTP request, and which answers to it are good ones.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HttpRequest {
+    /// Over TLS.
+    pub tls: bool,
+    /// Destination port.
+    pub port: u16,
+    /// The host's name for the Host header and for TLS; the address where empty.
+    pub host: String,
+    /// Path and query, from the first slash on.
+    pub path: String,
+    /// HEAD instead of GET.
+    pub head: bool,
+    /// Status codes that are a success.
+    pub status: Vec<RangeInclusive<u16>>,
+    /// Whether the certificate has to be valid for the host. It is looked at in any case.
+    pub verify: bool,
+    /// Certificates of the authorities to trust, PEM; the system's where none is given.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for HttpRequest {
+    fn default() -> Self {
+        Self {
+            tls: false,
+            port: 80,
+            host: String::new(),
+            path: "/".to_owned(),
+            head: false,
+            status: vec![200..=399],
+            verify: true,
+            ca_file: None,
+        }
+    }
+}
+
+/// The way a target's packets go. The default leaves everything to the system.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PathOptions {
+    /// Source address; one of another family than the target's can't be used.
+    pub source: Option<IpAddr>,
+    /// Device the packets leave by, or the VRF they belong to (`SO_BINDTODEVICE`).
+    pub device: Option<String>,
+    /// Firewall mark (`SO_MARK`), which policy routing may go by; 0 for none. Needs CAP_NET_ADMIN.
+    pub mark: u32,
+    /// Time to live or hop limit, 1 to 255.
+    pub ttl: Option<u8>,
+    /// Differentiated services code point (RFC 2474), 0 to 63.
+    pub dscp: u8,
+    /// Bytes of payload after the ICMP or UDP header, as ping counts them; as few as it takes where none is given.
+    pub size: Option<u16>,
+    /// Never fragment: what is too large for a link on the way is lost, and a router may say so.
+    pub dont_fragment: bool,
+}
+
+impl PathOptions {
+    /// Whether an address of this family can be reached from the source asked for.
+    pub fn suits(&self, address: IpAddr) -> bool {
+        self.source.is_none_or(|source| source.is_ipv4() == address.is_ipv4())
+    }
+}
