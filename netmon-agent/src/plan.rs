@@ -12,7 +12,7 @@ use std::{
 use crate::{
     config::Config,
     health::{Role, TargetSpec},
-    observation::{IfIndex, Method, Network, Route, TargetId},
+    observation::{IfIndex, Method, Network, PathOptions, Route, TargetId},
     time::Mono,
 };
 
@@ -36,6 +36,8 @@ pub const GATEWAY_MEMORY: Duration = Duration::from_secs(600);
 pub struct Planned {
     /// What the core needs to know.
     pub spec: TargetSpec,
+    /// Which way its packets go.
+    pub path: Arc<PathOptions>,
     /// How often.
     pub interval: Duration,
     /// How long a reply may take.
@@ -119,8 +121,8 @@ impl Planner {
                 addresses: t.host.parse().into_iter().collect(),
                 link: None,
             };
-            let (interval, timeout) = (t.interval, t.timeout);
-            all.push(Planned { spec, interval, timeout });
+            let (path, interval, timeout) = (t.path.clone(), t.interval, t.timeout);
+            all.push(Planned { spec, path, interval, timeout });
         }
         all
     }
@@ -138,7 +140,7 @@ impl Planner {
             link: None,
         };
         let (interval, timeout) = (self.config.interval, self.config.timeout);
-        Planned { spec, interval, timeout }
+        Planned { spec, path: Arc::default(), interval, timeout }
     }
 
     fn id(&mut self, name: &Arc<str>) -> TargetId {

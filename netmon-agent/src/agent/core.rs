@@ -263,6 +263,7 @@ impl Core {
             if p.spec.addresses.is_empty() {
                 names.insert(p.spec.id, p.spec.host.clone());
                 p.spec.addresses = resolved.get(&p.spec.id).cloned().unwrap_or_default();
+                p.spec.addresses.retain(|address| p.path.suits(*address));
             }
         }
         self.resolver.set(&names);
@@ -323,6 +324,7 @@ impl Core {
 
 fn probe_spec(p: &Planned, network: &Network) -> probe::TargetSpec {
     probe::TargetSpec {
+        path: Arc::clone(&p.path),
         fallback_ports: FALLBACK_PORTS.to_vec(),
         interval: p.interval,
         timeout: p.timeout,

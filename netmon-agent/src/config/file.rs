@@ -1,6 +1,11 @@
 //! The file as written: serde structs, one a table, with the defaults.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
@@ -19,7 +24,7 @@ pub(super) struct File {
     pub(super) devices: Devices,
     pub(super) kernel: Kernel,
     pub(super) health: Health,
-    pub(super) target: Vec<Target>,
+    pub(super) target: Vec<Spanned<Target>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -125,13 +130,43 @@ pub(super) struct Health {
 #[serde(deny_unknown_fields)]
 pub(super) struct Target {
     pub(super) name: Option<Spanned<String>>,
-    pub(super) host: Spanned<String>,
+    pub(super) host: Option<Spanned<String>>,
     #[serde(default = "icmp")]
     pub(super) probe: Spanned<String>,
     pub(super) port: Option<Spanned<u16>>,
     pub(super) scope: Option<Spanned<String>>,
     pub(super) interval: Option<Spanned<Span>>,
     pub(super) timeout: Option<Spanned<Span>>,
+    // The way its packets go.
+    pub(super) source: Option<Spanned<IpAddr>>,
+    pub(super) device: Option<Spanned<String>>,
+    pub(super) vrf: Option<Spanned<String>>,
+    pub(super) mark: Option<Spanned<u32>>,
+    pub(super) ttl: Option<Spanned<u8>>,
+    pub(super) dscp: Option<Spanned<Dscp>>,
+    pub(super) size: Option<Spanned<u16>>,
+    pub(super) dont_fragment: Option<Spanned<bool>>,
+    // UDP.
+    pub(super) expect: Option<Spanned<String>>,
+    // DNS.
+    pub(super) query: Option<Spanned<String>>,
+    pub(super) record: Option<Spanned<String>>,
+    pub(super) transport: Option<Spanned<String>>,
+    pub(super) accept: Option<Spanned<Vec<Spanned<String>>>>,
+    // HTTP.
+    pub(super) url: Option<Spanned<String>>,
+    pub(super) head: Option<Spanned<bool>>,
+    pub(super) status: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) verify: Option<Spanned<bool>>,
+    pub(super) ca_file: Option<Spanned<PathBuf>>,
+}
+
+/// A code point by its number or its word.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a number from 0 to 63, or a word such as \"EF\", \"AF41\" or \"CS1\"")]
+pub(super) enum Dscp {
+    Number(u8),
+    Word(String),
 }
 
 fn icmp() -> Spanned<String> {

@@ -1,21 +1,25 @@
 //! Configuration: a TOML file becomes [`Config`], valid as a whole, or one clear error. The rest of the program sees
 //! validated types only.
 
+mod dscp;
 mod error;
 mod file;
+mod method;
+mod target;
 mod thresholds;
 mod validate;
 
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::Path, path::PathBuf, sync::Arc, time::Duration};
 
+pub use dscp::dscp;
 pub use error::ConfigError;
 
 use crate::{
     health::{Settings, Watch},
-    observation::Method,
+    observation::{Method, PathOptions},
 };
 
 /// Where the configuration is looked for when none is named.
@@ -68,6 +72,8 @@ pub struct TargetConfig {
     pub host: String,
     /// How it is probed.
     pub method: Method,
+    /// Which way its packets go.
+    pub path: Arc<PathOptions>,
     /// Its scope.
     pub scope: String,
     /// How often.

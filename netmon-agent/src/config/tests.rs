@@ -1,7 +1,7 @@
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use super::Config;
-use crate::observation::Method;
+use crate::observation::{DnsQuery, HttpRequest, Method, PathOptions, UdpExpect};
 
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, Path::new("netmon.toml")).map_err(|e| e.to_string())
@@ -82,6 +82,113 @@ fn faults_name_their_place_and_the_remedy() {
     refused("[agent]\nsocket = \"\"", "2:10", "leave `socket` out");
     refused("[target]\nhost = \"a\"", "1:1", "[[target]]");
     refused("[[target]]\nname = \"a\"", "1:1", "missing key `host`");
+}
+
+#[test]
+fn methods_and_ways_are_read() {
+    let c = parse(
+        r#"
+        [[target]]
+        host = "192.0.2.1"
+        source = "192.0.2.9"
+        device = "eth0"
+        mark = 0x10
+        ttl = 5
+        dscp = "EF"
+        size = 1472
+        dont_fragment = true
+        [[target]]
+        name = "echo"
+        host = "a"
+        probe = "udp"
+        port = 7
+        vrf = "blue"
+        dscp = 8
+        [[target]]
+        name = "closed"
+        host = "a"
+        probe = "udp"
+        port = 33434
+        expect = "unreachable"
+        [[target]]
+        name = "name"
+        host = "192.0.2.53"
+        probe = "dns"
+        query = "example.com"
+        record = "aaaa"
+        transport = "tcp"
+        accept = ["NOERROR", "NXDOMAIN"]
+        [[target]]
+        url = "https://a.example:8443/health"
+        host = "192.0.2.80"
+        status = ["2xx", "401"]
+        head = true
+        verify = false
+        "#,
+    )
+    .unwrap();
+    let expected = PathOptions {
+        source: Some("192.0.2.9".parse().unwrap()),
+        device: Some("eth0".to_owned()),
+        mark: 16,
+        ttl: Some(5),
+        dscp: 46,
+        size: Some(1472),
+        dont_fragment: true,
+    };
+    assert_eq!(*c.targets[0].path, expected);
+    assert_eq!(c.targets[1].method, Method::Udp { port: 7, expect: UdpExpect::Echo });
+    assert_eq!((c.targets[1].path.device.as_deref(), c.targets[1].path.dscp), (Some("blue"), 8));
+    assert_eq!(c.targets[2].method, Method::Udp { port: 33434, expect: UdpExpect::Unreachable });
+    let query =
+        DnsQuery { port: 53, name: "example.com".to_owned(), record: 28, tcp: true, accept: vec![0, 3] };
+    assert_eq!(c.targets[3].method, Method::Dns(Arc::new(query)));
+    let (name, host) = (&c.targets[4].name, &c.targets[4].host);
+    assert_eq!((name.as_str(), host.as_str()), ("https://a.example:8443/health", "192.0.2.80"));
+    let request = HttpRequest {
+        tls: true,
+        port: 8443,
+        host: "a.example".to_owned(),
+        path: "/health".to_owned(),
+        head: true,
+        status: vec![200..=299, 401..=401],
+        verify: false,
+        ca_file: None,
+    };
+    assert_eq!(c.targets[4].method, Method::Http(Arc::new(request)));
+}
+
+#[test]
+fn faults_of_methods_and_ways_name_their_place() {
+    let host = "[[target]]\nhost = \"a\"\n";
+    for (line, column, words) in [
+        ("probe = \"udp\"", "2:8", "add `port"),
+        ("probe = \"http\"", "2:8", "needs a URL"),
+        ("query = \"b\"", "3:9", "of dns targets"),
+        ("url = \"https://u@a/\"", "3:7", "a user's name"),
+        ("url = \"http://a/\"\nverify = false", "4:10", "for https"),
+        ("device = \"a b\"", "3:10", "1 to 15 bytes"),
+        ("device = \"a\"\nvrf = \"b\"", "4:7", "leave `vrf` out"),
+        ("ttl = 0", "3:7", "1 to 255"),
+        ("ttl = 256", "3:7", ""),
+        ("dscp = 64", "3:8", "0 to 63"),
+        ("dscp = \"AF5\"", "3:8", "\"AF41\""),
+        ("size = 10", "3:8", "24 to 65507"),
+        ("probe = \"tcp\"\nport = 1\nsize = 100", "5:8", "has no size"),
+        ("probe = \"dns\"\nquery = \"a..b\"", "4:9", "a label is empty"),
+        ("probe = \"dns\"\nrecord = \"b\"", "4:10", "\"AAAA\""),
+        ("probe = \"dns\"\naccept = []", "4:10", "leave `accept` out"),
+        ("probe = \"dns\"\naccept = [\"x\"]", "4:11", "NXDOMAIN"),
+        ("probe = \"dns\"\ntransport = \"x\"", "4:13", "\"udp\" or \"tcp\""),
+        ("probe = \"udp\"\nport = 7\nexpect = \"x\"", "5:10", "unreachable"),
+        ("url = \"http://a/\"\nstatus = [\"9\"]", "4:11", "\"2xx\""),
+        ("url = \"http://a/\"\nport = 80", "4:8", "in its URL"),
+        ("sizee = 100", "3:1", "did you mean `size`?"),
+    ] {
+        refused(&format!("{host}{line}"), column, words);
+    }
+    let v4 = "[[target]]\nhost = \"192.0.2.1\"\nsource = \"::1\"";
+    refused(v4, "3:10", "of one family");
 }
 
 #[test]

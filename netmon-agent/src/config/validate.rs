@@ -5,12 +5,12 @@ use std::{collections::HashSet, time::Duration};
 use toml::Spanned;
 
 use super::{
-    Config, KernelConfig, TargetConfig,
+    Config, KernelConfig,
     error::Fault,
     file::{self, Span},
-    thresholds,
+    target, thresholds,
 };
-use crate::{health::Watch, observation::Method};
+use crate::health::Watch;
 
 /// Shortest interval: 50 probes a second to one target is a flood, not monitoring.
 const MIN_INTERVAL: Duration = Duration::from_millis(20);
@@ -21,7 +21,7 @@ const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 const MAX_DROP_REASONS: usize = 32;
 
 /// Longest name of a target, bytes; it becomes a label.
-const MAX_NAME: usize = 128;
+pub(super) const MAX_NAME: usize = 128;
 
 pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let interval = interval(&f.defaults.interval)?;
@@ -37,7 +37,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let mut names = HashSet::new();
     let mut targets = Vec::with_capacity(f.target.len());
     for t in &f.target {
-        targets.push(target(t, interval, timeout, &mut names)?);
+        targets.push(target::target(t, interval, timeout, &mut names)?);
     }
     Ok(Config {
         listen: f.agent.listen,
@@ -95,76 +95,11 @@ fn kernel(k: file::Kernel) -> Result<KernelConfig, Fault> {
     Ok(KernelConfig { all_namespaces, rtt_samples: k.rtt_samples, drop_reasons, btf })
 }
 
-fn target(
-    t: &file::Target,
-    interval_default: Duration,
-    timeout_default: Duration,
-    names: &mut HashSet<String>,
-) -> Result<TargetConfig, Fault> {
-    let name = t.name.as_ref().unwrap_or(&t.host);
-    let printable = |s: &str| !s.is_empty() && s.len() <= MAX_NAME && !s.chars().any(char::is_control);
-    if !printable(name.get_ref()) {
-        let what = format!("a target's name has 1 to {MAX_NAME} bytes and no control characters");
-        return Err(Fault::at(name.span(), what));
-    }
-    if !names.insert(name.get_ref().clone()) {
-        let message = format!("target \"{}\" is there twice", name.get_ref());
-        return Err(Fault::at(name.span(), message).hint("give each target a `name` of its own"));
-    }
-    let host = t.host.get_ref();
-    if host.is_empty()
-        || host.contains(|c: char| c.is_whitespace() || c.is_control() || "/:@".contains(c))
-            && host.parse::<std::net::IpAddr>().is_err()
-    {
-        let message = format!("\"{}\" is no host name and no address", host.escape_default());
-        return Err(Fault::at(t.host.span(), message)
-            .hint("write the name or the address alone; a port goes into `port`"));
-    }
-    let port = |default| match (&t.port, default) {
-        (Some(p), _) if *p.get_ref() == 0 => Err(Fault::at(p.span(), "port 0 can't be probed; 1 to 65535")),
-        (Some(p), _) => Ok(*p.get_ref()),
-        (None, Some(default)) => Ok(default),
-        (None, None) => {
-            Err(Fault::at(t.host.span(), "a tcp target needs a port").hint("add `port = 443` to this target"))
-        }
-    };
-    let method = match t.probe.get_ref().as_str() {
-        "icmp" => match &t.port {
-            Some(p) => {
-                return Err(Fault::at(p.span(), "an icmp target has no port")
-                    .hint("leave `port` out, or set `probe = \"tcp\"`"));
-            }
-            None => Method::Icmp,
-        },
-        "tcp" => Method::Tcp { port: port(None)? },
-        "dns" => Method::dns(port(Some(53))?),
-        other => {
-            let message = format!("unknown probe \"{}\"", other.escape_default());
-            return Err(Fault::at(t.probe.span(), message).hint("known: \"icmp\", \"tcp\", \"dns\""));
-        }
-    };
-    let scope = match &t.scope {
-        Some(s) if !printable(s.get_ref()) => {
-            return Err(Fault::at(s.span(), "a scope is a short word with no control characters"));
-        }
-        Some(s) => s.get_ref().clone(),
-        None => "custom".to_owned(),
-    };
-    Ok(TargetConfig {
-        name: name.get_ref().clone(),
-        host: host.clone(),
-        method,
-        scope,
-        interval: t.interval.as_ref().map_or(Ok(interval_default), interval)?,
-        timeout: t.timeout.as_ref().map_or(Ok(timeout_default), timeout)?,
-    })
-}
-
-fn interval(s: &Spanned<Span>) -> Result<Duration, Fault> {
+pub(super) fn interval(s: &Spanned<Span>) -> Result<Duration, Fault> {
     within(s, MIN_INTERVAL..=MAX_INTERVAL, "an interval")
 }
 
-fn timeout(s: &Spanned<Span>) -> Result<Duration, Fault> {
+pub(super) fn timeout(s: &Spanned<Span>) -> Result<Duration, Fault> {
     within(s, Duration::from_millis(1)..=Duration::from_secs(60), "a time-out")
 }
 
