@@ -3,4 +3,6 @@
 mod hostile;
 mod icmp;
 mod others;
+mod paths;
+mod services;
 mod world;

@@ -36,7 +36,7 @@ fn tcp_tells_open_closed_silent_and_forbidden_apart() {
             target(5, host(5), open.clone(), 3),
             target(6, host(6), open.clone(), 3),
             target(7, "::1".parse().expect("an address"), open6, 5),
-            target(8, nowhere, open.clone(), 3),
+            target(8, nowhere, open, 3),
         ]);
         for id in [1, 7] {
             assert!(probing.all_answered(id), "{id}: {:?}", probing.outcomes(id));
@@ -104,7 +104,7 @@ fn dns_takes_the_right_answer_and_no_other() {
         let dns = Method::dns(53);
         let mut targets: Vec<_> = (1..=8).map(|n| target(n.into(), host(n), dns.clone(), 4)).collect();
         targets.push(target(9, "::1".parse().expect("an address"), dns.clone(), 4));
-        targets.push(target(10, "192.0.2.1".parse().expect("an address"), dns.clone(), 4));
+        targets.push(target(10, "192.0.2.1".parse().expect("an address"), dns, 4));
         probing.run(targets);
         for id in [1, 2, 6, 9] {
             assert!(probing.all_answered(id), "{id}: {:?}", probing.outcomes(id));

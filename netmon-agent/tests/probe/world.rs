@@ -62,10 +62,16 @@ pub fn shell(line: &str) {
 
 /// Loads nftables rules into the input chain, one a line.
 pub fn nft_input(rules: &[String]) {
-    let mut line =
-        "nft add table inet t; nft add chain inet t i '{ type filter hook input priority 0; }'".to_owned();
+    nft("input", rules);
+}
+
+/// Loads nftables rules into the chain of this hook, one a line.
+pub fn nft(hook: &str, rules: &[String]) {
+    let mut line = format!(
+        "nft add table inet t; nft add chain inet t {hook} '{{ type filter hook {hook} priority 0; }}'"
+    );
     for rule in rules {
-        line += &format!("; nft add rule inet t i '{rule}'");
+        line += &format!("; nft add rule inet t {hook} '{rule}'");
     }
     shell(&format!("set -e; {line}"));
 }
@@ -142,13 +148,13 @@ impl Probing {
     }
 
     /// What was told of a target beside.
-    pub fn details(&self, id: u32) -> Vec<&ProbeDetail> {
+    pub fn details(&self, id: u32) -> Vec<ProbeDetail> {
         let of = |e: &&ProbeEvent| e.target == TargetId(id);
-        let detail = |e| match e {
-            &ProbeOutcome::Detail(ref detail) => Some(&**detail),
+        let detail = |e: &ProbeEvent| match &e.outcome {
+            ProbeOutcome::Detail(detail) => Some((**detail).clone()),
             _ => None,
         };
-        self.events.iter().filter(of).map(|e| &e.outcome).filter_map(detail).collect()
+        self.events.iter().filter(of).filter_map(detail).collect()
     }
 
     /// Whether every one of a target's probes was answered, and answered once.
