@@ -6,26 +6,22 @@
 //! | [`Boot`] | `CLOCK_BOOTTIME` | yes | never | telling how old a published state is, across processes |
 //! | [`Wall`] | `CLOCK_REALTIME` | yes | yes | socket timestamps and what a person reads |
 //!
+//! | [`DeviceTime`] | a network card's | – | may | hardware stamps, two of one card |
+//!
 //! They never meet in one subtraction: a wall-clock step spoils no RTT and no deadline.
 
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-macro_rules! clock {
-    ($(#[$doc:meta])* $name:ident, $id:expr) => {
+/// The readings of a clock, whoever reads it.
+macro_rules! clock_of_device {
+    ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(u64);
 
         impl $name {
-            /// Reads the clock. Nanoseconds; resolution is the kernel's (1 ns on common hardware).
-            pub fn now() -> Self {
-                // clock_gettime fails only for a clock id the kernel does not know; these exist since 2.6.39.
-                let t = clock_gettime($id).expect("a standard clock");
-                Self(t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
-            }
-
             /// A reading made elsewhere, in nanoseconds of this clock.
             pub const fn from_nanos(ns: u64) -> Self {
                 Self(ns)
@@ -39,6 +35,21 @@ macro_rules! clock {
             /// Time elapsed from `earlier` to `self`; zero when `earlier` is later.
             pub const fn since(self, earlier: Self) -> Duration {
                 Duration::from_nanos(self.0.saturating_sub(earlier.0))
+            }
+        }
+    };
+}
+
+macro_rules! clock {
+    ($(#[$doc:meta])* $name:ident, $id:expr) => {
+        clock_of_device!($(#[$doc])* $name);
+
+        impl $name {
+            /// Reads the clock. Nanoseconds; resolution is the kernel's (1 ns on common hardware).
+            pub fn now() -> Self {
+                // clock_gettime fails only for a clock id the kernel does not know; these exist since 2.6.39.
+                let t = clock_gettime($id).expect("a standard clock");
+                Self(t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
             }
         }
 
@@ -65,6 +76,12 @@ clock!(
     /// `CLOCK_REALTIME`, nanoseconds since 1970-01-01 UTC. May step either way at any moment.
     Wall,
     ClockId::CLOCK_REALTIME
+);
+
+clock_of_device!(
+    /// A network card's own clock, nanoseconds since whenever it likes: what it stamps packets with. Of use only beside
+    /// another stamp of the same card.
+    DeviceTime
 );
 
 /// One instant on the two clocks that never step. Their distance grows by the time spent suspended.

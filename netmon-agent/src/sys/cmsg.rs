@@ -5,10 +5,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use crate::time::Wall;
+use crate::time::{DeviceTime, Wall};
 
 const WORD: usize = size_of::<usize>();
 const HEADER: usize = WORD + 8;
+/// Where the third of three `struct timespec` begins.
+const DEVICE_STAMP: usize = 32;
 
 /// What came with a datagram beside its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub struct Ancillary {
     /// When the kernel took the datagram from its device (`SCM_TIMESTAMPING[0]`, `SCM_TIMESTAMPNS`); on the error queue
     /// see [`Ancillary::sent_stamp`].
     pub received: Option<Wall>,
+    /// The same by the network card's clock (`SCM_TIMESTAMPING[2]`), where it stamps.
+    pub device: Option<DeviceTime>,
     /// Time to live (`IP_TTL`) or hop limit (`IPV6_HOPLIMIT`) it arrived with.
     pub ttl: Option<u8>,
     /// The error it reports, on the error queue.
@@ -27,6 +31,12 @@ impl Ancillary {
     pub fn sent_stamp(&self) -> Option<Wall> {
         let departure = self.error?.origin == ErrorOrigin::Other(libc::SO_EE_ORIGIN_TIMESTAMPING);
         self.received.filter(|_| departure)
+    }
+
+    /// The network card's stamp of a datagram's departure.
+    pub fn device_sent_stamp(&self) -> Option<DeviceTime> {
+        let departure = self.error?.origin == ErrorOrigin::Other(libc::SO_EE_ORIGIN_TIMESTAMPING);
+        self.device.filter(|_| departure)
     }
 }
 
@@ -83,7 +93,10 @@ fn take(out: &mut Ancillary, level: i32, kind: i32, data: &[u8]) {
     match (level, kind) {
         // SCM_TIMESTAMPING carries three timespecs; the first is the software stamp. The third, the device's own
         // clock, is no CLOCK_REALTIME and must not meet one.
-        (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING | libc::SCM_TIMESTAMPNS) => out.received = timespec(data),
+        (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING | libc::SCM_TIMESTAMPNS) => {
+            out.received = timespec(data).map(Wall::from_nanos);
+            out.device = data.get(DEVICE_STAMP..).and_then(timespec).map(DeviceTime::from_nanos);
+        }
         (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
             out.ttl = int(data, 0).and_then(|v| u8::try_from(v).ok());
         }
@@ -94,13 +107,13 @@ fn take(out: &mut Ancillary, level: i32, kind: i32, data: &[u8]) {
     }
 }
 
-fn timespec(data: &[u8]) -> Option<Wall> {
+fn timespec(data: &[u8]) -> Option<u64> {
     let seconds = i64::from_ne_bytes(data.get(..8)?.try_into().ok()?);
     let nanos = i64::from_ne_bytes(data.get(8..16)?.try_into().ok()?);
     if seconds <= 0 || !(0..1_000_000_000).contains(&nanos) {
         return None;
     }
-    Some(Wall::from_nanos((seconds as u64).checked_mul(1_000_000_000)?.checked_add(nanos as u64)?))
+    (seconds as u64).checked_mul(1_000_000_000)?.checked_add(nanos as u64)
 }
 
 fn extended_error(data: &[u8]) -> Option<ExtendedError> {
@@ -175,6 +188,7 @@ mod tests {
         let ttl = message(libc::IPPROTO_IP, libc::IP_TTL, &64i32.to_ne_bytes());
         let expected = Ancillary {
             received: Some(Wall::from_nanos(1_700_000_000_000_000_042)),
+            device: Some(DeviceTime::from_nanos(7_000_000_007)),
             ttl: Some(64),
             error: None,
         };
@@ -190,6 +204,7 @@ mod tests {
             &timespecs([(0, 0), (0, 0), (1_700_000_000, 1)]),
         );
         assert_eq!(parse(&control).received, None);
+        assert_eq!(parse(&control).device, Some(DeviceTime::from_nanos(1_700_000_000_000_000_001)));
     }
 
     #[test]
@@ -234,15 +249,18 @@ mod tests {
         let stamp = message(
             libc::SOL_SOCKET,
             libc::SCM_TIMESTAMPING,
-            &timespecs([(1_700_000_000, 1), (0, 0), (0, 0)]),
+            &timespecs([(1_700_000_000, 1), (0, 0), (9, 0)]),
         );
         let mut data = libc::ENOMSG.to_ne_bytes().to_vec();
         data.extend([libc::SO_EE_ORIGIN_TIMESTAMPING, 0, 0, 0]);
         data.extend([0; 8]);
         let notice = message(libc::IPPROTO_IP, libc::IP_RECVERR, &data);
         let expected = Some(Wall::from_nanos(1_700_000_000_000_000_001));
-        assert_eq!(parse(&[stamp.clone(), notice].concat()).sent_stamp(), expected);
-        assert_eq!(parse(&stamp).sent_stamp(), None);
+        let departure = parse(&[stamp.clone(), notice].concat());
+        assert_eq!(departure.sent_stamp(), expected);
+        assert_eq!(departure.device_sent_stamp(), Some(DeviceTime::from_nanos(9_000_000_000)));
+        let arrival = parse(&stamp);
+        assert_eq!((arrival.sent_stamp(), arrival.device_sent_stamp()), (None, None));
     }
 
     #[test]

@@ -27,14 +27,18 @@ pub fn enable_receive_stamps(socket: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Asks for receive stamps as [`enable_receive_stamps`] does and, if `sends`, for a stamp of each datagram sent as it
-/// is given to the device. These come by the error queue with the datagram's own bytes (`Ancillary::sent_stamp`).
+/// is given to the device. These come by the error queue with the datagram's own bytes (`Ancillary::sent_stamp`). A network
+/// card that was told to stamp (`SIOCSHWTSTAMP`, by ptp4l or hwstamp_ctl) adds its own stamps.
 ///
 /// # Errors
 /// The system call's.
 pub fn stamp_sends(socket: BorrowedFd<'_>, sends: bool) -> io::Result<()> {
-    let mut flags =
-        TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE;
+    let mut flags = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_RAW_HARDWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_RX_HARDWARE;
     flags.set(TimestampingFlag::SOF_TIMESTAMPING_TX_SOFTWARE, sends);
+    flags.set(TimestampingFlag::SOF_TIMESTAMPING_TX_HARDWARE, sends);
     Ok(setsockopt(&socket, sockopt::Timestamping, &flags)?)
 }
 

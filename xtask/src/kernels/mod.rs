@@ -66,6 +66,8 @@ enum Suite {
     Reset,
     /// Which device, over VLAN, bond, bridge, VRF and others.
     Attribution,
+    /// Probes while the clock steps by an hour, and by a VRF.
+    Probe,
     /// Each of them.
     All,
 }
@@ -85,12 +87,12 @@ const SUITE_LIMIT: Duration = Duration::from_secs(1500);
 /// When a kernel can't be had or booted, or when a figure is off by more than is known and told.
 pub fn perform(options: &Options) -> Result<()> {
     let kernels = if options.kernels.is_empty() { Kernel::value_variants() } else { &options.kernels };
-    let all = &[Suite::Attach, Suite::Retransmit, Suite::Reset, Suite::Attribution];
+    let all = &[Suite::Attach, Suite::Retransmit, Suite::Reset, Suite::Attribution, Suite::Probe];
     let suites = if options.suites.contains(&Suite::All) { all } else { options.suites.as_slice() };
     judge(Store::provide(kernels, options.update)?, suites, options.kvm)
 }
 
-/// The pass that belongs to every test run: each kernel boots and takes the object.
+/// The pass that belongs to every test run: each kernel boots, takes the object, and has its clock stepped under probes.
 ///
 /// # Errors
 /// As [`perform`]. Outside CI, kernels that can't be had are told of and left out.
@@ -100,7 +102,7 @@ pub fn pass() -> Result<()> {
             println!("SKIPPED: {e:#}");
             Ok(())
         }
-        provided => judge(provided?, &[Suite::Attach], false),
+        provided => judge(provided?, &[Suite::Attach, Suite::Probe], false),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     observation::StampSource,
-    time::{Mono, Wall},
+    time::{DeviceTime, Mono, Wall},
 };
 
 /// How far the distance of the two clocks may differ between two readings. They are disciplined alike, so the distance
@@ -57,6 +57,20 @@ pub(super) fn round_trip(sent: Stamp, left: Option<Wall>, received: Option<Wall>
     RoundTrip { rtt, source: StampSource::Kernel, stepped: false }
 }
 
+/// The same by the network card's stamps of departure and arrival, where it made both: a shorter time, without what lies
+/// between card and stamp of the kernel. One that does not lie within the other is of a clock that was set meanwhile.
+pub(super) fn by_device(
+    trip: RoundTrip,
+    left: Option<DeviceTime>,
+    received: Option<DeviceTime>,
+) -> RoundTrip {
+    let (Some(left), Some(received)) = (left, received) else { return trip };
+    match received.as_nanos().checked_sub(left.as_nanos()).map(Duration::from_nanos) {
+        Some(rtt) if rtt <= trip.rtt => RoundTrip { rtt, source: StampSource::Hardware, ..trip },
+        _ => trip,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -82,6 +96,18 @@ mod tests {
             r,
             RoundTrip { rtt: Duration::from_millis(5), source: StampSource::Kernel, stepped: false }
         );
+    }
+
+    #[test]
+    fn the_cards_stamps_are_the_best_unless_its_clock_was_set() {
+        let rtt = Duration::from_millis(5);
+        let trip = RoundTrip { rtt, source: StampSource::Kernel, stepped: false };
+        let at = |us: u64| Some(DeviceTime::from_nanos(us * 1_000));
+        let better = by_device(trip, at(100), at(5_080));
+        assert_eq!((better.rtt, better.source), (Duration::from_micros(4_980), StampSource::Hardware));
+        for (left, received) in [(None, at(1)), (at(1), None), (at(100), at(99)), (at(100), at(9_000_000))] {
+            assert_eq!(by_device(trip, left, received), trip);
+        }
     }
 
     #[test]

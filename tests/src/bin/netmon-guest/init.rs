@@ -16,6 +16,8 @@ use nix::sys::reboot::{RebootMode, reboot};
 const MODULES: &str = "/modules";
 /// The serial port whose far end is `cargo xtask kernels`; the first one is the console.
 const REPORT: &str = "/dev/ttyS1";
+/// Set for what runs in a guest.
+const GUEST: &str = "NETMON_GUEST";
 const MOUNTS: [(&str, &str); 5] = [
     ("proc", "/proc"),
     ("sysfs", "/sys"),
@@ -35,6 +37,11 @@ pub fn become_init(suites: &[String]) -> Result<()> {
     }
     reboot(RebootMode::RB_POWER_OFF).context("turning off")?;
     Ok(())
+}
+
+/// Whether this machine was made for the suites, and ends with them.
+pub fn is_guest() -> bool {
+    std::env::var_os(GUEST).is_some()
 }
 
 fn prepare() -> Result<()> {
@@ -61,6 +68,7 @@ fn work(suites: &[String]) -> Result<()> {
         .arg("run")
         .args(suites)
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env(GUEST, "1")
         .stdout(report)
         .status()
         .context("starting the suites")?;

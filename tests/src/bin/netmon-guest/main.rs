@@ -11,6 +11,7 @@ mod connections;
 mod init;
 mod meter;
 mod pair;
+mod probe;
 mod release;
 mod report;
 mod reset;
@@ -55,6 +56,8 @@ enum Suite {
     Reset,
     /// Which device, over every kind of link.
     Attribution,
+    /// Probes while the clock steps, and by a VRF.
+    Probe,
 }
 
 /// Longer than any suite takes under emulation on a busy machine.
@@ -83,6 +86,7 @@ fn run(suite: Suite) -> Result<()> {
         Suite::Retransmit => retransmit::suite(),
         Suite::Reset => reset::suite(),
         Suite::Attribution => attribution::suite(),
+        Suite::Probe => probe::suite(),
     }
 }
 

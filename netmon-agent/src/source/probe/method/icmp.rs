@@ -21,7 +21,7 @@ use super::{
     super::{
         inflight::{REMEMBERED, Token},
         reason,
-        rtt::{Stamp, round_trip},
+        rtt::{Stamp, by_device, round_trip},
         sockets::IcmpSocket,
         stats::add,
     },
@@ -32,8 +32,8 @@ use crate::{
     packet::icmp::{
         self, Echo, Family, Nonce, Quote, decode_answer, decode_frame, decode_quote, encode_sized, strip_ipv4,
     },
-    sys::{self, Datagram, Queue},
-    time::{Mono, Wall},
+    sys::{self, Ancillary, Datagram, Queue},
+    time::{DeviceTime, Mono, Wall},
 };
 
 /// Tries to send. Each may meet an error of another target's probe, and several may come in while one is sent.
@@ -58,6 +58,8 @@ struct Entry {
     sent: Stamp,
     /// When the kernel gave it to the device, where departures are stamped.
     left: Option<Wall>,
+    /// The same by the network card, where it stamps.
+    left_device: Option<DeviceTime>,
 }
 
 /// The probes a socket sent last, by sequence number.
@@ -99,10 +101,12 @@ impl Sent {
         }
     }
 
-    /// Notes the stamp of a departure.
-    fn left(&mut self, quote: &Quote, at: Wall) {
+    /// Notes the stamps of a departure. The card's may come by itself.
+    fn left(&mut self, quote: &Quote, stamps: &Ancillary) {
         if let Some(index) = self.find(quote.sequence, |e| quote.nonce == Some(e.nonce)) {
-            self.entries[index].left = Some(at);
+            let entry = &mut self.entries[index];
+            entry.left = stamps.sent_stamp().or(entry.left);
+            entry.left_device = stamps.device_sent_stamp().or(entry.left_device);
         }
     }
 
@@ -236,6 +240,7 @@ impl IcmpProber {
                     return;
                 }
                 let trip = round_trip(entry.sent, entry.left, datagram.ancillary.received, read);
+                let trip = by_device(trip, entry.left_device, datagram.ancillary.device);
                 if trip.stepped {
                     add(&counters.clock_steps, 1);
                 }
@@ -258,9 +263,10 @@ impl IcmpProber {
         let sockets = [self.socket.as_ref(), self.retired.as_ref().map(|(s, _)| s)];
         for socket in sockets.into_iter().flatten() {
             drain(&socket.socket, Queue::Errors, batch, |read, datagram| {
-                if let Some(at) = datagram.ancillary.sent_stamp() {
+                let stamps = &datagram.ancillary;
+                if stamps.sent_stamp().is_some() || stamps.device_sent_stamp().is_some() {
                     if let Ok(quote) = decode_frame(socket.family, datagram.bytes, size) {
-                        sent.left(&quote, at);
+                        sent.left(&quote, stamps);
                     }
                     return;
                 }
@@ -365,7 +371,15 @@ impl Prober for IcmpProber {
             }
         };
         let checksum = u16::from_be_bytes([self.bytes[2], self.bytes[3]]);
-        self.sent.push(Entry { token: request.token, nonce, peer, checksum, sent: at, left: None });
+        self.sent.push(Entry {
+            token: request.token,
+            nonce,
+            peer,
+            checksum,
+            sent: at,
+            left: None,
+            left_device: None,
+        });
         Ok(Departure { at, attempts: 1 })
     }
 
@@ -424,7 +438,15 @@ mod tests {
 
     fn entry(token: u64, nonce: Nonce, peer: &str) -> Entry {
         let sent = Stamp { mono: Mono::from_nanos(token), wall: Wall::from_nanos(token) };
-        Entry { token: Token(token), nonce, peer: peer.parse().unwrap(), checksum: 0xabcd, sent, left: None }
+        Entry {
+            token: Token(token),
+            nonce,
+            peer: peer.parse().unwrap(),
+            checksum: 0xabcd,
+            sent,
+            left: None,
+            left_device: None,
+        }
     }
 
     fn from(address: &str) -> Option<SocketAddr> {
@@ -514,8 +536,7 @@ mod tests {
             bytes[0] = Family::V4.reply();
             let bytes = &[&[0x45; 20][..], &bytes].concat();
             let address = from("192.0.2.1:0");
-            let datagram =
-                Datagram { bytes, address, ancillary: sys::Ancillary::default(), truncated: false };
+            let datagram = Datagram { bytes, address, ancillary: Ancillary::default(), truncated: false };
             assert_eq!(reply(&socket, &datagram).is_some(), ours);
         }
     }

@@ -21,17 +21,19 @@ const FLOOR: u32 = 200_000;
 pub fn icmp(arguments: &Arguments) -> Result<()> {
     let netns = loopback()?;
     println!("cost of an ICMP probe over loopback, medians of {}", arguments.runs);
-    let floors = || (0..arguments.runs).map(|_| floor::measure(&netns, FLOOR)).collect::<Result<Vec<_>>>();
+    let floors = || (0..arguments.runs).map(|_| floor::measure(&netns, FLOOR, 1)).collect::<Result<Vec<_>>>();
     let floor = median(floors()?);
     println!("  floor, one target, two system calls: {floor:.2} µs");
     for &targets in &arguments.targets {
         let job = Job::icmp(host(1), targets, SECOND, arguments.time());
         let (mut ours, mut ratios, mut reports) = (Vec::new(), Vec::new(), Vec::new());
+        let mut like = Vec::new();
         let (mut paced, mut burst) = (Vec::new(), Vec::new());
         for _ in 0..arguments.runs {
-            let floor = floor::measure(&netns, FLOOR)?;
+            let floor = floor::measure(&netns, FLOOR, 1)?;
             let report = job.run(&netns)?;
             let each = report.each_us();
+            like.push(each / floor::measure(&netns, FLOOR, targets)?);
             ours.push(each);
             ratios.push(each / floor);
             reports.push(report);
@@ -43,7 +45,8 @@ pub fn icmp(arguments: &Arguments) -> Result<()> {
         }
         let each = median(ours);
         println!("  {targets} targets at 1/s: {each:.2} µs, {:.0} a CPU-second", 1e6 / each);
-        println!("    over the floor ×{:.2}; {}", median(ratios), worst(&reports));
+        let (over, like) = (median(ratios), median(like));
+        println!("    over the floor ×{over:.2}, over that of as many hosts ×{like:.2}; {}", worst(&reports));
         if !paced.is_empty() {
             let (paced, burst) = (median(paced), median(burst));
             println!("    fping paced ×{paced:.2}, burst ×{burst:.2} of ours");
