@@ -19,9 +19,9 @@ use crate::init::is_guest;
 use crate::pair::{Pair, TOPOLOGIES};
 use crate::report::{Case, Line, say};
 
-/// Probes of a case, and how often.
-const COUNT: u64 = 200;
-const PACE: Duration = Duration::from_millis(40);
+/// Probes of a case, and how often: so that some are always under way.
+const COUNT: u64 = 600;
+const PACE: Duration = Duration::from_millis(10);
 /// The peer's answers are held back so long, by netem.
 const DELAY: Duration = Duration::from_millis(20);
 /// What the emulated machine may add. A step of the clock would add an hour.
@@ -90,6 +90,9 @@ fn clock() -> Result<()> {
                 |rtt: &&Option<Duration>| rtt.is_none_or(|rtt| !(DELAY..DELAY + SLOW).contains(&rtt));
             let odd: Vec<_> = settled.iter().filter(is_odd).collect();
             case.wrong = format!("not a round trip of {delay} ms: {odd:?}");
+        }
+        if name == "ICMP" && stats.clock_steps == 0 {
+            case.wrong = "no probe was under way at any step: nothing was tried".to_owned();
         }
         say(&Line::Case(case));
     }
