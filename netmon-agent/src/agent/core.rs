@@ -21,7 +21,10 @@ use crate::{
     observation::{Evidence, Network, NetworkChange, Observation, SourceKind, TargetId},
     output::log,
     plan::{FALLBACK_PORTS, Planned, Planner, resolvers},
-    source::{bpf, netlink, probe, resolve::Resolver},
+    source::{
+        bpf, netlink, probe,
+        resolve::{self, Resolver},
+    },
     state::{Board, ChangeEvent, OwnCounters, Snapshot, views},
     time::{Boot, Moment, Mono, sleep_until},
 };
@@ -109,7 +112,7 @@ impl Core {
         let config = Arc::clone(&parts.config);
         let (intake, probes, lost) = Intake::new();
         let sockets = parts.sockets.take().unwrap_or_else(probe::Sockets::open);
-        let resolver = Resolver::new(intake.sender());
+        let resolver = Resolver::new(intake.sender(), resolve::Options::default());
         let engine =
             probe::Engine::start(sockets, probe::Options::default(), move |batch| intake.offer(batch))?;
         let (tcp, capability) = Tcp::new(kernel, now.mono);
