@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -18,10 +19,13 @@ use crate::{
     capability::Capability,
     config::Config,
     health::{Event, Health, Role},
-    observation::{Evidence, Network, NetworkChange, Observation, SourceKind, TargetId},
+    observation::{Evidence, IfIndex, Network, NetworkChange, Observation, SourceKind, TargetId},
     output::log,
     plan::{FALLBACK_PORTS, Planned, Planner, resolvers},
-    source::{bpf, netlink, probe, resolve::Resolver},
+    source::{
+        bpf, netlink, probe,
+        resolve::{self, Resolver},
+    },
     state::{Board, ChangeEvent, OwnCounters, Snapshot, views},
     time::{Boot, Moment, Mono, sleep_until},
 };
@@ -89,6 +93,8 @@ struct Core {
     engine: probe::EngineHandle,
     tcp: Tcp,
     resolver: Resolver,
+    /// Gateway and device of the default routes there were.
+    ways: Vec<(Option<IpAddr>, IfIndex)>,
     links: netlink::StatsReader,
     netlink: mpsc::UnboundedReceiver<Observation>,
     netlink_counters: Option<Arc<netlink::Counters>>,
@@ -109,7 +115,7 @@ impl Core {
         let config = Arc::clone(&parts.config);
         let (intake, probes, lost) = Intake::new();
         let sockets = parts.sockets.take().unwrap_or_else(probe::Sockets::open);
-        let resolver = Resolver::new(intake.sender());
+        let resolver = Resolver::new(intake.sender(), resolve::Options::default());
         let engine =
             probe::Engine::start(sockets, probe::Options::default(), move |batch| intake.offer(batch))?;
         let (tcp, capability) = Tcp::new(kernel, now.mono);
@@ -121,6 +127,7 @@ impl Core {
             engine,
             tcp,
             resolver,
+            ways: Vec::new(),
             links: netlink::StatsReader::open(),
             netlink,
             netlink_counters,
@@ -235,10 +242,23 @@ impl Core {
                 }
                 Event::Probe { target, address } => self.engine.probe_now(target, address),
                 Event::TimeoutScale(scale) => self.engine.set_timeout_scale(f64::from(scale)),
-                Event::RoutesChanged => self.replan(now),
+                Event::RoutesChanged => {
+                    self.note_ways();
+                    self.replan(now);
+                }
             }
         }
         changes
+    }
+
+    /// A new way out of the machine may be a way to a resolver, or to one that knows other names.
+    fn note_ways(&mut self) {
+        let ways: Vec<_> =
+            self.health.network().default_routes().iter().map(|r| (r.gateway, r.ifindex)).collect();
+        if ways.iter().any(|way| !self.ways.contains(way)) {
+            self.resolver.poke();
+        }
+        self.ways = ways;
     }
 
     /// Reads the counters that the kernel keeps and nobody is told of.
@@ -256,13 +276,14 @@ impl Core {
     /// The targets may be others now: tells the core, the engine and the resolver.
     fn replan(&mut self, now: Moment) {
         let mut planned = self.planner.plan(now.mono, self.health.network());
-        let resolved: HashMap<TargetId, _> =
-            self.health.targets().map(|t| (t.spec.id, t.spec.addresses.clone())).collect();
+        let resolved: HashMap<(TargetId, &str), _> =
+            self.health.targets().map(|t| ((t.spec.id, t.spec.host.as_str()), &t.spec.addresses)).collect();
         let mut names = HashMap::new();
         for p in &mut planned {
             if p.spec.addresses.is_empty() {
                 names.insert(p.spec.id, p.spec.host.clone());
-                p.spec.addresses = resolved.get(&p.spec.id).cloned().unwrap_or_default();
+                let known = resolved.get(&(p.spec.id, p.spec.host.as_str()));
+                p.spec.addresses = known.map(|a| (*a).clone()).unwrap_or_default();
                 p.spec.addresses.retain(|address| p.path.suits(*address));
             }
         }

@@ -160,6 +160,14 @@ impl AddressFsm {
         }
     }
 
+    /// It takes the place of one that was up, under the same name: up as well, but examined, until its own probes tell.
+    pub fn succeed(&mut self, now: Mono) {
+        if self.phase == Phase::Unknown {
+            self.phase = Phase::Up;
+            self.examine(now, &BURST);
+        }
+    }
+
     /// Its link is lost: down with no probe needed (R3).
     pub fn force_down(&mut self) {
         self.outstanding.clear();

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, net::IpAddr};
 
 use super::{
-    AddressEvidence, Health, LinkKnowledge, Review, Target, TargetSpec, Verdict, flaps::Flaps, network,
+    AddressEvidence, Health, LinkKnowledge, Review, State, Target, TargetSpec, Verdict, flaps::Flaps, network,
 };
 use crate::{observation::TargetId, time::Moment};
 
@@ -36,7 +36,7 @@ impl Health {
 
     fn put_target(&mut self, now: Moment, spec: TargetSpec) {
         let id = spec.id;
-        let old = self.targets.remove(&id);
+        let mut old = self.targets.remove(&id);
         if let Some(t) = old.as_ref().filter(|t| t.spec.scope != spec.scope || t.spec.name != spec.name) {
             self.untally(&t.spec);
         }
@@ -47,25 +47,38 @@ impl Health {
             let way = network::way_of(&self.network, &usable, &spec, a);
             AddressEvidence::new(a, reach, way, links_known)
         };
+        // Of another host nothing is known yet; of the same one, that its name can't be resolved, however it is probed.
+        let same_host = old.as_ref().is_some_and(|t| t.spec.host == spec.host);
+        let unresolved = old.as_mut().filter(|_| same_host).and_then(|t| t.unresolved.take());
         // What is probed otherwise is another thing: nothing that was seen of it counts any more.
         let mut old = old.filter(|t| t.spec.method == spec.method && t.spec.link == spec.link);
         let mut previous = old.as_mut().map(|t| std::mem::take(&mut t.addresses)).unwrap_or_default();
+        // A name that has moved to other addresses is the same service: no state is lost until these are heard of.
+        let moved = same_host
+            && previous.iter().any(|a| a.fsm.state() == State::Up)
+            && !previous.iter().any(|a| spec.addresses.contains(&a.address));
         let addresses =
             spec.addresses.iter().map(|address| match previous.iter().position(|a| a.address == *address) {
                 Some(i) => previous.swap_remove(i),
                 None => new(*address),
             });
-        let addresses = addresses.collect();
+        let mut addresses: Vec<AddressEvidence> = addresses.collect();
+        if moved {
+            addresses.iter_mut().for_each(|a| a.fsm.succeed(now.mono));
+        }
         for a in previous {
             self.timers.set((id, a.address), None);
         }
-        let (verdict, unresolved, flaps) = match old {
-            Some(t) => (t.verdict, t.unresolved, t.flaps),
-            None => (Verdict { since: now, ..Verdict::default() }, None, Flaps::default()),
+        let (verdict, flaps) = match old {
+            Some(t) => (t.verdict, t.flaps),
+            None => (Verdict { since: now, ..Verdict::default() }, Flaps::default()),
         };
         self.scopes.entry(spec.scope.clone()).or_default().put(&spec.name, verdict.state);
         self.targets.insert(id, Target { spec, addresses, verdict, unresolved, flaps });
         self.dirty = true;
+        if moved {
+            self.attend(now.mono, id);
+        }
     }
 
     fn forget_target(&mut self, id: TargetId) {

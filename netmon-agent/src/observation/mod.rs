@@ -46,7 +46,7 @@ pub enum Evidence {
     Resolved {
         /// Whose name.
         target: TargetId,
-        /// Every address of every family, in the resolver's order, without repeats.
+        /// Every address of every family, IPv4 first, in the order of their numbers, without repeats.
         addresses: Vec<std::net::IpAddr>,
     },
     /// A target's name could not be resolved. Its last addresses stay in use.

@@ -15,7 +15,7 @@ mod world;
 
 pub use command::{find_program, run};
 pub use counters::{Counters, growth};
-pub use dns::{Answer, Resolver};
+pub use dns::{Answer, Records, Resolver};
 pub use fault::{Code, Fault, Place, Way, What};
 pub use netns::{Netns, unique};
 pub use server::{DISCARD, ECHO, Server};

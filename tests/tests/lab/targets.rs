@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use netmon_agent::time::Mono;
 use netmon_tests::agent::{Agent, Start, Witness, await_until, binary};
-use netmon_tests::lab::{Answer, Code, World};
+use netmon_tests::lab::{Answer, Code, Records, World};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -14,6 +15,9 @@ pub const SCENARIOS: &[Scenario] = &[
     ("targets::a_refusing_gateway_is_told_as_unreachable", refusing_gateway),
     ("targets::a_closed_port_is_told_as_refused", closed_port),
     ("targets::a_name_is_resolved_and_its_loss_told", by_name),
+    ("targets::a_name_with_ipv6_only_is_up", ipv6_only),
+    ("targets::a_dead_resolver_takes_no_target_down_and_delays_no_probe", dead_resolver),
+    ("targets::a_name_is_followed_to_its_new_address", followed),
     ("targets::sighup_adds_and_removes_targets_and_a_bad_file_changes_nothing", reload),
     ("targets::probe_measures_without_an_agent", probe),
 ];
@@ -72,6 +76,91 @@ fn by_name() -> Result<()> {
     world.resolver.answer(Answer::Yes);
     let wait = ["wait", "--target", "named", "--state", "up", "--timeout", "15s"];
     ensure!(second.cli_code(&wait)? == 0, "a name that resolves late is not probed: {}", second.status()?);
+    Ok(())
+}
+
+/// One target by name, probed once a second; on its own, so that nothing else looks up or is probed.
+const NAMED: &str =
+    "[defaults]\ninterval = \"1s\"\n[[target]]\nname = \"named\"\nhost = \"server.example\"\n";
+
+fn ipv6_only() -> Result<()> {
+    let world = World::new()?;
+    world.resolver.records(Records { v4: None, ..Records::default() });
+    let agent = Start::new(&world)?.config(NAMED).start()?;
+    await_named(&agent, "up", &["2001:db8:113::10"])?;
+    ensure!(target(&agent.status()?, "named")?["reasons"] == Value::Array(Vec::new()), "{}", agent.status()?);
+    Ok(())
+}
+
+fn dead_resolver() -> Result<()> {
+    let world = World::new()?;
+    world.resolver.records(Records { ttl: 5, ..Records::default() });
+    let config = format!("{NAMED}[[target]]\nname = \"never\"\nhost = \"late.example\"\n");
+    let agent = Start::new(&world)?.config(NAMED).start()?;
+    let witness = Witness::new(&agent)?;
+    witness.up(PROBES)?;
+    world.resolver.answer(Answer::Silence);
+    std::fs::write(agent.folder().join("netmon.toml"), config)?;
+    agent.signal(Signal::SIGHUP)?;
+    // A name that never resolved says so; so does the one that is resolved, when its time is over.
+    let reason_of = |name: &str| -> Result<Value> {
+        let status = agent.status()?;
+        Ok(target(&status, name).map(|t| t["reasons"][0].clone()).unwrap_or_default())
+    };
+    let told = await_until(PROBES, || {
+        let (never, named) = (reason_of("never")?, reason_of("named")?);
+        Ok((never["code"] == "dns" && named["code"] == "dns").then(|| named["detail"].to_string()))
+    })?;
+    let told = told.with_context(|| format!("no word on the resolver: {:?}", agent.status()))?;
+    ensure!(told.contains("the resolver 10.77.1.1 does not answer"), "{told}");
+    ensure!(target(&agent.status()?, "never")?["state"] == "down", "{}", agent.status()?);
+
+    let count = |family: &str| Ok::<_, anyhow::Error>(agent.metrics()?.sum(family, &[("target", "named")]));
+    let (begun, before) = (Mono::now(), count("netmon_probes_total")?);
+    std::thread::sleep(Duration::from_secs(10));
+    let probes = count("netmon_probes_total")? - before;
+    let expected = Mono::now().since(begun).as_secs_f64() * 2.0;
+    ensure!((probes - expected).abs() <= 3.0, "{probes} probes of two addresses, not {expected}");
+    ensure!(count("netmon_probe_failures_total")? == 0.0, "a probe was lost");
+    let named = target(&agent.status()?, "named")?;
+    ensure!(named["state"] == "up" && named["reasons"][0]["code"] == "dns", "{named}");
+    let addresses = named["addresses"].as_array().map(Vec::len);
+    ensure!(addresses == Some(2), "{named}");
+
+    world.resolver.answer(Answer::Yes);
+    ensure!(agent.cli_code(&["wait", "--target", "never", "--timeout", "90s"])? == 0, "{}", agent.status()?);
+    Ok(())
+}
+
+fn followed() -> Result<()> {
+    let world = World::new()?;
+    world.resolver.records(Records { v6: None, ttl: 5, ..Records::default() });
+    let agent = Start::new(&world)?.config(NAMED).start()?;
+    await_named(&agent, "up", &["203.0.113.10"])?;
+    let since = target(&agent.status()?, "named")?["since_boottime_ns"].clone();
+    let asked = world.resolver.queries();
+    world.resolver.records(Records { v4: Some("8.8.4.4".parse()?), v6: None, ttl: 5 });
+    await_named(&agent, "up", &["8.8.4.4"])?;
+    ensure!(world.resolver.queries() > asked, "it was not asked for");
+    std::thread::sleep(Duration::from_secs(3));
+    let named = target(&agent.status()?, "named")?;
+    ensure!(named["state"] == "up" && named["since_boottime_ns"] == since, "it was up all the time: {named}");
+    let metrics = agent.metrics()?;
+    let infos = metrics.all("netmon_target_info", &[("target", "named")]);
+    ensure!(infos.len() == 1, "{infos:?}");
+    ensure!(metrics.value("netmon_target_info", &[("target", "named"), ("address", "8.8.4.4")]).is_some());
+    Ok(())
+}
+
+/// Waits until the target by name has this state and these addresses.
+fn await_named(agent: &Agent<'_>, state: &str, addresses: &[&str]) -> Result<()> {
+    let reached = await_until(PROBES, || {
+        let named = target(&agent.status()?, "named")?;
+        let all = named["addresses"].as_array().into_iter().flatten();
+        let all: Vec<_> = all.filter_map(|a| a["address"].as_str()).collect();
+        Ok((named["state"] == state && all == addresses).then_some(()))
+    })?;
+    ensure!(reached.is_some(), "not {state} at {addresses:?}: {}", agent.status()?);
     Ok(())
 }
 

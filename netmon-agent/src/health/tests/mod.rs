@@ -4,6 +4,7 @@ mod flaps;
 mod histories;
 mod impairments;
 mod links;
+mod names;
 mod probes;
 mod progress;
 mod retransmits;
@@ -204,7 +205,8 @@ impl World {
     }
 
     fn probe_all(&mut self) {
-        let all: Vec<_> = self.health.targets().map(|t| (t.spec.id, t.spec.addresses[0])).collect();
+        let all = self.health.targets().flat_map(|t| t.spec.addresses.iter().map(|a| (t.spec.id, *a)));
+        let all: Vec<_> = all.collect();
         all.into_iter().for_each(|(id, address)| self.send(id, address));
     }
 

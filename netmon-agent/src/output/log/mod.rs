@@ -13,8 +13,8 @@ use crate::{
     state::ChangeEvent,
 };
 
-/// A library that tells hundreds of things a load at debug level is asked for them by name.
-const QUIET: &str = "aya=info,aya_obj=info";
+/// A library that tells hundreds of things a load at debug level, or warns of every odd answer, is asked by name.
+const QUIET: &str = "aya=info,aya_obj=info,hickory_proto=error,hickory_net=error,hickory_resolver=error";
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
