@@ -11,5 +11,5 @@ pub use cmsg::{Ancillary, ErrorOrigin, ExtendedError, parse as parse_control};
 pub use readable::Readable;
 pub use sockopt::{
     TcpInfo, ask_for_buffers, enable_error_queue, enable_receive_stamps, enable_receive_ttl, filter_icmp4,
-    filter_icmp6, never_fragment, receive_drops, stamp_sends, tcp_info,
+    filter_icmp6, never_fragment, never_fragment6, receive_drops, stamp_sends, tcp_info,
 };

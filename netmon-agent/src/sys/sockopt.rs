@@ -73,6 +73,15 @@ pub fn never_fragment(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_PROBE.to_ne_bytes())
 }
 
+/// The same for IPv6 (`IPV6_MTU_DISCOVER`): the path's MTU is not heeded, and what is larger than the device's is refused
+/// with `EMSGSIZE`.
+///
+/// # Errors
+/// The system call's.
+pub fn never_fragment6(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, &libc::IPV6_PMTUDISC_PROBE.to_ne_bytes())
+}
+
 /// Asks for ICMP errors on the error queue (`IP_RECVERR`, `IPV6_RECVERR`).
 ///
 /// # Errors

@@ -23,11 +23,11 @@
 
 mod engine;
 mod inflight;
-mod method;
-mod reason;
-mod rtt;
+pub(super) mod method;
+pub(super) mod reason;
+pub(super) mod rtt;
 mod schedule;
-mod sockets;
+pub(super) mod sockets;
 mod stats;
 mod wheel;
 mod worker;
