@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     os::fd::{AsFd, BorrowedFd},
 };
 
@@ -28,6 +28,9 @@ use crate::{
 pub(in crate::source::trace) struct TcpProber {
     peer: SocketAddr,
     attempts: BTreeMap<u16, Attempt>,
+    /// Sees that the kernel stamps all the time: it begins some time after the first socket asks for it, and ends with
+    /// the last.
+    _stamping: Option<UdpSocket>,
 }
 
 struct Attempt {
@@ -38,7 +41,9 @@ struct Attempt {
 impl TcpProber {
     /// `peer`: with the port.
     pub(in crate::source::trace) fn new(peer: SocketAddr) -> Self {
-        Self { peer, attempts: BTreeMap::new() }
+        let stamping = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok();
+        let stamping = stamping.filter(|socket| sys::enable_receive_stamps(socket.as_fd()).is_ok());
+        Self { peer, attempts: BTreeMap::new(), _stamping: stamping }
     }
 }
 
