@@ -80,9 +80,9 @@ impl World {
                 }
             };
             if i == 0 {
-                near()
+                near();
             } else {
-                nodes[i - 1].with(near)
+                nodes[i - 1].with(near);
             }
             far.with(move || {
                 open("left", i, 2);

@@ -111,6 +111,7 @@ pub fn run(
     address: SocketAddr,
     mut on_progress: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Path, TraceError> {
+    let address = canonical(address);
     let mut shell = Shell::open(options, address)?;
     let mut tracer = Tracer::new(Plan {
         destination: address.ip(),
@@ -239,6 +240,15 @@ fn any(address: SocketAddr) -> Result<Opened, TraceError> {
 
 fn udp(address: SocketAddr) -> Result<UdpProber, TraceError> {
     UdpProber::open(address).map_err(|source| TraceError::Socket { source })
+}
+
+/// An IPv4 address in IPv6's clothes goes by IPv4.
+fn canonical(mut address: SocketAddr) -> SocketAddr {
+    let ip = address.ip().to_canonical();
+    if ip != address.ip() {
+        address.set_ip(ip);
+    }
+    address
 }
 
 fn family(address: SocketAddr) -> Family {

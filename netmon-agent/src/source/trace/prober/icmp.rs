@@ -1,7 +1,6 @@
 //! ICMP echo, by a ping socket or, where there is none, a raw one.
 
 use std::{
-    collections::HashMap,
     io,
     net::SocketAddr,
     os::fd::{AsFd, BorrowedFd},
@@ -9,7 +8,9 @@ use std::{
 
 use nix::poll::PollFlags;
 
-use super::{Departure, Entry, Inbox, Prober, header, prepare, read_errors, refused, send, set_ttl, timed};
+use super::{
+    Departure, Entry, Inbox, Prober, Sent, header, prepare, read_errors, refused, send, set_ttl, timed,
+};
 use crate::{
     packet::icmp::{
         Echo, Family, Quote, REQUEST_BYTES, decode_quote, decode_reply, encode_request, strip_ipv4,
@@ -18,7 +19,7 @@ use crate::{
         probe::{method::drain, sockets::IcmpSocket},
         trace::tracer::{Probe, What},
     },
-    sys::{Datagram, Queue},
+    sys::{self, Datagram, Queue},
 };
 
 pub(in crate::source::trace) struct IcmpProber {
@@ -26,7 +27,7 @@ pub(in crate::source::trace) struct IcmpProber {
     peer: SocketAddr,
     /// The sequence number of the probe with number 0, which nobody can guess.
     first: u16,
-    sent: HashMap<u16, Entry>,
+    sent: Sent,
 }
 
 impl IcmpProber {
@@ -34,7 +35,9 @@ impl IcmpProber {
         let family = if peer.is_ipv6() { Family::V6 } else { Family::V4 };
         let socket = IcmpSocket::open(family)?;
         prepare(&socket.socket, peer.is_ipv6())?;
-        Ok(Self { socket, peer, first: rand::random(), sent: HashMap::new() })
+        // Where it is refused, the clock read before the send has to do.
+        let _ = sys::stamp_sends(socket.socket.as_fd(), true);
+        Ok(Self { socket, peer, first: rand::random(), sent: Sent::new(peer.is_ipv6()) })
     }
 
     /// Reads a reply. What fills a large one up comes after what is read.
@@ -49,7 +52,7 @@ impl IcmpProber {
     /// The probe that a reply answers.
     fn answered(&self, echo: &Echo, from: Option<SocketAddr>) -> Option<(u16, Entry)> {
         let id = echo.sequence.wrapping_sub(self.first);
-        let entry = self.sent.get(&id).filter(|entry| entry.nonce == echo.nonce)?;
+        let entry = self.sent.entries.get(&id).filter(|entry| entry.nonce == echo.nonce)?;
         (echo.ident == self.socket.ident && from?.ip() == self.peer.ip()).then_some((id, *entry))
     }
 }
@@ -59,19 +62,19 @@ impl IcmpProber {
 fn quoted(
     socket: &IcmpSocket,
     first: u16,
-    sent: &HashMap<u16, Entry>,
     peer: SocketAddr,
+    sent: &Sent,
     datagram: &Datagram<'_>,
-) -> Option<(u16, Entry)> {
+) -> Option<u16> {
     let quote: Quote = decode_quote(socket.family, datagram.bytes).ok()?;
     let id = quote.sequence.wrapping_sub(first);
-    let entry = sent.get(&id)?;
+    let entry = sent.entries.get(&id)?;
     let ours = match quote.nonce {
         Some(nonce) => nonce == entry.nonce,
         None => peer.is_ipv4() && quote.checksum == entry.checksum,
     };
     let to_peer = datagram.address.is_some_and(|to| to.ip() == peer.ip());
-    (ours && to_peer && quote.ident == socket.ident).then_some((id, *entry))
+    (ours && to_peer && quote.ident == socket.ident).then_some(id)
 }
 
 impl Prober for IcmpProber {
@@ -87,10 +90,10 @@ impl Prober for IcmpProber {
         bytes.resize(probe.size.saturating_sub(header(v6)).max(REQUEST_BYTES as u32) as usize, 0);
         let Self { socket, peer, first, sent } = self;
         let departure = send(&socket.socket, &bytes, *peer, || {
-            read_errors(&socket.socket, inbox, |d| quoted(socket, *first, sent, *peer, d))
+            read_errors(&socket.socket, sent, inbox, |sent, d| quoted(socket, *first, *peer, sent, d))
         })?;
         match departure {
-            Departure::At(at) => drop(self.sent.insert(probe.id, Entry { nonce, checksum, sent: at })),
+            Departure::At(at) => drop(self.sent.entries.insert(probe.id, Entry::new(nonce, checksum, at))),
             Departure::TooBig(mtu) => inbox.heard.push((probe.id, refused(mtu))),
         }
         Ok(())
@@ -98,7 +101,7 @@ impl Prober for IcmpProber {
 
     fn read(&mut self, inbox: &mut Inbox) {
         let Self { socket, peer, first, sent } = self;
-        read_errors(&socket.socket, inbox, |d| quoted(socket, *first, sent, *peer, d));
+        read_errors(&socket.socket, sent, inbox, |sent, d| quoted(socket, *first, *peer, sent, d));
         let Inbox { batch, heard, unmatched } = inbox;
         drain(&self.socket.socket, Queue::Data, batch, |read, datagram| {
             let echo = self.decode(&datagram);

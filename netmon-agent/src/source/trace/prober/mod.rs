@@ -5,6 +5,7 @@ mod tcp;
 mod udp;
 
 use std::{
+    collections::HashMap,
     io,
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, BorrowedFd},
@@ -15,7 +16,10 @@ use nix::poll::PollFlags;
 use socket2::Socket;
 
 pub(super) use self::{icmp::IcmpProber, tcp::TcpProber, udp::UdpProber};
-use super::tracer::{Heard, Probe, What};
+use super::{
+    mtu::SMALL,
+    tracer::{Heard, Probe, What},
+};
 use crate::{
     observation::{FailureReason, StampSource},
     source::probe::{
@@ -68,6 +72,38 @@ struct Entry {
     /// The ICMP checksum, over IPv4.
     checksum: u16,
     sent: Stamp,
+    /// When the kernel gave it to the device.
+    left: Option<Wall>,
+}
+
+impl Entry {
+    fn new(nonce: Nonce, checksum: u16, sent: Stamp) -> Self {
+        Self { nonce, checksum, sent, left: None }
+    }
+}
+
+/// The probes sent, by their numbers.
+#[derive(Debug, Default)]
+struct Sent {
+    v6: bool,
+    entries: HashMap<u16, Entry>,
+}
+
+impl Sent {
+    fn new(v6: bool) -> Self {
+        Self { v6, entries: HashMap::new() }
+    }
+
+    /// Notes the stamp of a departure, which comes with the frame. The nonce follows ICMP's or UDP's header; that is
+    /// looked for where it is in the probes of hops, which have all one size. Others need no such exact time.
+    fn left(&mut self, frame: &[u8], at: Wall) {
+        let packet = (SMALL - header(self.v6)) as usize;
+        let nonce = frame.len().checked_sub(packet).and_then(|start| frame.get(start + 8..start + 24));
+        let mut entries = self.entries.values_mut();
+        if let Some(entry) = entries.find(|entry| Some(&entry.nonce[..]) == nonce) {
+            entry.left = Some(at);
+        }
+    }
 }
 
 /// Bytes of the IP header, without options.
@@ -110,24 +146,29 @@ fn send(
     }
 }
 
-/// Empties an error queue; gives the device's MTU where it refused a packet for its size.
+/// Empties an error queue: notes departures and hears errors, each of the probe that `quoted` finds. Gives the device's
+/// MTU where it refused a packet for its size.
 fn read_errors(
     socket: &Socket,
+    sent: &mut Sent,
     inbox: &mut Inbox,
-    mut entry: impl FnMut(&Datagram<'_>) -> Option<(u16, Entry)>,
+    quoted: impl Fn(&Sent, &Datagram<'_>) -> Option<u16>,
 ) -> Option<u32> {
     let Inbox { batch, heard, unmatched } = inbox;
     let mut device = None;
     drain(socket, Queue::Errors, batch, |read, datagram| {
+        if let Some(at) = datagram.ancillary.sent_stamp() {
+            return sent.left(datagram.bytes, at);
+        }
         let Some(error) = datagram.ancillary.error else { return };
         if error.origin == ErrorOrigin::Local && error.errno == libc::EMSGSIZE {
             device = Some(error.info);
         }
         let (Some(reason), Some(from)) = (reason::of_error(&error), error.offender) else { return };
-        match entry(&datagram) {
+        match quoted(sent, &datagram).and_then(|id| Some((id, sent.entries.get(&id)?))) {
             Some((id, entry)) => {
                 let what = What::Failed { reason, mtu: told_mtu(reason, error.info) };
-                heard.push((id, timed(from, what, &entry, datagram.ancillary.received, read)));
+                heard.push((id, timed(from, what, entry, datagram.ancillary.received, read)));
             }
             None => *unmatched += 1,
         }
@@ -140,7 +181,7 @@ fn told_mtu(reason: FailureReason, info: u32) -> u32 {
 }
 
 fn timed(from: IpAddr, what: What, entry: &Entry, received: Option<Wall>, read: Stamp) -> Heard {
-    let trip = round_trip(entry.sent, None, received, read);
+    let trip = round_trip(entry.sent, entry.left, received, read);
     Heard { from: Some(from), what, rtt: Some(trip.rtt), stamp: trip.source }
 }
 
@@ -150,7 +191,7 @@ fn refused(mtu: u32) -> Heard {
     Heard { from: None, what, rtt: Some(Duration::ZERO), stamp: StampSource::User }
 }
 
-/// Asks for whole packets, errors and stamps.
+/// Asks for whole packets, errors and stamps of arrivals.
 fn prepare(socket: &Socket, v6: bool) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     sys::enable_error_queue(socket.as_fd(), v6)?;
@@ -159,4 +200,30 @@ fn prepare(socket: &Socket, v6: bool) -> io::Result<()> {
     // Without them a round trip is less exact.
     let _ = sys::enable_receive_stamps(socket.as_fd());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_departure_is_found_by_the_nonce_in_its_frame() {
+        for v6 in [false, true] {
+            let mut sent = Sent::new(v6);
+            let stamp = Stamp { mono: Mono::from_nanos(1), wall: Wall::from_nanos(1) };
+            for id in [3, 4] {
+                sent.entries.insert(id, Entry::new([id as u8; 16], 0, stamp));
+            }
+            // Ethernet's header, IP's, ICMP's or UDP's, the nonce, and what fills it up.
+            let mut frame = vec![0; 14 + header(v6) as usize + 8];
+            frame.extend([4; 16]);
+            frame.resize(14 + SMALL as usize, 0);
+            sent.left(&frame, Wall::from_nanos(7));
+            assert_eq!((sent.entries[&3].left, sent.entries[&4].left), (None, Some(Wall::from_nanos(7))));
+            for length in 0..frame.len() {
+                sent.left(&frame[..length], Wall::from_nanos(8));
+            }
+            assert_eq!(sent.entries[&4].left, Some(Wall::from_nanos(7)));
+        }
+    }
 }

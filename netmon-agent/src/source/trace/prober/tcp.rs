@@ -14,9 +14,9 @@ use std::{
 use nix::poll::PollFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Entry, Inbox, Prober, prepare, read_errors, set_ttl};
+use super::{Entry, Inbox, Prober, Sent, prepare, read_errors, set_ttl};
 use crate::{
-    observation::StampSource,
+    observation::{FailureReason, StampSource},
     source::{
         probe::rtt::Stamp,
         trace::tracer::{Heard, Probe, What},
@@ -24,6 +24,9 @@ use crate::{
     sys,
     time::Mono,
 };
+
+/// A reset: nobody listens, but the host is there.
+const REFUSED: What = What::Failed { reason: FailureReason::Refused, mtu: 0 };
 
 pub(in crate::source::trace) struct TcpProber {
     peer: SocketAddr,
@@ -57,9 +60,9 @@ impl Prober for TcpProber {
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
                 self.attempts.insert(probe.id, attempt);
             }
-            Ok(()) => inbox.heard.push((probe.id, arrived(&attempt, self.peer.ip()))),
+            Ok(()) => inbox.heard.push((probe.id, answered(&attempt, self.peer.ip(), What::Arrived))),
             Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
-                inbox.heard.push((probe.id, arrived(&attempt, self.peer.ip())));
+                inbox.heard.push((probe.id, answered(&attempt, self.peer.ip(), REFUSED)));
             }
             Err(e) => return Err(e),
         }
@@ -82,9 +85,10 @@ impl Prober for TcpProber {
 
 /// Whether the kernel has decided an attempt; what it decided is heard.
 fn settle(id: u16, attempt: &Attempt, peer: IpAddr, inbox: &mut Inbox) -> bool {
-    let entry = Entry { nonce: [0; 16], checksum: 0, sent: attempt.sent };
+    let mut sent = Sent::default();
+    sent.entries.insert(id, Entry::new([0; 16], 0, attempt.sent));
     let before = inbox.heard.len();
-    read_errors(&attempt.socket, inbox, |_| Some((id, entry)));
+    read_errors(&attempt.socket, &mut sent, inbox, |_, _| Some(id));
     if inbox.heard.len() > before {
         inbox.heard.truncate(before + 1);
         if sent_again(attempt) {
@@ -94,13 +98,12 @@ fn settle(id: u16, attempt: &Attempt, peer: IpAddr, inbox: &mut Inbox) -> bool {
     }
     match attempt.socket.take_error() {
         Ok(None) if attempt.socket.peer_addr().is_ok() => {
-            inbox.heard.push((id, arrived(attempt, peer)));
+            inbox.heard.push((id, answered(attempt, peer, What::Arrived)));
             true
         }
         Ok(None) => false,
-        // A reset: nobody listens, but the host is there.
         Ok(Some(e)) if e.raw_os_error() == Some(libc::ECONNREFUSED) => {
-            inbox.heard.push((id, arrived(attempt, peer)));
+            inbox.heard.push((id, answered(attempt, peer, REFUSED)));
             true
         }
         // The kernel gave up, or knows of something that no packet told.
@@ -109,12 +112,12 @@ fn settle(id: u16, attempt: &Attempt, peer: IpAddr, inbox: &mut Inbox) -> bool {
 }
 
 /// The destination answered, with an acknowledgement or a reset.
-fn arrived(attempt: &Attempt, peer: IpAddr) -> Heard {
+fn answered(attempt: &Attempt, peer: IpAddr, what: What) -> Heard {
     let seen = Stamp::now().mono.since(attempt.sent.mono);
     let measured = sys::tcp_info(attempt.socket.as_fd()).ok().and_then(|info| info.rtt);
     let (rtt, stamp) = measured.map_or((seen, StampSource::User), |rtt| (rtt, StampSource::Kernel));
     let rtt = (measured.is_some() || !sent_again(attempt)).then_some(rtt);
-    Heard { from: Some(peer), what: What::Arrived, rtt, stamp }
+    Heard { from: Some(peer), what, rtt, stamp }
 }
 
 /// Whether the SYN went out more than once.
