@@ -48,7 +48,7 @@ pub(super) fn closing(path: &Path, mtu_searched: bool) -> Vec<String> {
         None => {}
     }
     if path.unmatched > 0 {
-        lines.push(format!("{} that belong to no probe were passed over", answers(path.unmatched)));
+        lines.push(passed_over(path.unmatched));
     }
     lines
 }
@@ -106,8 +106,11 @@ fn plural(n: u8, word: &str) -> String {
     if n == 1 { word.to_owned() } else { format!("{word}s") }
 }
 
-fn answers(n: u64) -> String {
-    if n == 1 { "1 answer".to_owned() } else { format!("{n} answers") }
+fn passed_over(n: u64) -> String {
+    match n {
+        1 => "1 answer that belongs to no probe was passed over".to_owned(),
+        n => format!("{n} answers that belong to no probe were passed over"),
+    }
 }
 
 /// The whole for a program.
@@ -158,4 +161,122 @@ fn mtu_object(mtu: &PathMtu) -> Value {
         "bytes": mtu.bytes, "as_far_as_hop": mtu.as_far_as, "device": mtu.device,
         "black_hole": mtu.is_black_hole(), "limits": limits,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::observation::{FailureReason, StampSource};
+
+    fn router(n: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, n])
+    }
+
+    fn reply(n: u8, ms: Option<u64>, reason: Option<FailureReason>) -> Reply {
+        Reply::new(router(n), ms.map(Duration::from_millis), StampSource::Kernel, reason)
+    }
+
+    fn path(end: End) -> Path {
+        let hop = |ttl, replies| Hop { ttl, sent: 3, replies };
+        Path {
+            destination: IpAddr::from([203, 0, 113, 9]),
+            method: Method::Tcp { port: 443 },
+            hops: vec![
+                hop(1, vec![reply(1, Some(1), None), reply(1, Some(2), None), reply(7, Some(3), None)]),
+                hop(2, vec![]),
+                hop(3, vec![reply(3, None, Some(FailureReason::Prohibited))]),
+            ],
+            end,
+            mtu: None,
+            unmatched: 0,
+        }
+    }
+
+    fn with_mtu() -> Path {
+        let limits = vec![
+            Limit::Told { by: router(1), hop: Some(1), bytes: 1400 },
+            Limit::Told { by: router(8), hop: None, bytes: 1300 },
+            Limit::BlackHole { after: Some(3), bytes: 1280 },
+        ];
+        let mtu = PathMtu { bytes: 1280, as_far_as: Some(3), device: Some(1500), limits };
+        Path { mtu: Some(mtu), unmatched: 1, ..path(End::Silent { last: Some(3), asked: 30 }) }
+    }
+
+    #[test]
+    fn a_person_reads_one_line_a_hop() {
+        let lines: Vec<String> = path(End::Reached { hop: 3 }).hops.iter().map(hop).collect();
+        assert_eq!(
+            lines,
+            [
+                "  1  192.0.2.1  1.000 ms 2.000 ms 192.0.2.7  3.000 ms",
+                "  2  no reply",
+                "  3  192.0.2.3  late  prohibited",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_title_commands_no_terminal_and_says_an_address_once() {
+        let title = |host| title(host, router(1), Method::Icmp, 1);
+        assert_eq!(title("192.0.2.1"), "tracing 192.0.2.1 by icmp, at most 1 hop");
+        assert_eq!(title("a\x1bb"), "tracing a\u{fffd}b (192.0.2.1) by icmp, at most 1 hop");
+    }
+
+    #[test]
+    fn every_end_has_its_words() {
+        let from = router(3);
+        let reason = FailureReason::HostUnreachable;
+        let ends = [
+            (End::Reached { hop: 1 }, "reached 203.0.113.9 in 1 hop"),
+            (End::Unreachable { hop: 3, from, reason }, "stopped at hop 3: 192.0.2.3 says host_unreachable"),
+            (
+                End::Loop { hop: 1, again: 5, from },
+                "stopped at hop 5: probes go in a circle, back to 192.0.2.3 of hop 1",
+            ),
+            (
+                End::Silent { last: Some(1), asked: 9 },
+                "not reached: hop 1, 192.0.2.1, 192.0.2.7 is the last that answers, up to hop 9",
+            ),
+            (End::Silent { last: None, asked: 9 }, "not reached: nobody answers, up to hop 9"),
+        ];
+        for (end, words) in ends {
+            assert_eq!(closing(&path(end), false), [words]);
+            assert_eq!(closing(&path(end), true)[1..], ["path mtu unknown: nobody answers"]);
+        }
+    }
+
+    #[test]
+    fn every_narrowing_has_its_line() {
+        assert_eq!(
+            closing(&with_mtu(), true)[1..],
+            [
+                "path mtu 1280 as far as hop 3, 192.0.2.3",
+                "    mtu 1500 -> 1400 after hop 1, 192.0.2.1, which says so",
+                "    mtu 1400 -> 1300 after 192.0.2.8, which says so",
+                "    mtu 1300 -> 1280 after hop 3, 192.0.2.3: a black hole, larger packets vanish without a word",
+                "1 answer that belongs to no probe was passed over",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_program_reads_one_object() {
+        let object = object("h", &with_mtu());
+        assert_eq!(object["end"], json!({"kind": "silent", "hop": 3, "asked": 30}));
+        assert_eq!((&object["target"], &object["probe"]), (&json!("h"), &json!("tcp port 443")));
+        assert_eq!((&object["reached"], &object["unmatched"]), (&json!(false), &json!(1)));
+        assert_eq!(object["hops"][0]["addresses"], json!(["192.0.2.1", "192.0.2.7"]));
+        assert_eq!(object["hops"][1], json!({"hop": 2, "sent": 3, "addresses": [], "replies": []}));
+        let reply = json!({"from": "192.0.2.3", "rtt_ns": null, "timestamp_source": "kernel", "reason": "prohibited"});
+        assert_eq!(object["hops"][2]["replies"][0], reply);
+        let mtu = &object["mtu"];
+        assert_eq!(
+            (&mtu["bytes"], &mtu["device"], &mtu["as_far_as_hop"]),
+            (&json!(1280), &json!(1500), &json!(3))
+        );
+        assert_eq!((&mtu["black_hole"], &mtu["limits"][1]["hop"]), (&json!(true), &Value::Null));
+        assert_eq!(mtu["limits"][2], json!({"kind": "black_hole", "after_hop": 3, "bytes": 1280}));
+    }
 }

@@ -4,7 +4,7 @@
 //! (`IP_RECVERR`, ip(7)), with the router's address: no raw socket is needed, neither for ICMP echo on a ping socket nor
 //! for UDP or TCP. An answer counts only when it is to a probe of ours: by a nonce where the quotation holds it.
 //!
-//! [`run`] blocks; call it from a thread.
+//! [`run()`] blocks; call it from a thread.
 //!
 //! | file | what |
 //! |---|---|

@@ -55,6 +55,18 @@ pub struct Reply {
     pub(super) arrived: bool,
 }
 
+impl Reply {
+    /// An answer of somebody on the way.
+    pub fn new(
+        from: IpAddr,
+        rtt: Option<Duration>,
+        stamp: StampSource,
+        reason: Option<FailureReason>,
+    ) -> Self {
+        Self { from, rtt, stamp, reason, arrived: false }
+    }
+}
+
 /// Everything known of one distance from here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hop {
