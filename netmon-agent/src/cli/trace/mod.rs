@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     probe::{address_of, duration},
-    text::{printable, say},
+    text::{printable, quiet_pipe, say},
 };
 use crate::source::trace::{self, Choice, Method, Options, Path, Progress, TraceError};
 
@@ -80,11 +80,10 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
         }
     };
     match written.and_then(|()| close(args, &path)) {
-        // Whoever read the output has gone: as with other tools, that is the end, and no error.
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => return Err(e.into()),
-        _ => {}
+        Ok(()) if path.reached() => Ok(ExitCode::SUCCESS),
+        Ok(()) => Ok(ExitCode::from(1)),
+        other => quiet_pipe(other),
     }
-    Ok(if path.reached() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 /// Traces, and prints each hop as it becomes known; stops when that fails.
