@@ -6,6 +6,7 @@ pub mod probe;
 pub mod run;
 pub mod status;
 mod text;
+pub mod trace;
 pub mod wait;
 pub mod watch;
 
@@ -38,6 +39,8 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Probe hosts now, without an agent
     Probe(probe::ProbeArgs),
+    /// Show the way to a host, and the largest packet that passes, without an agent
+    Trace(trace::TraceArgs),
     /// Tell what works on this machine, what does not, and what mends it
     Doctor(doctor::DoctorArgs),
     /// Check the configuration
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Wait(args) => wait::run(&args, &client_socket(socket)),
         Command::Watch(args) => watch::run(&args, &client_socket(socket)),
         Command::Probe(args) => probe::run(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Doctor(args) => doctor::run(&args, &client_socket(socket)),
         Command::Config(command) => config::run(&command),
     };

@@ -5,3 +5,4 @@ pub mod netlink;
 pub mod probe;
 pub mod resolve;
 pub mod sockdiag;
+pub mod trace;

@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use tokio::sync::mpsc;
 
 use self::report::{Format, Host, Report};
+pub(super) use self::summary::millis;
 use super::text::{printable, say};
 use crate::{
     observation::{Method, Observation, TargetId},
@@ -164,13 +165,18 @@ impl ProbeArgs {
 }
 
 fn resolve(name: &str, args: &ProbeArgs) -> anyhow::Result<SocketAddr> {
+    address_of(name, args.ipv4, args.ipv6)
+}
+
+/// The first address of a name, of the one family if any is asked for.
+pub(super) fn address_of(name: &str, ipv4: bool, ipv6: bool) -> anyhow::Result<SocketAddr> {
     let bare = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
     let addresses = (bare, 0).to_socket_addrs().context("cannot resolve")?;
-    let wanted = |a: &SocketAddr| !(args.ipv4 && a.is_ipv6() || args.ipv6 && a.is_ipv4());
-    let family = if args.ipv4 { "IPv4 " } else { "IPv6 " };
+    let wanted = |a: &SocketAddr| !(ipv4 && a.is_ipv6() || ipv6 && a.is_ipv4());
+    let family = if ipv4 { "IPv4 " } else { "IPv6 " };
     match addresses.into_iter().find(wanted) {
         Some(address) => Ok(address),
-        None => bail!("no {}address", if args.ipv4 || args.ipv6 { family } else { "" }),
+        None => bail!("no {}address", if ipv4 || ipv6 { family } else { "" }),
     }
 }
 
@@ -212,7 +218,7 @@ fn how(method: &Method, address: &SocketAddr, capabilities: &Capabilities) -> St
 }
 
 /// Seconds, as ping takes them, or a number with a unit.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let parsed = match text.parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())?,
         Err(_) => humantime::parse_duration(text).map_err(|e| e.to_string())?,

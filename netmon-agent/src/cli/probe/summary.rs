@@ -181,7 +181,7 @@ fn histogram() -> Histogram<u32> {
 }
 
 /// Milliseconds with three decimals, as ping prints them.
-pub(super) fn millis(d: Duration) -> String {
+pub(in crate::cli) fn millis(d: Duration) -> String {
     format!("{:.3}", d.as_secs_f64() * 1e3)
 }
 

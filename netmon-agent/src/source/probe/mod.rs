@@ -24,12 +24,12 @@
 
 mod engine;
 mod inflight;
-mod method;
+pub(super) mod method;
 mod path;
-mod reason;
-mod rtt;
+pub(super) mod reason;
+pub(super) mod rtt;
 mod schedule;
-mod sockets;
+pub(super) mod sockets;
 mod stats;
 mod wheel;
 mod worker;

@@ -7,7 +7,7 @@ use crate::{
 
 /// What an error on the queue says of the probe it quotes; `None` when it says nothing (a redirect, a transmit stamp,
 /// an error of this host's own).
-pub(super) fn of_error(error: &ExtendedError) -> Option<FailureReason> {
+pub(in crate::source) fn of_error(error: &ExtendedError) -> Option<FailureReason> {
     match error.origin {
         ErrorOrigin::Icmp4 => of_icmp4(error.kind, error.code),
         ErrorOrigin::Icmp6 => of_icmp6(error.kind, error.code),

@@ -13,13 +13,13 @@ const STEP: u64 = 200_000;
 
 /// One moment on the clock that never steps and on the one socket stamps are taken on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) mono: Mono,
-    pub(super) wall: Wall,
+pub(in crate::source) struct Stamp {
+    pub(in crate::source) mono: Mono,
+    pub(in crate::source) wall: Wall,
 }
 
 impl Stamp {
-    pub(super) fn now() -> Self {
+    pub(in crate::source) fn now() -> Self {
         // The wall clock is read last: next to the send, whose time it is to be.
         let mono = Mono::now();
         Self { mono, wall: Wall::now() }
@@ -32,16 +32,21 @@ impl Stamp {
 
 /// A measured round trip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RoundTrip {
-    pub(super) rtt: Duration,
-    pub(super) source: StampSource,
+pub(in crate::source) struct RoundTrip {
+    pub(in crate::source) rtt: Duration,
+    pub(in crate::source) source: StampSource,
     /// The wall clock stepped in between, so the kernel's stamp could not be used.
-    pub(super) stepped: bool,
+    pub(in crate::source) stepped: bool,
 }
 
 /// The time from `sent`, or from `left`, the kernel's stamp of the departure, to `received`, its stamp of the arrival;
 /// or to `read`, when the datagram was read, where there is no stamp or the wall clock stepped in between.
-pub(super) fn round_trip(sent: Stamp, left: Option<Wall>, received: Option<Wall>, read: Stamp) -> RoundTrip {
+pub(in crate::source) fn round_trip(
+    sent: Stamp,
+    left: Option<Wall>,
+    received: Option<Wall>,
+    read: Stamp,
+) -> RoundTrip {
     let seen = read.mono.since(sent.mono);
     let user = |stepped| RoundTrip { rtt: seen, source: StampSource::User, stepped };
     let Some(received) = received else { return user(false) };

@@ -47,12 +47,12 @@ pub struct Capabilities {
 
 /// One ICMP socket.
 #[derive(Debug)]
-pub(super) struct IcmpSocket {
-    pub(super) socket: Socket,
-    pub(super) family: Family,
+pub(in crate::source) struct IcmpSocket {
+    pub(in crate::source) socket: Socket,
+    pub(in crate::source) family: Family,
     /// Raw: the kernel neither writes nor checks the identifier, and IPv4 comes with its header.
-    pub(super) raw: bool,
-    pub(super) ident: u16,
+    pub(in crate::source) raw: bool,
+    pub(in crate::source) ident: u16,
 }
 
 /// The ICMP sockets of both families: one for what lies beyond a router, one for neighbours.
@@ -90,7 +90,7 @@ fn open_family(family: Family) -> (Option<IcmpSocket>, Option<IcmpSocket>, Acces
     }
 }
 
-fn remedy(family: Family, error: &io::Error) -> String {
+pub(in crate::source) fn remedy(family: Family, error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT) if family == Family::V6 => {
             "this kernel has no IPv6; boot without ipv6.disable=1".to_owned()
@@ -105,7 +105,7 @@ fn remedy(family: Family, error: &io::Error) -> String {
 
 impl IcmpSocket {
     /// Opens a datagram socket, or else a raw one.
-    pub(super) fn open(family: Family, path: &PathOptions) -> io::Result<Self> {
+    pub(in crate::source) fn open(family: Family, path: &PathOptions) -> io::Result<Self> {
         Self::datagram(family, path).or_else(|first| Self::raw(family, path).map_err(|_| first))
     }
 

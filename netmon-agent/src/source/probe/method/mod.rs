@@ -169,7 +169,7 @@ fn watch(epoll: &Epoll, fd: impl AsFd, key: EventKey, flags: EpollFlags) -> io::
 
 /// Reads one of a socket's queues to its end, batch by batch. A pending error, which may be another probe's, is taken
 /// off and passed over: the error queue holds it in full.
-fn drain(
+pub(in crate::source) fn drain(
     socket: &impl AsFd,
     queue: Queue,
     batch: &mut Batch,
