@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use toml::Spanned;
 
 use super::{
-    Config, KernelConfig, TargetConfig,
+    Config, KernelConfig, MetricsConfig, TargetConfig,
     error::Fault,
     file::{self, Span},
     thresholds,
@@ -48,6 +48,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         netlink: f.devices.netlink,
         watch,
         kernel,
+        metrics: MetricsConfig { windows: f.metrics.windows },
         health,
         targets,
     })

@@ -127,8 +127,9 @@ impl fmt::Display for FailureReason {
 }
 
 /// A step in a probe's life. Each probe has one `Sent`, then one of `Reply`, `Failed`, `Inconclusive`; after `Failed`
-/// or `Inconclusive` may come `Late`, after an answer any number of `Duplicate`s. One that could not be sent has
-/// `Failed` with [`FailureReason::SendError`] alone, or `Inconclusive` alone if only room in a buffer was wanting.
+/// or `Inconclusive` may come `Late`, after an answer any number of `Duplicate`s; `Corrupted` may come at any time.
+/// One that could not be sent has `Failed` with [`FailureReason::SendError`] alone, or `Inconclusive` alone if only room
+/// in a buffer was wanting.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeEvent {
     /// Whose.
@@ -177,4 +178,7 @@ pub enum ProbeOutcome {
     },
     /// A second answer to the same probe.
     Duplicate,
+    /// An answer from the right peer and with the probe's number, but with another payload than was sent. It is no
+    /// reply: what the probe's end is stands in another outcome.
+    Corrupted,
 }

@@ -140,6 +140,7 @@ fn words(outcome: &ProbeOutcome) -> String {
         }
         ProbeOutcome::Late { rtt } => format!("late rtt={} ms", millis(*rtt)),
         ProbeOutcome::Duplicate => "duplicate".to_owned(),
+        ProbeOutcome::Corrupted => "corrupted".to_owned(),
     }
 }
 
@@ -165,7 +166,10 @@ fn object(host: &Host, seq: u64, sent_at: &str, outcome: &ProbeOutcome) -> Optio
             }
         }
         ProbeOutcome::Inconclusive { .. } => object["failure"] = json!("inconclusive"),
-        ProbeOutcome::Sent | ProbeOutcome::Late { .. } | ProbeOutcome::Duplicate => return None,
+        ProbeOutcome::Sent
+        | ProbeOutcome::Late { .. }
+        | ProbeOutcome::Duplicate
+        | ProbeOutcome::Corrupted => return None,
     }
     Some(object)
 }

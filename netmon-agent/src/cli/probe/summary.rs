@@ -78,6 +78,7 @@ impl Summary {
             }
             ProbeOutcome::Late { .. } => self.late += 1,
             ProbeOutcome::Duplicate => self.duplicates += 1,
+            ProbeOutcome::Corrupted => {}
         }
     }
 

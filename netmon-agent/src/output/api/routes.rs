@@ -17,7 +17,7 @@ use crate::{
     time::Boot,
 };
 
-/// From this many targets on a scrape is written outside the runtime's own threads: it takes milliseconds.
+/// From this many targets on a scrape or a status is written outside the runtime's own threads: it takes milliseconds.
 const BIG: usize = 200;
 
 pub(super) fn router(app: Arc<App>) -> Router {
@@ -41,8 +41,13 @@ const NOT_FOUND: &str =
 
 async fn status(State(app): State<Arc<App>>) -> Response {
     app.refresher.refresh().await;
-    let snapshot = app.board.snapshot();
-    reply::json(StatusCode::OK, &wire_map::status(&snapshot, &app.board, Boot::now(), app.walls.now()))
+    let big = app.board.snapshot().targets.len() >= BIG;
+    let work = move || {
+        let (now, walls) = (Boot::now(), app.walls.now());
+        reply::json(StatusCode::OK, &wire_map::status(&app.board.snapshot(), &app.board, now, walls))
+    };
+    let made = if big { tokio::task::spawn_blocking(work).await.ok() } else { Some(work()) };
+    made.unwrap_or_else(|| reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the state could not be written"))
 }
 
 /// Whether the core evaluates: for those who restart what hangs.
@@ -100,7 +105,8 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
 
 fn exposition(app: &App, format: Format, gzip: bool) -> Option<Vec<u8>> {
     let stale = app.board.is_stale(Boot::now());
-    let text = metrics::render(&app.board.snapshot(), stale, app.walls.now(), &app.own, format);
+    let (snapshot, walls) = (app.board.snapshot(), app.walls.now());
+    let text = metrics::render(&snapshot, stale, walls, &app.own, app.metrics, format);
     if gzip { metrics::gzip(&text).ok() } else { Some(text.into_bytes()) }
 }
 

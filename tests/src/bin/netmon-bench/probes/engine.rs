@@ -188,7 +188,10 @@ impl Heard {
                 }
                 ProbeOutcome::Failed { .. } => _ = add(&self.failed),
                 ProbeOutcome::Inconclusive { .. } => _ = add(&self.inconclusive),
-                ProbeOutcome::Sent | ProbeOutcome::Late { .. } | ProbeOutcome::Duplicate => {}
+                ProbeOutcome::Sent
+                | ProbeOutcome::Late { .. }
+                | ProbeOutcome::Duplicate
+                | ProbeOutcome::Corrupted => {}
             }
         }
     }
