@@ -4,12 +4,12 @@
 //! Each address answers every two seconds for an hour, as a host in the same house does: three tenths of a millisecond,
 //! give or take a sixth, now and then three times as much; one probe in five hundred is lost.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{cell::Cell, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use allocation_counter::{AllocationInfo, measure};
 use anyhow::{Context, Result};
 use netmon_agent::{
-    health::{AddressStats, Health, Role, Settings, TargetSpec, Watch},
+    health::{AddressStats, Health, Quantiles, Role, Settings, Span, TargetSpec, Watch},
     observation::{
         Evidence, FailureReason, Method, Observation, ProbeEvent, ProbeOutcome, StampSource, TargetId,
     },
@@ -63,29 +63,50 @@ fn at(probe: u32) -> Mono {
 }
 
 fn records(count: u32, outcomes: &[ProbeOutcome]) {
-    let mut all = Vec::new();
-    let mut took = Duration::ZERO;
-    let mut hour = |all: &mut Vec<AddressStats>, from: u32| {
+    let mut all: Vec<Arc<AddressStats>> = Vec::new();
+    let took = Cell::new(Duration::ZERO);
+    // A publication shares all of them, as a snapshot does, and frees what the one before shared.
+    let hour = |all: &mut Vec<Arc<AddressStats>>, from: u32, publish_every: u32| {
         let started = Mono::now();
+        let mut published = Vec::new();
         for probe in from..from + HOUR {
             for (address, stats) in (0..).zip(all.iter_mut()) {
-                stats.record(at(probe), outcome(outcomes, address, probe));
+                Arc::make_mut(stats).record(at(probe), outcome(outcomes, address, probe));
+            }
+            if probe % publish_every == 0 {
+                published = all.clone();
             }
         }
-        took = Mono::now().since(started);
+        drop(published);
+        took.set(Mono::now().since(started));
     };
     let first = measure(|| {
-        all.resize_with(count as usize, AddressStats::default);
-        hour(&mut all, 0);
+        all.resize_with(count as usize, Arc::default);
+        hour(&mut all, 0, HOUR);
     });
-    let second = measure(|| hour(&mut all, HOUR));
     let n = f64::from(count) * f64::from(HOUR);
-    println!(
-        "{count} addresses, an hour: {:.0} bytes an address in all; then {:.1} ns and {:.3} allocations a record",
-        held(&first) / f64::from(count),
-        took.as_nanos() as f64 / n,
-        second.count_total as f64 / n,
-    );
+    println!("{count} addresses, an hour: {:.0} bytes an address in all", held(&first) / f64::from(count));
+    for (i, (publish_every, when)) in
+        (1..).zip([(u32::MAX, "at no time"), (15, "every 30 s"), (1, "every 2 s")])
+    {
+        let again = measure(|| hour(&mut all, i * HOUR, publish_every));
+        println!(
+            "published {when}: {:.1} ns and {:.3} allocations a record",
+            took.get().as_nanos() as f64 / n,
+            again.count_total as f64 / n,
+        );
+    }
+    let (now, mut quantiles) = (at(4 * HOUR), Quantiles::default());
+    for span in Span::ALL {
+        let started = Mono::now();
+        let probes: u64 = all.iter().map(|stats| stats.figures(span, now, &mut quantiles).probes()).sum();
+        let took = Mono::now().since(started).as_nanos() as f64 / f64::from(count);
+        println!(
+            "figures of {}, {} probes: {took:.0} ns an address",
+            span.as_str(),
+            probes / u64::from(count)
+        );
+    }
 }
 
 fn held(info: &AllocationInfo) -> f64 {

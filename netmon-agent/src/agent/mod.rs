@@ -218,7 +218,7 @@ async fn reload_from(
     let config = match loaded {
         Ok(config) => {
             tracing::info!(
-                "SIGHUP: configuration read anew; [agent] and [metrics] take effect at the next start"
+                "SIGHUP: configuration read anew; [agent], [kernel] and [metrics] take effect at the next start"
             );
             Some(Arc::new(config))
         }

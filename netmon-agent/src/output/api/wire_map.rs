@@ -231,3 +231,46 @@ pub fn as_it_is(
         reasons: if stale { vec![stale_reason(board, now)] } else { reasons(&snapshot.verdict) },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        health::AddressStats,
+        observation::{ProbeOutcome, StampSource},
+        time::Moment,
+    };
+
+    #[test]
+    fn an_address_tells_its_windows_as_of_the_snapshot() {
+        let s = |t: u64| Mono::from_nanos(t * 1_000_000_000);
+        let mut stats = AddressStats::default();
+        let (failed, rtt) =
+            (|reason| ProbeOutcome::Failed { reason, reporter: None }, Duration::from_millis(8));
+        stats.record(s(60), &failed(FailureReason::Refused));
+        stats.record(s(600), &failed(FailureReason::SendError));
+        stats.record(
+            s(601),
+            &ProbeOutcome::Reply { rtt, stamp: StampSource::Kernel, ttl: Some(63), reordered: true },
+        );
+        stats.record(s(602), &ProbeOutcome::Corrupted);
+        let view = AddressView { address: [10, 0, 0, 1].into(), state: State::Up, stats: Arc::new(stats) };
+        let target = TargetView { addresses: vec![view], ..TargetView::default() };
+        let at = Moment { mono: s(650), ..Moment::default() };
+        let snapshot = Snapshot { at, targets: vec![Arc::new(target)], ..Snapshot::default() };
+        let board = Board::new(snapshot.clone(), Duration::from_secs(6));
+        let told = status(&snapshot, &board, Boot::default(), WallOffset::default());
+        let address = &told.targets[0].addresses[0];
+        assert_eq!((address.loss_ratio, address.rtt.last_ns), (Some(0.0), Some(8_000_000)));
+        assert_eq!((address.replies, address.lost, address.reordered, address.corrupted), (1, 1, 1, 1));
+        assert_eq!(address.lost_by_reason, BTreeMap::from([("refused".to_owned(), 1)]));
+        assert_eq!((address.ttl, address.ttl_changes), (Some(63), 0));
+        let window = |name: &str| address.windows[name];
+        assert_eq!(["1m", "5m", "1h"].map(|name| window(name).probes), [1, 1, 2]);
+        assert_eq!((window("1h").lost, window("1h").loss_ratio), (1, Some(0.5)));
+        assert_eq!(window("5m").max_ns, Some(8_000_000));
+        assert!(window("1h").p50_ns.unwrap().abs_diff(8_000_000) < 100_000);
+    }
+}
