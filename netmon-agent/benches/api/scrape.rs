@@ -45,7 +45,8 @@ pub(crate) fn measure(count: u32) {
         packed = metrics::gzip(&text).map_or(0, |p| p.len());
         render = render.min(rendered.since(started));
         pack = pack.min(Mono::now().since(rendered));
-        (series, bytes) = (text.lines().filter(|l| !l.starts_with('#')).count(), text.len());
+        (series, bytes) =
+            (text.split(|b| *b == b'\n').filter(|l| !l.is_empty() && l[0] != b'#').count(), text.len());
     }
     println!(
         "scrape of {count} targets: {series} series, {bytes} bytes in {render:.2?}; \

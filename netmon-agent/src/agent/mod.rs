@@ -137,7 +137,10 @@ async fn serve(
             listen: config.listen.clone(),
             heartbeat: config.interval,
             refresh: Some(refresh_sender),
-            metrics: metrics::Options { windows: config.metrics.windows },
+            metrics: metrics::Options {
+                windows: config.metrics.windows,
+                native_histograms: config.metrics.native_histograms,
+            },
             ..api::Options::default()
         },
     )?;

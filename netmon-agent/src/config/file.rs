@@ -91,6 +91,7 @@ pub(super) struct Kernel {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Metrics {
     pub(super) windows: bool,
+    pub(super) native_histograms: bool,
 }
 
 /// Thresholds: each is left at its default when absent.

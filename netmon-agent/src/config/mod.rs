@@ -66,6 +66,8 @@ pub struct KernelConfig {
 pub struct MetricsConfig {
     /// Whether quantiles and loss of five minutes and an hour are written.
     pub windows: bool,
+    /// Whether round-trip times are told as native histograms to scrapers that take them.
+    pub native_histograms: bool,
 }
 
 /// A configured target.

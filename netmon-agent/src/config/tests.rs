@@ -43,6 +43,7 @@ fn a_full_file_is_read() {
         required = ["eth0"]
         [metrics]
         windows = true
+        native_histograms = true
         [health]
         stall_gap = "4s"
         [health.quorum]
@@ -64,7 +65,7 @@ fn a_full_file_is_read() {
     assert_eq!((c.targets[1].name.as_str(), c.targets[1].interval), ("2001:db8::1", Duration::from_secs(1)));
     assert_eq!((c.health.quorum["backup"], c.health.stall_gap), (1, Duration::from_secs(4)));
     assert_eq!(c.stale_after(), Duration::from_secs(270));
-    assert!(c.metrics.windows);
+    assert!(c.metrics.windows && c.metrics.native_histograms && c.health.native_histograms);
 }
 
 #[test]

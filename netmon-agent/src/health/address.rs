@@ -38,7 +38,13 @@ pub struct AddressEvidence {
 }
 
 impl AddressEvidence {
-    pub(super) fn new(address: IpAddr, reach: Reach, way: Option<Way>, links_known: bool) -> Self {
+    pub(super) fn new(
+        address: IpAddr,
+        reach: Reach,
+        way: Option<Way>,
+        links_known: bool,
+        native: bool,
+    ) -> Self {
         let mut fsm = AddressFsm::default();
         if links_known && !reach.stands() {
             fsm.force_down();
@@ -46,7 +52,7 @@ impl AddressEvidence {
         Self {
             address,
             fsm,
-            stats: Arc::default(),
+            stats: Arc::new(AddressStats::new(native)),
             reach,
             way,
             echoes: Echoes::default(),

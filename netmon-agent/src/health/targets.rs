@@ -45,7 +45,7 @@ impl Health {
         let new = |a: IpAddr| {
             let reach = network::reach_of(&self.network, &usable, &spec, a);
             let way = network::way_of(&self.network, &usable, &spec, a);
-            AddressEvidence::new(a, reach, way, links_known)
+            AddressEvidence::new(a, reach, way, links_known, self.settings.native_histograms)
         };
         // What is probed otherwise is another thing: nothing that was seen of it counts any more.
         let mut old = old.filter(|t| (t.spec.method, t.spec.link) == (spec.method, spec.link));

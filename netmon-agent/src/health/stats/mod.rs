@@ -7,6 +7,7 @@ mod buckets;
 mod counters;
 mod figures;
 mod history;
+mod native;
 mod packed;
 mod recent;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use counters::{BURST_BUCKETS, ProbeCounters, RTT_BUCKETS, rtt_bucket};
 pub use figures::{Figures, Quantiles, Span};
+pub use native::NativeHistogram;
 
 use crate::{
     observation::{FailureReason, ProbeOutcome},
@@ -43,9 +45,15 @@ pub struct AddressStats {
     burst: u64,
     /// Of the last reply that told it.
     ttl: Option<u8>,
+    native: Option<NativeHistogram>,
 }
 
 impl AddressStats {
+    /// None yet; with `native`, a native histogram is kept too.
+    pub fn new(native: bool) -> Self {
+        Self { native: native.then(NativeHistogram::default), ..Self::default() }
+    }
+
     /// Takes one outcome.
     pub fn record(&mut self, at: Mono, outcome: &ProbeOutcome) {
         match outcome {
@@ -106,6 +114,11 @@ impl AddressStats {
         self.recent.samples(now).flatten()
     }
 
+    /// All RTTs since the target was made, where a native histogram is kept.
+    pub fn native(&self) -> Option<&NativeHistogram> {
+        self.native.as_ref()
+    }
+
     /// What a window says at `now`. Takes microseconds: for whoever shows it.
     pub fn figures(&self, span: Span, now: Mono, quantiles: &mut Quantiles) -> Figures {
         match span {
@@ -117,7 +130,8 @@ impl AddressStats {
 
     #[cfg(test)]
     pub(super) fn heap(&self) -> usize {
-        self.recent.heap() + self.history.heap()
+        let native = self.native.as_ref().map_or(0, NativeHistogram::heap);
+        self.recent.heap() + self.history.heap() + native
     }
 
     fn arrived_with(&mut self, ttl: Option<u8>) {
@@ -130,6 +144,9 @@ impl AddressStats {
     fn reply(&mut self, at: Mono, rtt: Duration) {
         self.counters.rtt_buckets[rtt_bucket(rtt.as_secs_f64())] += 1;
         self.counters.rtt_sum += rtt;
+        if let Some(native) = &mut self.native {
+            native.record(rtt);
+        }
         if self.burst > 0 {
             self.counters.burst_buckets[BURST_BUCKETS.partition_point(|b| *b < self.burst)] += 1;
             self.counters.burst_sum += self.burst;

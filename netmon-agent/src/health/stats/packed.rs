@@ -22,7 +22,7 @@ impl<'a> Slot<'a> {
     pub(super) fn entries(&self) -> impl Iterator<Item = (u16, u64)> + use<'a> {
         let (mut rest, mut bucket) = (self.entries, 0);
         std::iter::from_fn(move || {
-            bucket += number(&mut rest)? as u16;
+            bucket = u16::try_from(number(&mut rest)?).ok()?.checked_add(bucket)?;
             Some((bucket, number(&mut rest)?))
         })
     }

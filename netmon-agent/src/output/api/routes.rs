@@ -86,7 +86,8 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     };
     app.own.scraped(true);
     app.refresher.refresh().await;
-    let (format, gzip) = (metrics::format(&joined(&headers, header::ACCEPT)), accepts_gzip(&headers));
+    let format = metrics::format(&joined(&headers, header::ACCEPT), app.metrics.native_histograms);
+    let gzip = accepts_gzip(&headers);
     let big = app.board.snapshot().targets.len() >= BIG;
     let worker = app.clone();
     let work = move || exposition(&worker, format, gzip);
@@ -107,7 +108,7 @@ fn exposition(app: &App, format: Format, gzip: bool) -> Option<Vec<u8>> {
     let stale = app.board.is_stale(Boot::now());
     let (snapshot, walls) = (app.board.snapshot(), app.walls.now());
     let text = metrics::render(&snapshot, stale, walls, &app.own, app.metrics, format);
-    if gzip { metrics::gzip(&text).ok() } else { Some(text.into_bytes()) }
+    if gzip { metrics::gzip(&text).ok() } else { Some(text) }
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {

@@ -10,6 +10,7 @@ pub mod catalogue;
 mod devices;
 mod negotiate;
 mod own;
+mod protobuf;
 mod targets;
 mod tcp;
 mod writer;
@@ -34,6 +35,8 @@ use catalogue::Family;
 pub struct Options {
     /// Quantiles and loss of five minutes and an hour.
     pub windows: bool,
+    /// Native histograms of round-trip times, to scrapers that take protobuf.
+    pub native_histograms: bool,
 }
 
 /// The exposition of a snapshot and of the agent's own counters.
@@ -44,7 +47,7 @@ pub fn render(
     own: &Own,
     options: Options,
     format: Format,
-) -> String {
+) -> Vec<u8> {
     let mut w = Writer::new(format);
     agent(&mut w, snapshot, walls);
     overall(&mut w, snapshot, stale, walls);
@@ -55,12 +58,12 @@ pub fn render(
     w.finish()
 }
 
-/// The text, compressed at the fastest level (RFC 1952): a scrape's time counts more than its bytes.
-pub fn gzip(text: &str) -> std::io::Result<Vec<u8>> {
+/// An exposition, compressed at the fastest level (RFC 1952): a scrape's time counts more than its bytes.
+pub fn gzip(text: &[u8]) -> std::io::Result<Vec<u8>> {
     use std::io::Write;
     let mut encoder =
         flate2::write::GzEncoder::new(Vec::with_capacity(text.len() / 8), flate2::Compression::fast());
-    encoder.write_all(text.as_bytes())?;
+    encoder.write_all(text)?;
     encoder.finish()
 }
 

@@ -9,7 +9,7 @@ use super::{
     writer::{Writer, labels},
 };
 use crate::{
-    health::{Quantiles, Span},
+    health::{NativeHistogram, Quantiles, Span},
     observation::FailureReason,
     state::{BURST_BUCKETS, ProbeCounters, RTT_BUCKETS, Snapshot, TargetView},
     time::Mono,
@@ -21,6 +21,8 @@ struct Together {
     counters: ProbeCounters,
     jitter: Option<Duration>,
     ttl: Option<u8>,
+    /// Where every address has one.
+    native: Option<NativeHistogram>,
     /// The last minute, and the longer windows where they are asked for.
     windows: Vec<Worst>,
 }
@@ -114,7 +116,8 @@ const SEND_ERROR: usize = FailureReason::SendError as usize;
 fn round_trips(w: &mut Writer, targets: &[Together]) {
     w.family(&catalogue::PROBE_RTT);
     for t in targets {
-        w.histogram(&t.labels, &RTT_BUCKETS, &t.counters.rtt_buckets, t.counters.rtt_sum.as_secs_f64());
+        let (counters, sum) = (&t.counters, t.counters.rtt_sum.as_secs_f64());
+        w.native_histogram(&t.labels, &RTT_BUCKETS, &counters.rtt_buckets, sum, t.native.as_ref());
     }
     w.family(&catalogue::PROBE_RTT_QUANTILE);
     for t in targets {
@@ -179,8 +182,14 @@ fn together(target: &TargetView, windows: impl Iterator<Item = Worst>) -> Togeth
         counters,
         jitter: target.addresses.iter().filter_map(|a| a.stats.jitter()).max(),
         ttl: target.addresses.iter().filter_map(|a| a.stats.ttl()).min(),
+        native: native(target),
         windows: windows.collect(),
     }
+}
+
+fn native(target: &TargetView) -> Option<NativeHistogram> {
+    let mut sum = NativeHistogram::default();
+    target.addresses.iter().try_for_each(|a| a.stats.native().map(|native| sum.add(native))).map(|()| sum)
 }
 
 fn worst(target: &TargetView, span: Span, at: Mono, quantiles: &mut Quantiles) -> Worst {

@@ -63,7 +63,7 @@ fn full() -> Snapshot {
         ..Default::default()
     };
     let address = |a: &str, ms: u64| {
-        let mut stats = AddressStats::default();
+        let mut stats = AddressStats::new(true);
         let failed = |reason| ProbeOutcome::Failed { reason, reporter: None };
         let reply = |rtt| ProbeOutcome::Reply {
             rtt,
@@ -109,7 +109,12 @@ fn full() -> Snapshot {
 }
 
 fn text(format: Format) -> String {
-    render(&full(), false, WallOffset::default(), &Own::new(), Options { windows: true }, format)
+    String::from_utf8(bytes(format)).unwrap()
+}
+
+fn bytes(format: Format) -> Vec<u8> {
+    let options = Options { windows: true, native_histograms: true };
+    render(&full(), false, WallOffset::default(), &Own::new(), options, format)
 }
 
 type Samples = BTreeMap<(String, BTreeMap<String, String>), f64>;
@@ -228,6 +233,7 @@ fn values_come_back() {
 #[test]
 fn longer_windows_are_for_those_who_ask() {
     let text = render(&full(), false, WallOffset::default(), &Own::new(), Options::default(), Format::Text);
+    let text = String::from_utf8(text).unwrap();
     assert!(text.contains("netmon_probe_rtt_quantile_seconds{") && !text.contains("window"), "{text}");
 }
 
@@ -245,6 +251,7 @@ fn segments_over_all_devices_are_the_kernels_total() {
 #[test]
 fn a_stale_state_reads_unknown() {
     let text = render(&full(), true, WallOffset::default(), &Own::new(), Options::default(), Format::Text);
+    let text = String::from_utf8(text).unwrap();
     let (_, samples) = parse(&text);
     assert_eq!(value(&samples, "netmon_state", &[("state", "unknown")]), 1.0);
     assert_eq!(value(&samples, "netmon_state", &[("state", "degraded")]), 0.0);
@@ -263,7 +270,7 @@ fn both_formats_hold_the_same_series() {
 fn gzip_gives_the_text_back() {
     let text = text(Format::Text);
     let mut back = String::new();
-    flate2::read::GzDecoder::new(&*gzip(&text).unwrap()).read_to_string(&mut back).unwrap();
+    flate2::read::GzDecoder::new(&*gzip(text.as_bytes()).unwrap()).read_to_string(&mut back).unwrap();
     assert_eq!(back, text);
 }
 
@@ -284,4 +291,14 @@ fn promtool_finds_nothing() {
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn protobuf_holds_the_same_series() {
+    let volatile = |name: &str| name.starts_with("process_");
+    let keep = |samples: Samples| -> Samples {
+        samples.into_iter().filter(|((name, _), _)| !volatile(name)).collect()
+    };
+    let told = keep(protobuf::tests::series(&bytes(Format::Protobuf)));
+    assert_eq!(told, keep(parse(&text(Format::Text)).1));
 }
