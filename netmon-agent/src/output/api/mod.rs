@@ -48,6 +48,8 @@ use crate::{capability::Capability, state::Board};
 
 /// Metrics requests served at one time.
 const SCRAPES: usize = 8;
+/// Big states written at one time; who comes then waits, as it costs much and everybody may ask.
+const BIG_STATUSES: usize = 2;
 /// Connections beyond the waiters': for `status`, `watch`, scrapes.
 const OTHER_CONNECTIONS: usize = 256;
 /// What a clean end may take.
@@ -108,6 +110,7 @@ struct App {
     waiters: Shares,
     groups: group::Groups,
     scrapes: Semaphore,
+    big_statuses: Arc<Semaphore>,
     own: Own,
     walls: WallAnchor,
     closing: watch::Receiver<bool>,
@@ -133,6 +136,7 @@ pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
         refresher: refresh::Refresher::new(options.refresh),
         waiters: Shares::new(options.max_waiters),
         scrapes: Semaphore::new(SCRAPES),
+        big_statuses: Arc::new(Semaphore::new(BIG_STATUSES)),
         own: own.clone(),
         walls: WallAnchor::default(),
         closing: closing_told.clone(),

@@ -9,6 +9,7 @@ use axum::{
     response::Response,
     routing::get,
 };
+use netmon_client::wire;
 
 use super::{App, events, page, reply, wait, wire_map};
 use crate::{
@@ -40,14 +41,28 @@ const NOT_FOUND: &str =
     "no such path; there are: /, /v1/status, /v1/wait, /v1/events, /healthz, /readyz, /metrics";
 
 async fn status(State(app): State<Arc<App>>) -> Response {
+    of_status(app, |status| reply::json(StatusCode::OK, status)).await
+}
+
+/// The state as of now, as `write` has it.
+pub(super) async fn of_status(app: Arc<App>, write: fn(&wire::Status) -> Response) -> Response {
     app.refresher.refresh().await;
-    let big = app.board.snapshot().targets.len() >= BIG;
-    let work = move || {
-        let (now, walls) = (Boot::now(), app.walls.now());
-        reply::json(StatusCode::OK, &wire_map::status(&app.board.snapshot(), &app.board, now, walls))
-    };
-    let made = if big { tokio::task::spawn_blocking(work).await.ok() } else { Some(work()) };
-    made.unwrap_or_else(|| reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the state could not be written"))
+    if app.board.snapshot().targets.len() < BIG {
+        return write(&told(&app));
+    }
+    // Never closed, so this waits and does not fail.
+    let permit = app.big_statuses.clone().acquire_owned().await;
+    let made = tokio::task::spawn_blocking(move || {
+        // Held until the work is done, even if the client has gone.
+        let _permit = permit;
+        write(&told(&app))
+    });
+    let failed = |_| reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the state could not be written");
+    made.await.unwrap_or_else(failed)
+}
+
+fn told(app: &App) -> wire::Status {
+    wire_map::status(&app.board.snapshot(), &app.board, Boot::now(), app.walls.now())
 }
 
 /// Whether the core evaluates: for those who restart what hangs.
