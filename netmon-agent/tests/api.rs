@@ -13,9 +13,10 @@ use std::{
 };
 
 use netmon_agent::{
-    health::{Reason, ReasonCode, State, Subject, Verdict},
+    health::{AddressStats, Reason, ReasonCode, State, Subject, Verdict},
+    observation::{ProbeOutcome, StampSource},
     output::api::{self, Options, Server, SocketError},
-    state::{BACKLOG, Board, ChangeEvent, DeviceView, Snapshot},
+    state::{AddressView, BACKLOG, Board, ChangeEvent, DeviceView, Snapshot, TargetView},
     time::{Boot, Moment, Mono},
 };
 use netmon_client::{Client, Condition, Error, EventOptions, Monitor, State as Told, WaitOptions};
@@ -601,4 +602,34 @@ fn a_crowd_is_released_once_each() {
         nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, wanted, hard).unwrap();
     }
     assert!(release(1000) < LONG);
+}
+
+#[test]
+fn a_state_of_many_targets_is_told_to_many_at_once() {
+    let world = World::new(FRESH);
+    let target = |n: u32| {
+        let mut stats = AddressStats::default();
+        let rtt = Duration::from_micros(100 + u64::from(n));
+        let reply = ProbeOutcome::Reply { rtt, stamp: StampSource::Kernel, ttl: Some(64), reordered: false };
+        stats.record(Moment::now().mono, &reply);
+        let address = AddressView { address: [10, 0, 0, 1].into(), state: State::Up, stats: Arc::new(stats) };
+        let name = format!("t{n}").into();
+        Arc::new(TargetView { name, addresses: vec![address], ..TargetView::default() })
+    };
+    let at = Moment::now();
+    let targets = (0..300).map(target).collect();
+    world.board.publish(Snapshot { seq: 101, at, targets, ..Snapshot::default() }, []);
+    let socket = world.socket();
+    let ask = move || Client::new(&socket).status().unwrap().targets;
+    let askers: Vec<_> = (0..8).map(|_| thread::spawn(ask.clone())).collect();
+    for asker in askers {
+        let targets = asker.join().unwrap();
+        assert_eq!(targets.len(), 300);
+        let of_last = &targets[299].addresses[0];
+        assert_eq!((of_last.replies, of_last.ttl), (1, Some(64)));
+        for window in of_last.windows.values() {
+            assert_eq!((window.probes, window.max_ns), (1, Some(399_000)));
+        }
+        assert_eq!(of_last.windows.keys().collect::<Vec<_>>(), ["1h", "1m", "5m"]);
+    }
 }

@@ -233,6 +233,55 @@ pub struct TargetAddress {
     pub rtt: Rtt,
     /// Interarrival jitter by RFC 3550, nanoseconds; null before the second reply.
     pub jitter_ns: Option<u64>,
+    /// Probes answered in time. This and what follows counts from when the target was made.
+    #[serde(default)]
+    pub replies: u64,
+    /// Probes lost, on the way or at the target.
+    #[serde(default)]
+    pub lost: u64,
+    /// The same by reason (`timeout`, `refused` …), where there were any.
+    #[serde(default)]
+    pub lost_by_reason: BTreeMap<String, u64>,
+    /// Answers that came after the probe was given up.
+    #[serde(default)]
+    pub late: u64,
+    /// Second answers to one probe.
+    #[serde(default)]
+    pub duplicates: u64,
+    /// Answers that came out of order.
+    #[serde(default)]
+    pub reordered: u64,
+    /// Answers whose payload was another than was sent; none of them is a reply.
+    #[serde(default)]
+    pub corrupted: u64,
+    /// Received time to live or hop limit of the last reply, where known.
+    #[serde(default)]
+    pub ttl: Option<u8>,
+    /// How often it was another than that of the reply before.
+    #[serde(default)]
+    pub ttl_changes: u64,
+    /// Figures by window: `1m`, `5m`, `1h`. The longer two are up to a fifth and a twelfth longer than they say.
+    #[serde(default)]
+    pub windows: BTreeMap<String, Window>,
+}
+
+/// Figures of a window of time. RTTs are null where no probe was answered in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    /// Probes that were answered or given up in it.
+    pub probes: u64,
+    /// Those given up.
+    pub lost: u64,
+    /// Lost of `probes`, 0–1; null where there were none.
+    pub loss_ratio: Option<f64>,
+    /// Median RTT, nanoseconds.
+    pub p50_ns: Option<u64>,
+    /// 90th percentile.
+    pub p90_ns: Option<u64>,
+    /// 99th percentile.
+    pub p99_ns: Option<u64>,
+    /// Longest RTT.
+    pub max_ns: Option<u64>,
 }
 
 /// Round-trip times, nanoseconds; null before the first reply.

@@ -26,7 +26,7 @@ pub use self::core::{CoreError, Refresh};
 use crate::{
     config::Config,
     health::{Reason, ReasonCode, Verdict},
-    output::api,
+    output::{api, metrics},
     source::{bpf, probe},
     state::{Board, Snapshot},
     time::Moment,
@@ -137,6 +137,10 @@ async fn serve(
             listen: config.listen.clone(),
             heartbeat: config.interval,
             refresh: Some(refresh_sender),
+            metrics: metrics::Options {
+                windows: config.metrics.windows,
+                native_histograms: config.metrics.native_histograms,
+            },
             ..api::Options::default()
         },
     )?;
@@ -216,7 +220,9 @@ async fn reload_from(
     });
     let config = match loaded {
         Ok(config) => {
-            tracing::info!("SIGHUP: configuration read anew; [agent] takes effect at the next start");
+            tracing::info!(
+                "SIGHUP: configuration read anew; [agent], [kernel] and [metrics] take effect at the next start"
+            );
             Some(Arc::new(config))
         }
         Err(error) => {

@@ -23,6 +23,7 @@ pub(super) struct File {
     pub(super) defaults: Defaults,
     pub(super) devices: Devices,
     pub(super) kernel: Kernel,
+    pub(super) metrics: Metrics,
     pub(super) health: Health,
     pub(super) target: Vec<Spanned<Target>>,
 }
@@ -88,6 +89,14 @@ pub(super) struct Kernel {
     pub(super) rtt_samples: bool,
     pub(super) drop_reasons: Vec<Spanned<String>>,
     pub(super) btf: Option<Spanned<PathBuf>>,
+}
+
+/// Metrics beyond the usual ones.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Metrics {
+    pub(super) windows: bool,
+    pub(super) native_histograms: bool,
 }
 
 /// Thresholds: each is left at its default when absent.

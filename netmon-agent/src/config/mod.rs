@@ -44,6 +44,8 @@ pub struct Config {
     pub watch: Watch,
     /// What the kernel programs count.
     pub kernel: KernelConfig,
+    /// What metrics are written beyond the usual ones.
+    pub metrics: MetricsConfig,
     /// Thresholds of the rules.
     pub health: Settings,
     /// Configured targets.
@@ -61,6 +63,15 @@ pub struct KernelConfig {
     pub drop_reasons: Vec<String>,
     /// The kernel's types in a file.
     pub btf: Option<PathBuf>,
+}
+
+/// Metrics that cost every target more series. Takes effect at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Whether quantiles and loss of five minutes and an hour are written.
+    pub windows: bool,
+    /// Whether round-trip times are told as native histograms to scrapers that take them.
+    pub native_histograms: bool,
 }
 
 /// A configured target.

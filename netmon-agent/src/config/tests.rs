@@ -1,6 +1,6 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
-use super::Config;
+use super::{Config, MetricsConfig};
 use crate::observation::{DnsQuery, HttpRequest, Method, PathOptions, UdpExpect};
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -19,6 +19,7 @@ fn nothing_is_needed() {
     let c = parse("").unwrap();
     assert_eq!((c.interval, c.timeout), (Duration::from_secs(2), Duration::from_secs(1)));
     assert!(c.auto_targets && c.netlink);
+    assert_eq!(c.metrics, MetricsConfig::default());
     assert_eq!(
         c.listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["127.0.0.1:9817", "[::1]:9817"]
@@ -40,6 +41,9 @@ fn a_full_file_is_read() {
         netlink = false
         include = ["eth*"]
         required = ["eth0"]
+        [metrics]
+        windows = true
+        native_histograms = true
         [health]
         stall_gap = "4s"
         [health.quorum]
@@ -61,11 +65,13 @@ fn a_full_file_is_read() {
     assert_eq!((c.targets[1].name.as_str(), c.targets[1].interval), ("2001:db8::1", Duration::from_secs(1)));
     assert_eq!((c.health.quorum["backup"], c.health.stall_gap), (1, Duration::from_secs(4)));
     assert_eq!(c.stale_after(), Duration::from_secs(270));
+    assert!(c.metrics.windows && c.metrics.native_histograms && c.health.native_histograms);
 }
 
 #[test]
 fn faults_name_their_place_and_the_remedy() {
     refused("[defaults]\nintervall = \"2s\"", "2:1", "did you mean `interval`?");
+    refused("[metrics]\nwindow = true", "2:1", "did you mean `windows`?");
     refused("[defualts]\n", "1:2", "did you mean `defaults`?");
     refused("[defaults]\ninterval = \"2 parsecs\"", "2:12", "bad duration");
     refused("[defaults]\ninterval = 2", "2:12", "a duration with its unit");

@@ -5,12 +5,12 @@ use std::{collections::HashSet, time::Duration};
 use toml::Spanned;
 
 use super::{
-    Config, KernelConfig,
+    Config, KernelConfig, MetricsConfig,
     error::Fault,
     file::{self, Span},
     target, thresholds,
 };
-use crate::health::Watch;
+use crate::health::{Settings, Watch};
 
 /// Shortest interval: 50 probes a second to one target is a flood, not monitoring.
 const MIN_INTERVAL: Duration = Duration::from_millis(20);
@@ -24,9 +24,12 @@ const MAX_DROP_REASONS: usize = 32;
 pub(super) const MAX_NAME: usize = 128;
 
 pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
+    let file::Metrics { windows, native_histograms } = f.metrics;
+    let metrics = MetricsConfig { windows, native_histograms };
     let interval = interval(&f.defaults.interval)?;
     let timeout = timeout(&f.defaults.timeout)?;
-    let health = thresholds::settings(f.health, &f.devices)?;
+    let MetricsConfig { native_histograms, .. } = metrics;
+    let health = Settings { native_histograms, ..thresholds::settings(f.health, &f.devices)? };
     let watch = watch(&f.devices)?;
     let kernel = kernel(f.kernel)?;
     if let Some(s) = f.agent.socket.as_ref().filter(|s| s.get_ref().as_os_str().is_empty()) {
@@ -48,6 +51,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         netlink: f.devices.netlink,
         watch,
         kernel,
+        metrics,
         health,
         targets,
     })

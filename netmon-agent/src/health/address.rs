@@ -1,6 +1,6 @@
 //! One address of one target: all that its probes tell, brought together (R4, R8, R9, R11).
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use super::{
     fsm::AddressFsm,
@@ -25,8 +25,8 @@ pub struct AddressEvidence {
     pub address: IpAddr,
     /// Its state machine.
     pub fsm: AddressFsm,
-    /// Its statistics.
-    pub stats: AddressStats,
+    /// Its statistics, shared with the snapshots that were made since they last changed.
+    pub stats: Arc<AddressStats>,
     /// Whether a route to it stands.
     pub reach: Reach,
     /// Which way packets to it leave.
@@ -38,7 +38,13 @@ pub struct AddressEvidence {
 }
 
 impl AddressEvidence {
-    pub(super) fn new(address: IpAddr, reach: Reach, way: Option<Way>, links_known: bool) -> Self {
+    pub(super) fn new(
+        address: IpAddr,
+        reach: Reach,
+        way: Option<Way>,
+        links_known: bool,
+        native: bool,
+    ) -> Self {
         let mut fsm = AddressFsm::default();
         if links_known && !reach.stands() {
             fsm.force_down();
@@ -46,7 +52,7 @@ impl AddressEvidence {
         Self {
             address,
             fsm,
-            stats: AddressStats::default(),
+            stats: Arc::new(AddressStats::new(native)),
             reach,
             way,
             echoes: Echoes::default(),
@@ -58,7 +64,7 @@ impl AddressEvidence {
 
     /// Takes what became of a probe. Whether the judgement of its target may be another now.
     pub(super) fn probed(&mut self, at: Mono, event: &ProbeEvent, settings: &Settings) -> bool {
-        self.stats.record(at, &event.outcome);
+        Arc::make_mut(&mut self.stats).record(at, &event.outcome);
         let before = (self.fsm.state(), self.fsm.last_failure(), self.is_impaired());
         match event.outcome {
             ProbeOutcome::Sent => {
@@ -142,6 +148,6 @@ impl AddressEvidence {
     /// Bytes beside its own.
     #[cfg(test)]
     pub(super) fn heap(&self) -> usize {
-        self.stats.heap() + self.fsm.heap() + self.sampler.heap()
+        size_of::<AddressStats>() + self.stats.heap() + self.fsm.heap() + self.sampler.heap()
     }
 }

@@ -61,7 +61,10 @@ pub use network::Device;
 pub use reach::{Reach, Way};
 pub use retransmits::READ_INTERVAL;
 pub use settings::{BURST, LOST_FOR_DOWN, Settings};
-pub use stats::{AddressStats, BURST_BUCKETS, ProbeCounters, RTT_BUCKETS, WINDOW, rtt_bucket};
+pub use stats::{
+    AddressStats, BURST_BUCKETS, Figures, NativeHistogram, ProbeCounters, Quantiles, RTT_BUCKETS, Span,
+    WINDOW, rtt_bucket,
+};
 pub use target::{Role, Target, TargetSpec};
 pub use verdict::{Reason, ReasonCode, State, Subject, Verdict};
 

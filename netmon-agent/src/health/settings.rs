@@ -89,6 +89,8 @@ pub struct Settings {
     pub required: Vec<String>,
     /// R2: only these carry the verdict, if given.
     pub preferred: Vec<String>,
+    /// Whether native histograms of round-trip times are kept, of addresses that are new.
+    pub native_histograms: bool,
 }
 
 impl Default for Settings {
@@ -128,6 +130,7 @@ impl Default for Settings {
             quorum: BTreeMap::new(),
             required: Vec::new(),
             preferred: Vec::new(),
+            native_histograms: false,
         }
     }
 }

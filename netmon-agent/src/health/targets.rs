@@ -45,7 +45,7 @@ impl Health {
         let new = |a: IpAddr| {
             let reach = network::reach_of(&self.network, &usable, &spec, a);
             let way = network::way_of(&self.network, &usable, &spec, a);
-            AddressEvidence::new(a, reach, way, links_known)
+            AddressEvidence::new(a, reach, way, links_known, self.settings.native_histograms)
         };
         // Of another host nothing is known yet; of the same one, that its name can't be resolved, however it is probed.
         let same_host = old.as_ref().is_some_and(|t| t.spec.host == spec.host);

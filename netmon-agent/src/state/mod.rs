@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::{
     capability::Capability,
-    health::{Reason, State, Subject, Verdict},
+    health::{AddressStats, Reason, State, Subject, Verdict},
     observation::{IfIndex, Link, TcpCounters, TcpReading},
     time::{Boot, Moment},
 };
@@ -101,20 +101,8 @@ pub struct AddressView {
     pub address: IpAddr,
     /// Of this address alone.
     pub state: State,
-    /// Counters since the target was made.
-    pub counters: ProbeCounters,
-    /// Lost of the probes concluded in the last 60 s, 0–1.
-    pub loss_ratio: Option<f64>,
-    /// Last RTT.
-    pub rtt_last: Option<Duration>,
-    /// Median of the last 60 s.
-    pub rtt_p50: Option<Duration>,
-    /// 90th percentile of the last 60 s.
-    pub rtt_p90: Option<Duration>,
-    /// 99th percentile of the last 60 s.
-    pub rtt_p99: Option<Duration>,
-    /// RFC 3550 jitter.
-    pub jitter: Option<Duration>,
+    /// Its counters and windows. A window's figures are worked out by whoever shows them, as of [`Snapshot::at`].
+    pub stats: Arc<AddressStats>,
 }
 
 /// The agent's own counters.

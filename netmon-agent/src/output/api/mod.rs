@@ -40,11 +40,16 @@ pub use shares::{Place, Shares};
 pub use socket::{SocketError, SocketFile};
 pub use wait::MAX_TIMEOUT;
 
-use super::{WallAnchor, metrics::Own};
+use super::{
+    WallAnchor,
+    metrics::{self, Own},
+};
 use crate::{capability::Capability, state::Board};
 
 /// Metrics requests served at one time.
 const SCRAPES: usize = 8;
+/// Big states written at one time; who comes then waits, as it costs much and everybody may ask.
+const BIG_STATUSES: usize = 2;
 /// Connections beyond the waiters': for `status`, `watch`, scrapes.
 const OTHER_CONNECTIONS: usize = 256;
 /// What a clean end may take.
@@ -65,6 +70,8 @@ pub struct Options {
     pub reserved_descriptors: u64,
     /// Where to ask for a fresh snapshot before a rendering; none shows what the board has.
     pub refresh: Option<RefreshSender>,
+    /// What metrics to write beyond the usual ones.
+    pub metrics: metrics::Options,
 }
 
 impl Default for Options {
@@ -76,6 +83,7 @@ impl Default for Options {
             heartbeat: Duration::from_secs(2),
             reserved_descriptors: 256,
             refresh: None,
+            metrics: metrics::Options::default(),
         }
     }
 }
@@ -97,10 +105,12 @@ pub struct Server {
 struct App {
     board: Board,
     heartbeat: Duration,
+    metrics: metrics::Options,
     refresher: refresh::Refresher,
     waiters: Shares,
     groups: group::Groups,
     scrapes: Semaphore,
+    big_statuses: Arc<Semaphore>,
     own: Own,
     walls: WallAnchor,
     closing: watch::Receiver<bool>,
@@ -122,9 +132,11 @@ pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
         groups: group::Groups::new(board.clone()),
         board,
         heartbeat: options.heartbeat.clamp(Duration::from_millis(10), Duration::from_secs(2)),
+        metrics: options.metrics,
         refresher: refresh::Refresher::new(options.refresh),
         waiters: Shares::new(options.max_waiters),
         scrapes: Semaphore::new(SCRAPES),
+        big_statuses: Arc::new(Semaphore::new(BIG_STATUSES)),
         own: own.clone(),
         walls: WallAnchor::default(),
         closing: closing_told.clone(),

@@ -9,17 +9,18 @@ use axum::{
 };
 use netmon_client::wire::{self, Status};
 
-use super::{App, reply, wire_map};
-use crate::time::Boot;
+use super::{App, reply, routes};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
     td,th{text-align:left;padding:.1rem 1rem .1rem 0;vertical-align:top}.up{color:#176f2c}.degraded{color:#8a5a00}\
     .down{color:#b3261e}.unknown{color:#5f6368}h1 b,td b{font-weight:600}";
 
 pub(super) async fn page(State(app): State<Arc<App>>) -> Response {
-    app.refresher.refresh().await;
-    let status = wire_map::status(&app.board.snapshot(), &app.board, Boot::now(), app.walls.now());
-    let mut response = reply::body(StatusCode::OK, "text/html; charset=utf-8", html(&status));
+    routes::of_status(app, written).await
+}
+
+fn written(status: &Status) -> Response {
+    let mut response = reply::body(StatusCode::OK, "text/html; charset=utf-8", html(status));
     let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     response

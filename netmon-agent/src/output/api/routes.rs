@@ -9,6 +9,7 @@ use axum::{
     response::Response,
     routing::get,
 };
+use netmon_client::wire;
 
 use super::{App, events, page, reply, wait, wire_map};
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     time::Boot,
 };
 
-/// From this many targets on a scrape is written outside the runtime's own threads: it takes milliseconds.
+/// From this many targets on a scrape or a status is written outside the runtime's own threads: it takes milliseconds.
 const BIG: usize = 200;
 
 pub(super) fn router(app: Arc<App>) -> Router {
@@ -40,9 +41,28 @@ const NOT_FOUND: &str =
     "no such path; there are: /, /v1/status, /v1/wait, /v1/events, /healthz, /readyz, /metrics";
 
 async fn status(State(app): State<Arc<App>>) -> Response {
+    of_status(app, |status| reply::json(StatusCode::OK, status)).await
+}
+
+/// The state as of now, as `write` has it.
+pub(super) async fn of_status(app: Arc<App>, write: fn(&wire::Status) -> Response) -> Response {
     app.refresher.refresh().await;
-    let snapshot = app.board.snapshot();
-    reply::json(StatusCode::OK, &wire_map::status(&snapshot, &app.board, Boot::now(), app.walls.now()))
+    if app.board.snapshot().targets.len() < BIG {
+        return write(&told(&app));
+    }
+    // Never closed, so this waits and does not fail.
+    let permit = app.big_statuses.clone().acquire_owned().await;
+    let made = tokio::task::spawn_blocking(move || {
+        // Held until the work is done, even if the client has gone.
+        let _permit = permit;
+        write(&told(&app))
+    });
+    let failed = |_| reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the state could not be written");
+    made.await.unwrap_or_else(failed)
+}
+
+fn told(app: &App) -> wire::Status {
+    wire_map::status(&app.board.snapshot(), &app.board, Boot::now(), app.walls.now())
 }
 
 /// Whether the core evaluates: for those who restart what hangs.
@@ -81,7 +101,8 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     };
     app.own.scraped(true);
     app.refresher.refresh().await;
-    let (format, gzip) = (metrics::format(&joined(&headers, header::ACCEPT)), accepts_gzip(&headers));
+    let format = metrics::format(&joined(&headers, header::ACCEPT), app.metrics.native_histograms);
+    let gzip = accepts_gzip(&headers);
     let big = app.board.snapshot().targets.len() >= BIG;
     let worker = app.clone();
     let work = move || exposition(&worker, format, gzip);
@@ -100,8 +121,9 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
 
 fn exposition(app: &App, format: Format, gzip: bool) -> Option<Vec<u8>> {
     let stale = app.board.is_stale(Boot::now());
-    let text = metrics::render(&app.board.snapshot(), stale, app.walls.now(), &app.own, format);
-    if gzip { metrics::gzip(&text).ok() } else { Some(text.into_bytes()) }
+    let (snapshot, walls) = (app.board.snapshot(), app.walls.now());
+    let text = metrics::render(&snapshot, stale, walls, &app.own, app.metrics, format);
+    if gzip { metrics::gzip(&text).ok() } else { Some(text) }
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {

@@ -1,15 +1,15 @@
 //! Snapshot to wire types: the one place where internals become what others rely on.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use netmon_client::wire;
 
 use crate::{
-    health::{Reason, State, Subject, Verdict},
-    observation::{RetransmitKind, TcpCounters},
+    health::{Figures, Quantiles, Reason, Span, State, Subject, Verdict},
+    observation::{FailureReason, RetransmitKind, TcpCounters},
     output::{WallOffset, metrics::mac_text},
-    state::{AddressView, Board, ChangeEvent, DeviceView, Snapshot, TargetView},
-    time::Boot,
+    state::{AddressView, Board, ChangeEvent, DeviceView, ProbeCounters, Snapshot, TargetView},
+    time::{Boot, Mono},
 };
 
 /// A state.
@@ -38,6 +38,7 @@ fn reasons(verdict: &Verdict) -> Vec<wire::Reason> {
 /// The whole state. A stale one says `unknown` over all, with its reason, and keeps the rest for people to read.
 pub fn status(snapshot: &Snapshot, board: &Board, now: Boot, walls: WallOffset) -> wire::Status {
     let verdict = &snapshot.verdict;
+    let mut reckoner = Reckoner { at: snapshot.at.mono, quantiles: Quantiles::default() };
     let mut status = wire::Status {
         schema: wire::SCHEMA,
         state: state(verdict.state),
@@ -48,7 +49,7 @@ pub fn status(snapshot: &Snapshot, board: &Board, now: Boot, walls: WallOffset) 
         stale_after_ns: board.stale_after().as_nanos() as u64,
         reasons: reasons(verdict),
         devices: snapshot.devices.iter().map(|d| device(d, walls)).collect(),
-        targets: snapshot.targets.iter().map(|t| target(t, walls)).collect(),
+        targets: snapshot.targets.iter().map(|t| target(t, walls, &mut reckoner)).collect(),
         agent: wire::Agent {
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_seconds: now.since(snapshot.started.boot).as_secs_f64(),
@@ -127,7 +128,7 @@ fn tcp(counters: &TcpCounters, retransmit_ratio: Option<f64>) -> wire::Tcp {
     }
 }
 
-fn target(t: &TargetView, walls: WallOffset) -> wire::Target {
+fn target(t: &TargetView, walls: WallOffset, reckoner: &mut Reckoner) -> wire::Target {
     wire::Target {
         name: (*t.name).into(),
         host: t.host.clone(),
@@ -137,19 +138,60 @@ fn target(t: &TargetView, walls: WallOffset) -> wire::Target {
         since: walls.rfc3339(t.verdict.since.boot),
         since_boottime_ns: t.verdict.since.boot.as_nanos(),
         reasons: reasons(&t.verdict),
-        addresses: t.addresses.iter().map(address).collect(),
+        addresses: t.addresses.iter().map(|a| address(a, reckoner)).collect(),
     }
 }
 
-fn address(a: &AddressView) -> wire::TargetAddress {
-    let ns = |d: Option<Duration>| d.map(|d| d.as_nanos() as u64);
+/// Works out the windows of addresses at one time.
+struct Reckoner {
+    at: Mono,
+    quantiles: Quantiles,
+}
+
+fn address(a: &AddressView, reckoner: &mut Reckoner) -> wire::TargetAddress {
+    let (stats, counters) = (&a.stats, &a.stats.counters);
+    let all = Span::ALL.map(|span| (span, stats.figures(span, reckoner.at, &mut reckoner.quantiles)));
+    let (_, minute) = all[0];
     wire::TargetAddress {
         address: a.address.to_string(),
         family: family(a.address).into(),
-        loss_ratio: a.loss_ratio,
-        rtt: wire::Rtt { last_ns: ns(a.rtt_last), p50_ns: ns(a.rtt_p50), p99_ns: ns(a.rtt_p99) },
-        jitter_ns: ns(a.jitter),
+        loss_ratio: minute.loss_ratio(),
+        rtt: wire::Rtt { last_ns: ns(stats.last_rtt()), p50_ns: ns(minute.p50), p99_ns: ns(minute.p99) },
+        jitter_ns: ns(stats.jitter()),
+        replies: counters.replies,
+        lost: counters.lost(),
+        lost_by_reason: lost_by_reason(counters),
+        late: counters.late,
+        duplicates: counters.duplicates,
+        reordered: counters.reordered,
+        corrupted: counters.corrupted,
+        ttl: stats.ttl(),
+        ttl_changes: counters.ttl_changes,
+        windows: all.iter().map(|(span, figures)| (span.as_str().into(), window(figures))).collect(),
     }
+}
+
+fn lost_by_reason(counters: &ProbeCounters) -> BTreeMap<String, u64> {
+    let lost = FailureReason::ALL.into_iter().zip(counters.failures);
+    lost.filter(|(reason, n)| *reason != FailureReason::SendError && *n > 0)
+        .map(|(reason, n)| (reason.as_str().into(), n))
+        .collect()
+}
+
+fn window(f: &Figures) -> wire::Window {
+    wire::Window {
+        probes: f.probes(),
+        lost: f.lost,
+        loss_ratio: f.loss_ratio(),
+        p50_ns: ns(f.p50),
+        p90_ns: ns(f.p90),
+        p99_ns: ns(f.p99),
+        max_ns: ns(f.max),
+    }
+}
+
+fn ns(d: Option<Duration>) -> Option<u64> {
+    d.map(|d| d.as_nanos() as u64)
 }
 
 fn family(address: IpAddr) -> &'static str {
@@ -187,5 +229,48 @@ pub fn as_it_is(
         state,
         previous: state,
         reasons: if stale { vec![stale_reason(board, now)] } else { reasons(&snapshot.verdict) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        health::AddressStats,
+        observation::{ProbeOutcome, StampSource},
+        time::Moment,
+    };
+
+    #[test]
+    fn an_address_tells_its_windows_as_of_the_snapshot() {
+        let s = |t: u64| Mono::from_nanos(t * 1_000_000_000);
+        let mut stats = AddressStats::default();
+        let (failed, rtt) =
+            (|reason| ProbeOutcome::Failed { reason, reporter: None }, Duration::from_millis(8));
+        stats.record(s(60), &failed(FailureReason::Refused));
+        stats.record(s(600), &failed(FailureReason::SendError));
+        stats.record(
+            s(601),
+            &ProbeOutcome::Reply { rtt, stamp: StampSource::Kernel, ttl: Some(63), reordered: true },
+        );
+        stats.record(s(602), &ProbeOutcome::Corrupted);
+        let view = AddressView { address: [10, 0, 0, 1].into(), state: State::Up, stats: Arc::new(stats) };
+        let target = TargetView { addresses: vec![view], ..TargetView::default() };
+        let at = Moment { mono: s(650), ..Moment::default() };
+        let snapshot = Snapshot { at, targets: vec![Arc::new(target)], ..Snapshot::default() };
+        let board = Board::new(snapshot.clone(), Duration::from_secs(6));
+        let told = status(&snapshot, &board, Boot::default(), WallOffset::default());
+        let address = &told.targets[0].addresses[0];
+        assert_eq!((address.loss_ratio, address.rtt.last_ns), (Some(0.0), Some(8_000_000)));
+        assert_eq!((address.replies, address.lost, address.reordered, address.corrupted), (1, 1, 1, 1));
+        assert_eq!(address.lost_by_reason, BTreeMap::from([("refused".to_owned(), 1)]));
+        assert_eq!((address.ttl, address.ttl_changes), (Some(63), 0));
+        let window = |name: &str| address.windows[name];
+        assert_eq!(["1m", "5m", "1h"].map(|name| window(name).probes), [1, 1, 2]);
+        assert_eq!((window("1h").lost, window("1h").loss_ratio), (1, Some(0.5)));
+        assert_eq!(window("5m").max_ns, Some(8_000_000));
+        assert!(window("1h").p50_ns.unwrap().abs_diff(8_000_000) < 100_000);
     }
 }

@@ -23,7 +23,7 @@ pub enum Kind {
     Gauge,
     /// Cumulative buckets.
     Histogram,
-    /// Quantiles of the last 60 s, without sum and count.
+    /// Quantiles of a window, without sum and count.
     Summary,
     /// Labels that describe; always 1.
     Info,
@@ -117,6 +117,7 @@ families! {
 
     TARGET_INFO: Info "netmon_target_info" ["target" "address" "family" "probe" "scope"] "The addresses of a target.";
     PROBES: Counter "netmon_probes_total" ["target" "probe"] "Probes concluded: answered, failed or inconclusive. Of all addresses of the target.";
+    PROBE_REPLIES: Counter "netmon_probe_replies_total" ["target" "probe"] "Probes answered in time.";
     PROBE_FAILURES: Counter "netmon_probe_failures_total" ["target" "probe" "reason"] "Probes that failed on the way or at the target.";
     PROBE_SEND_ERRORS: Counter "netmon_probe_send_errors_total" ["target" "probe"] "Probes that could not be sent from here; no loss.";
     PROBE_INCONCLUSIVE: Counter "netmon_probe_inconclusive_total" ["target" "probe"] "Probes that prove nothing, because the agent itself ran late.";
@@ -128,6 +129,11 @@ families! {
     PROBE_LATE: Counter "netmon_probe_late_total" ["target" "probe"] "Answers that came after the probe was given up.";
     PROBE_DUPLICATES: Counter "netmon_probe_duplicates_total" ["target" "probe"] "Second answers to one probe.";
     PROBE_REORDERED: Counter "netmon_probe_reordered_total" ["target" "probe"] "Answers that came out of order.";
+    PROBE_CORRUPTED: Counter "netmon_probe_corrupted_total" ["target" "probe"] "Answers whose payload was another than was sent; no replies.";
+    PROBE_TTL: Gauge "netmon_probe_reply_ttl" ["target" "probe"] "Received time to live or hop limit of the last reply, where known; the lowest of the target's addresses.";
+    PROBE_TTL_CHANGES: Counter "netmon_probe_ttl_changes_total" ["target" "probe"] "Replies whose time to live was another than that of the reply before: the way back has changed.";
+    PROBE_RTT_WINDOW: Summary "netmon_probe_rtt_window_seconds" ["target" "probe" "window" "quantile"] "Quantiles of the round-trip times of 5 minutes and an hour, of the target's worst address; only with windows = true.";
+    PROBE_WINDOW_LOSS: Gauge "netmon_probe_window_loss_ratio" ["target" "probe" "window"] "Lost of the probes concluded in 5 minutes and an hour, 0 to 1, of the target's worst address; only with windows = true.";
 
     SCHEDULER_LAG: Histogram "netmon_scheduler_lag_seconds" [] "How late the agent's own ticks were.";
     PROBES_SKIPPED: Counter "netmon_probes_skipped_total" ["reason"] "Probes that were due and not sent.";

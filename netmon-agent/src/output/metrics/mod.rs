@@ -4,12 +4,13 @@
 //! written directly, which at 200,000 series is twenty times faster. No family comes from both.
 //!
 //! A target's series are of all its addresses together, so a change in DNS makes no new series: counters and histograms
-//! are summed; quantiles, jitter and loss are those of its worst address. The addresses stand in `netmon_target_info`.
+//! are summed; quantiles, jitter, loss and TTL are those of its worst address. The addresses stand in `netmon_target_info`.
 
 pub mod catalogue;
 mod devices;
 mod negotiate;
 mod own;
+mod protobuf;
 mod targets;
 mod tcp;
 mod writer;
@@ -29,24 +30,40 @@ use crate::{
 };
 use catalogue::Family;
 
+/// What is written only when asked for, because it costs every target more series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Quantiles and loss of five minutes and an hour.
+    pub windows: bool,
+    /// Native histograms of round-trip times, to scrapers that take protobuf.
+    pub native_histograms: bool,
+}
+
 /// The exposition of a snapshot and of the agent's own counters.
-pub fn render(snapshot: &Snapshot, stale: bool, walls: WallOffset, own: &Own, format: Format) -> String {
+pub fn render(
+    snapshot: &Snapshot,
+    stale: bool,
+    walls: WallOffset,
+    own: &Own,
+    options: Options,
+    format: Format,
+) -> Vec<u8> {
     let mut w = Writer::new(format);
     agent(&mut w, snapshot, walls);
     overall(&mut w, snapshot, stale, walls);
     devices::write(&mut w, snapshot, walls);
-    targets::write(&mut w, snapshot, walls);
+    targets::write(&mut w, snapshot, walls, options);
     counters(&mut w, snapshot, walls);
     own.write(&mut w);
     w.finish()
 }
 
-/// The text, compressed at the fastest level (RFC 1952): a scrape's time counts more than its bytes.
-pub fn gzip(text: &str) -> std::io::Result<Vec<u8>> {
+/// An exposition, compressed at the fastest level (RFC 1952): a scrape's time counts more than its bytes.
+pub fn gzip(text: &[u8]) -> std::io::Result<Vec<u8>> {
     use std::io::Write;
     let mut encoder =
         flate2::write::GzEncoder::new(Vec::with_capacity(text.len() / 8), flate2::Compression::fast());
-    encoder.write_all(text.as_bytes())?;
+    encoder.write_all(text)?;
     encoder.finish()
 }
 

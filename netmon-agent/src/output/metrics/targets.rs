@@ -3,28 +3,40 @@
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use super::{
-    WallOffset,
+    Options, WallOffset,
     catalogue::{self, Family},
     verdicts,
     writer::{Writer, labels},
 };
 use crate::{
+    health::{NativeHistogram, Quantiles, Span},
     observation::FailureReason,
-    state::{AddressView, BURST_BUCKETS, ProbeCounters, RTT_BUCKETS, Snapshot, TargetView},
+    state::{BURST_BUCKETS, ProbeCounters, RTT_BUCKETS, Snapshot, TargetView},
+    time::Mono,
 };
 
 /// A target's addresses as one.
 struct Together {
     labels: String,
     counters: ProbeCounters,
-    quantiles: [Option<Duration>; 3],
     jitter: Option<Duration>,
+    ttl: Option<u8>,
+    /// Where every address has one.
+    native: Option<NativeHistogram>,
+    /// The last minute, and the longer windows where they are asked for.
+    windows: Vec<Worst>,
+}
+
+/// A window of a target: of each figure, that of its worst address.
+struct Worst {
+    name: &'static str,
+    quantiles: [Option<Duration>; 3],
     loss: Option<f64>,
 }
 
 const QUANTILES: [&str; 3] = ["0.5", "0.9", "0.99"];
 
-pub(super) fn write(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset) {
+pub(super) fn write(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset, options: Options) {
     let targets = &snapshot.targets;
     let all: Vec<_> =
         targets.iter().map(|t| (labels(&[("target", &t.name)]), t.verdict.state, &t.verdict)).collect();
@@ -35,9 +47,14 @@ pub(super) fn write(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset) {
     for target in targets {
         info(w, target);
     }
-    let targets: Vec<Together> = targets.iter().map(|t| together(t)).collect();
+    let spans = if options.windows { &Span::ALL[..] } else { &[Span::Minute] };
+    let mut quantiles = Quantiles::default();
+    let at = snapshot.at.mono;
+    let targets: Vec<Together> =
+        targets.iter().map(|t| together(t, spans.iter().map(|s| worst(t, *s, at, &mut quantiles)))).collect();
     counts(w, &targets);
     round_trips(w, &targets);
+    windows(w, &targets);
 
     let bounds = BURST_BUCKETS.map(|n| n as f64);
     w.family(&catalogue::PROBE_BURST);
@@ -68,13 +85,16 @@ fn info(w: &mut Writer, target: &TargetView) {
 
 fn counts(w: &mut Writer, targets: &[Together]) {
     type Field = fn(&ProbeCounters) -> u64;
-    let families: [(&Family, Field); 6] = [
+    let families: [(&Family, Field); 9] = [
         (&catalogue::PROBES, |c| c.concluded),
+        (&catalogue::PROBE_REPLIES, |c| c.replies),
         (&catalogue::PROBE_SEND_ERRORS, |c| c.failures[SEND_ERROR]),
         (&catalogue::PROBE_INCONCLUSIVE, |c| c.inconclusive),
         (&catalogue::PROBE_LATE, |c| c.late),
         (&catalogue::PROBE_DUPLICATES, |c| c.duplicates),
         (&catalogue::PROBE_REORDERED, |c| c.reordered),
+        (&catalogue::PROBE_CORRUPTED, |c| c.corrupted),
+        (&catalogue::PROBE_TTL_CHANGES, |c| c.ttl_changes),
     ];
     for (family, field) in families {
         w.family(family);
@@ -96,14 +116,13 @@ const SEND_ERROR: usize = FailureReason::SendError as usize;
 fn round_trips(w: &mut Writer, targets: &[Together]) {
     w.family(&catalogue::PROBE_RTT);
     for t in targets {
-        w.histogram(&t.labels, &RTT_BUCKETS, &t.counters.rtt_buckets, t.counters.rtt_sum.as_secs_f64());
+        let (counters, sum) = (&t.counters, t.counters.rtt_sum.as_secs_f64());
+        w.native_histogram(&t.labels, &RTT_BUCKETS, &counters.rtt_buckets, sum, t.native.as_ref());
     }
     w.family(&catalogue::PROBE_RTT_QUANTILE);
     for t in targets {
-        for (quantile, rtt) in QUANTILES.into_iter().zip(t.quantiles) {
-            if let Some(rtt) = rtt {
-                w.sample(&t.labels, &[("quantile", quantile)], rtt.as_secs_f64());
-            }
+        for minute in t.windows.iter().take(1) {
+            quantiles(w, &t.labels, &[], minute);
         }
     }
     w.family(&catalogue::PROBE_JITTER);
@@ -114,25 +133,75 @@ fn round_trips(w: &mut Writer, targets: &[Together]) {
     }
     w.family(&catalogue::PROBE_LOSS);
     for t in targets {
-        if let Some(loss) = t.loss {
+        for loss in t.windows.iter().take(1).filter_map(|minute| minute.loss) {
             w.sample(&t.labels, &[], loss);
+        }
+    }
+    w.family(&catalogue::PROBE_TTL);
+    for t in targets {
+        if let Some(ttl) = t.ttl {
+            w.sample(&t.labels, &[], u64::from(ttl));
         }
     }
 }
 
-fn together(target: &TargetView) -> Together {
+/// Families of the windows beyond the last minute.
+fn windows(w: &mut Writer, targets: &[Together]) {
+    w.family(&catalogue::PROBE_RTT_WINDOW);
+    for t in targets {
+        for window in t.windows.iter().skip(1) {
+            quantiles(w, &t.labels, &[("window", window.name)], window);
+        }
+    }
+    w.family(&catalogue::PROBE_WINDOW_LOSS);
+    for t in targets {
+        for window in t.windows.iter().skip(1) {
+            if let Some(loss) = window.loss {
+                w.sample(&t.labels, &[("window", window.name)], loss);
+            }
+        }
+    }
+}
+
+fn quantiles(w: &mut Writer, labels: &str, more: &[(&str, &str)], window: &Worst) {
+    for (quantile, rtt) in QUANTILES.into_iter().zip(window.quantiles) {
+        if let Some(rtt) = rtt {
+            let more: Vec<_> = more.iter().copied().chain([("quantile", quantile)]).collect();
+            w.sample(labels, &more, rtt.as_secs_f64());
+        }
+    }
+}
+
+fn together(target: &TargetView, windows: impl Iterator<Item = Worst>) -> Together {
     let mut counters = ProbeCounters::default();
     for address in &target.addresses {
-        add(&mut counters, &address.counters);
+        add(&mut counters, &address.stats.counters);
     }
-    let worst = |field: fn(&AddressView) -> Option<Duration>| target.addresses.iter().filter_map(field).max();
     Together {
         labels: labels(&[("target", &target.name), ("probe", target.method)]),
         counters,
-        quantiles: [worst(|a| a.rtt_p50), worst(|a| a.rtt_p90), worst(|a| a.rtt_p99)],
-        jitter: worst(|a| a.jitter),
-        loss: target.addresses.iter().filter_map(|a| a.loss_ratio).max_by(f64::total_cmp),
+        jitter: target.addresses.iter().filter_map(|a| a.stats.jitter()).max(),
+        ttl: target.addresses.iter().filter_map(|a| a.stats.ttl()).min(),
+        native: native(target),
+        windows: windows.collect(),
     }
+}
+
+fn native(target: &TargetView) -> Option<NativeHistogram> {
+    let mut sum = NativeHistogram::default();
+    target.addresses.iter().try_for_each(|a| a.stats.native().map(|native| sum.add(native))).map(|()| sum)
+}
+
+fn worst(target: &TargetView, span: Span, at: Mono, quantiles: &mut Quantiles) -> Worst {
+    let mut worst = Worst { name: span.as_str(), quantiles: [None; 3], loss: None };
+    for address in &target.addresses {
+        let f = address.stats.figures(span, at, quantiles);
+        for (known, new) in worst.quantiles.iter_mut().zip([f.p50, f.p90, f.p99]) {
+            *known = new.max(*known);
+        }
+        worst.loss = worst.loss.into_iter().chain(f.loss_ratio()).max_by(f64::total_cmp);
+    }
+    worst
 }
 
 fn add(sum: &mut ProbeCounters, more: &ProbeCounters) {
@@ -145,6 +214,8 @@ fn add(sum: &mut ProbeCounters, more: &ProbeCounters) {
         late,
         duplicates,
         reordered,
+        corrupted,
+        ttl_changes,
         rtt_buckets,
         rtt_sum,
         burst_buckets,
@@ -158,6 +229,8 @@ fn add(sum: &mut ProbeCounters, more: &ProbeCounters) {
     sum.late += late;
     sum.duplicates += duplicates;
     sum.reordered += reordered;
+    sum.corrupted += corrupted;
+    sum.ttl_changes += ttl_changes;
     all(&mut sum.rtt_buckets, rtt_buckets);
     sum.rtt_sum += *rtt_sum;
     all(&mut sum.burst_buckets, burst_buckets);

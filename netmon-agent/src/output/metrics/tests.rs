@@ -9,13 +9,13 @@ use std::{
 use super::*;
 use crate::{
     capability::Capability,
-    health::{Reason, ReasonCode},
+    health::{AddressStats, Reason, ReasonCode},
     observation::{
-        FailureReason, IfIndex, TcpCounters, TcpNamespace, TcpProgram, TcpReading, TcpRtt, TcpTotals,
-        TcpUnattributed,
+        FailureReason, IfIndex, ProbeOutcome, TcpCounters, TcpNamespace, TcpProgram, TcpReading, TcpRtt,
+        TcpTotals, TcpUnattributed,
     },
-    state::{AddressView, DeviceView, OwnCounters, ProbeCounters, RTT_BUCKETS, TargetView},
-    time::{Boot, Moment},
+    state::{AddressView, DeviceView, OwnCounters, TargetView},
+    time::{Boot, Moment, Mono},
 };
 
 const HOSTILE: &str = "a\"b\\c\nd{}=,";
@@ -62,24 +62,28 @@ fn full() -> Snapshot {
         evicted: 8,
         ..Default::default()
     };
-    let mut counters =
-        ProbeCounters { concluded: 10, replies: 7, rtt_sum: Duration::from_millis(70), ..Default::default() };
-    counters.failures[FailureReason::Timeout as usize] = 2;
-    counters.failures[FailureReason::SendError as usize] = 1;
-    counters.rtt_buckets[0] = 3;
-    counters.rtt_buckets[RTT_BUCKETS.len()] = 4;
-    counters.burst_buckets[1] = 1;
-    counters.burst_sum = 2;
-    let address = |a: &str, ms: u64| AddressView {
-        address: a.parse().unwrap(),
-        state: State::Up,
-        counters: counters.clone(),
-        loss_ratio: Some(ms as f64 / 100.0),
-        rtt_last: None,
-        rtt_p50: Some(Duration::from_millis(ms)),
-        rtt_p90: Some(Duration::from_millis(ms * 2)),
-        rtt_p99: Some(Duration::from_millis(ms * 3)),
-        jitter: Some(Duration::from_micros(ms)),
+    let address = |a: &str, ms: u64| {
+        let mut stats = AddressStats::new(true);
+        let failed = |reason| ProbeOutcome::Failed { reason, reporter: None };
+        let reply = |rtt| ProbeOutcome::Reply {
+            rtt,
+            stamp: StampSource::Kernel,
+            ttl: Some(ms as u8),
+            reordered: false,
+        };
+        let probes = [
+            failed(FailureReason::SendError),
+            failed(FailureReason::Timeout),
+            failed(FailureReason::Timeout),
+            reply(Duration::from_micros(40)),
+            reply(Duration::from_millis(ms)),
+            reply(Duration::from_secs(20)),
+            ProbeOutcome::Corrupted,
+        ];
+        for (second, outcome) in (100..).zip(probes) {
+            stats.record(Mono::from_nanos(second * 1_000_000_000), &outcome);
+        }
+        AddressView { address: a.parse().unwrap(), state: State::Up, stats: Arc::new(stats) }
     };
     let target = TargetView {
         name: HOSTILE.into(),
@@ -99,12 +103,18 @@ fn full() -> Snapshot {
             Capability::missing("bpf", "", ""),
         ]),
         own,
+        at: Moment { mono: Mono::from_nanos(110_000_000_000), ..Moment::default() },
         ..Snapshot::default()
     }
 }
 
 fn text(format: Format) -> String {
-    render(&full(), false, WallOffset::default(), &Own::new(), format)
+    String::from_utf8(bytes(format)).unwrap()
+}
+
+fn bytes(format: Format) -> Vec<u8> {
+    let options = Options { windows: true, native_histograms: true };
+    render(&full(), false, WallOffset::default(), &Own::new(), options, format)
 }
 
 type Samples = BTreeMap<(String, BTreeMap<String, String>), f64>;
@@ -194,18 +204,37 @@ fn values_come_back() {
     assert_eq!(get("netmon_state_changed_timestamp_seconds", &[]), 5.0);
     assert_eq!(get("netmon_state_reason", &[("code", "loss"), ("subject", HOSTILE)]), 1.0);
     assert_eq!(get("netmon_link_speed_bytes", &[("device", HOSTILE)]), 125e6);
-    assert_eq!(get("netmon_probes_total", &target), 20.0);
+    assert_eq!(get("netmon_probes_total", &target), 12.0);
+    assert_eq!(get("netmon_probe_replies_total", &target), 6.0);
     assert_eq!(get("netmon_probe_failures_total", &with("reason", "timeout")), 4.0);
     assert_eq!(get("netmon_probe_send_errors_total", &target), 2.0);
-    assert_eq!(get("netmon_probe_rtt_seconds_bucket", &with("le", "0.00005")), 6.0);
-    assert_eq!(get("netmon_probe_rtt_seconds_bucket", &with("le", "10")), 6.0);
-    assert_eq!(get("netmon_probe_rtt_seconds_bucket", &with("le", "+Inf")), 14.0);
-    assert_eq!(get("netmon_probe_rtt_seconds_count", &target), 14.0);
-    assert_eq!(get("netmon_probe_rtt_quantile_seconds", &with("quantile", "0.99")), 0.06);
-    assert_eq!(get("netmon_probe_loss_ratio", &target), 0.2);
+    assert_eq!(get("netmon_probe_rtt_seconds_bucket", &with("le", "0.00005")), 2.0);
+    assert_eq!(get("netmon_probe_rtt_seconds_bucket", &with("le", "10")), 4.0);
+    assert_eq!(get("netmon_probe_rtt_seconds_bucket", &with("le", "+Inf")), 6.0);
+    assert_eq!(get("netmon_probe_rtt_seconds_count", &target), 6.0);
+    // Of the worse address.
+    let near = |have: f64, want: f64, off: f64| assert!((have / want - 1.0).abs() <= off, "{have} {want}");
+    near(get("netmon_probe_rtt_quantile_seconds", &with("quantile", "0.5")), 0.02, 0.001);
+    near(get("netmon_probe_rtt_quantile_seconds", &with("quantile", "0.99")), 20.0, 0.001);
+    for window in ["5m", "1h"] {
+        let labels = [target[0], target[1], ("window", window), ("quantile", "0.5")];
+        near(get("netmon_probe_rtt_window_seconds", &labels), 0.02, 0.012);
+        assert_eq!(get("netmon_probe_window_loss_ratio", &with("window", window)), 0.4);
+    }
+    assert_eq!(get("netmon_probe_loss_ratio", &target), 0.4);
+    assert_eq!(get("netmon_probe_corrupted_total", &target), 2.0);
+    assert_eq!(get("netmon_probe_reply_ttl", &target), 10.0);
+    assert_eq!(get("netmon_probe_ttl_changes_total", &target), 0.0);
     assert_eq!(get("netmon_capability", &[("name", "bpf")]), 0.0);
     assert_eq!(get("netmon_wait_requests_total", &[("result", "satisfied")]), 0.0);
     assert!(!text(Format::Text).contains("reason=\"send_error\""));
+}
+
+#[test]
+fn longer_windows_are_for_those_who_ask() {
+    let text = render(&full(), false, WallOffset::default(), &Own::new(), Options::default(), Format::Text);
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("netmon_probe_rtt_quantile_seconds{") && !text.contains("window"), "{text}");
 }
 
 #[test]
@@ -221,7 +250,8 @@ fn segments_over_all_devices_are_the_kernels_total() {
 
 #[test]
 fn a_stale_state_reads_unknown() {
-    let text = render(&full(), true, WallOffset::default(), &Own::new(), Format::Text);
+    let text = render(&full(), true, WallOffset::default(), &Own::new(), Options::default(), Format::Text);
+    let text = String::from_utf8(text).unwrap();
     let (_, samples) = parse(&text);
     assert_eq!(value(&samples, "netmon_state", &[("state", "unknown")]), 1.0);
     assert_eq!(value(&samples, "netmon_state", &[("state", "degraded")]), 0.0);
@@ -240,7 +270,7 @@ fn both_formats_hold_the_same_series() {
 fn gzip_gives_the_text_back() {
     let text = text(Format::Text);
     let mut back = String::new();
-    flate2::read::GzDecoder::new(&*gzip(&text).unwrap()).read_to_string(&mut back).unwrap();
+    flate2::read::GzDecoder::new(&*gzip(text.as_bytes()).unwrap()).read_to_string(&mut back).unwrap();
     assert_eq!(back, text);
 }
 
@@ -261,4 +291,14 @@ fn promtool_finds_nothing() {
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn protobuf_holds_the_same_series() {
+    let volatile = |name: &str| name.starts_with("process_");
+    let keep = |samples: Samples| -> Samples {
+        samples.into_iter().filter(|((name, _), _)| !volatile(name)).collect()
+    };
+    let told = keep(protobuf::tests::series(&bytes(Format::Protobuf)));
+    assert_eq!(told, keep(parse(&text(Format::Text)).1));
 }

@@ -1,10 +1,14 @@
-//! Writes one exposition: Prometheus text 0.0.4, or OpenMetrics 1.0.
+//! Writes one exposition: Prometheus text 0.0.4, OpenMetrics 1.0, or protobuf.
 
 use std::fmt::Write;
 
-use super::catalogue::{Family, Kind};
+use super::{
+    catalogue::{Family, Kind},
+    protobuf::{Buckets, Encoder},
+};
+use crate::health::NativeHistogram;
 
-/// Which text.
+/// Which form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// Prometheus text exposition format 0.0.4.
@@ -12,6 +16,8 @@ pub enum Format {
     Text,
     /// OpenMetrics 1.0.
     OpenMetrics,
+    /// Delimited `io.prometheus.client.MetricFamily` messages.
+    Protobuf,
 }
 
 impl Format {
@@ -20,6 +26,9 @@ impl Format {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
         }
     }
 }
@@ -31,6 +40,15 @@ pub enum Value {
     Int(u64),
     /// Anything else.
     Float(f64),
+}
+
+impl Value {
+    fn as_f64(self) -> f64 {
+        match self {
+            Self::Int(n) => n as f64,
+            Self::Float(x) => x,
+        }
+    }
 }
 
 impl From<u64> for Value {
@@ -55,6 +73,8 @@ impl From<f64> for Value {
 #[derive(Debug)]
 pub struct Writer {
     out: String,
+    /// In place of `out`.
+    messages: Encoder,
     format: Format,
     family: Option<Family>,
     headed: bool,
@@ -63,11 +83,13 @@ pub struct Writer {
 impl Writer {
     /// An empty exposition.
     pub fn new(format: Format) -> Self {
-        Self { out: String::with_capacity(64 << 10), format, family: None, headed: false }
+        let out = String::with_capacity(64 << 10);
+        Self { out, messages: Encoder::default(), format, family: None, headed: false }
     }
 
     /// Samples that follow are of this family. Each family once.
     pub fn family(&mut self, family: &Family) -> &mut Self {
+        self.end_family();
         self.family = Some(*family);
         self.headed = false;
         self
@@ -75,11 +97,32 @@ impl Writer {
 
     /// One sample. `labels` are written already ([`labels`]); `more` are appended.
     pub fn sample(&mut self, labels: &str, more: &[(&str, &str)], value: impl Into<Value>) {
-        self.line("", labels, more, None, value.into());
+        match (self.format, self.family) {
+            (Format::Protobuf, Some(family)) => {
+                self.messages.sample(&family, labels, more, value.into().as_f64());
+            }
+            _ => self.line("", labels, more, None, value.into()),
+        }
     }
 
     /// A histogram of counts per bucket, not cumulative; the last is above every bound.
     pub fn histogram(&mut self, labels: &str, bounds: &[f64], counts: &[u64], sum: f64) {
+        self.native_histogram(labels, bounds, counts, sum, None);
+    }
+
+    /// The same with a native form of all its values, for the format that has one.
+    pub fn native_histogram(
+        &mut self,
+        labels: &str,
+        bounds: &[f64],
+        counts: &[u64],
+        sum: f64,
+        native: Option<&NativeHistogram>,
+    ) {
+        if self.format == Format::Protobuf {
+            self.messages.histogram(labels, &Buckets { bounds, counts, sum, native });
+            return;
+        }
         let mut total = 0;
         for (i, count) in counts.iter().enumerate() {
             total += count;
@@ -90,12 +133,23 @@ impl Writer {
         self.line("_count", labels, &[], None, Value::Int(total));
     }
 
-    /// The whole text.
-    pub fn finish(mut self) -> String {
-        if self.format == Format::OpenMetrics {
-            self.out.push_str("# EOF\n");
+    /// The whole exposition.
+    pub fn finish(mut self) -> Vec<u8> {
+        self.end_family();
+        match self.format {
+            Format::Text => self.out.into_bytes(),
+            Format::OpenMetrics => {
+                self.out.push_str("# EOF\n");
+                self.out.into_bytes()
+            }
+            Format::Protobuf => self.messages.finish(),
         }
-        self.out
+    }
+
+    fn end_family(&mut self) {
+        if let Some(family) = self.family.filter(|_| self.format == Format::Protobuf) {
+            self.messages.end(&family);
+        }
     }
 
     fn line(&mut self, suffix: &str, labels: &str, more: &[(&str, &str)], bound: Option<f64>, value: Value) {
@@ -196,7 +250,7 @@ mod tests {
             w.family(&catalogue::BUILD_INFO).sample("", &[("version", "1")], true);
             w.family(&catalogue::CAPABILITY);
             w.family(&catalogue::PROBE_BURST).histogram("", &[1.0, 2.5], &[1, 0, 2], 9.5);
-            w.finish()
+            String::from_utf8(w.finish()).unwrap()
         };
         let text = write(Format::Text);
         let expected = "# TYPE netmon_link_receive_bytes_total counter\nnetmon_link_receive_bytes_total{device=\"e\"} 7\n";

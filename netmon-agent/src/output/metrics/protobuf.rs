@@ -1,0 +1,186 @@
+//! Writes one exposition as length-delimited `io.prometheus.client.MetricFamily` messages: `metrics.proto` of
+//! Prometheus' `client_model`, by hand, for it is the only form in which a native histogram can be told.
+//!
+//! A summary of that schema can't be without sum and count, so one of ours goes out as a gauge with the label
+//! `quantile`: the same series as in the texts.
+
+use super::catalogue::{Family, Kind};
+use crate::health::NativeHistogram;
+
+/// Below this a time counts as none; the value of Prometheus' own clients, 2⁻¹²⁸.
+const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39;
+
+/// Messages so far, and the one that is being written.
+#[derive(Debug, Default)]
+pub(super) struct Encoder {
+    out: Vec<u8>,
+    /// Metrics of the family, as its fields.
+    metrics: Vec<u8>,
+    metric: Vec<u8>,
+    value: Vec<u8>,
+    inner: Vec<u8>,
+}
+
+/// A histogram to be written. Counts are not cumulative, the last is above every bound.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Buckets<'a> {
+    pub(super) bounds: &'a [f64],
+    pub(super) counts: &'a [u64],
+    pub(super) sum: f64,
+    pub(super) native: Option<&'a NativeHistogram>,
+}
+
+impl Encoder {
+    /// One metric of a counter, a gauge or what goes out as one.
+    pub(super) fn sample(&mut self, family: &Family, labels: &str, more: &[(&str, &str)], value: f64) {
+        let field = if family.kind == Kind::Counter { 3 } else { 2 };
+        self.value.clear();
+        put_double(&mut self.value, 1, value);
+        self.metric(labels, more, field);
+    }
+
+    /// One histogram, with its native form where there is one.
+    pub(super) fn histogram(&mut self, labels: &str, buckets: &Buckets<'_>) {
+        let Self { value, inner, .. } = self;
+        value.clear();
+        put_uint(value, 1, buckets.counts.iter().sum());
+        put_double(value, 2, buckets.sum);
+        let mut total = 0;
+        for (i, count) in buckets.counts.iter().enumerate() {
+            total += count;
+            inner.clear();
+            put_uint(inner, 1, total);
+            put_double(inner, 2, buckets.bounds.get(i).copied().unwrap_or(f64::INFINITY));
+            put_bytes(value, 3, inner);
+        }
+        if let Some(native) = buckets.native {
+            put_native(value, inner, native);
+        }
+        self.metric(labels, &[], 7);
+    }
+
+    /// The family's metrics are complete. One without any does not appear.
+    pub(super) fn end(&mut self, family: &Family) {
+        if self.metrics.is_empty() {
+            return;
+        }
+        let head = &mut self.metric;
+        head.clear();
+        put_bytes(head, 1, family.name.as_bytes());
+        put_bytes(head, 2, family.help.as_bytes());
+        put_uint(head, 3, kind(family.kind));
+        if let Some(unit) = family.unit() {
+            put_bytes(head, 5, unit.as_bytes());
+        }
+        varint(&mut self.out, (head.len() + self.metrics.len()) as u64);
+        self.out.append(head);
+        self.out.append(&mut self.metrics);
+    }
+
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.out
+    }
+
+    /// Labels, and what stands in `self.value` as this field.
+    fn metric(&mut self, labels: &str, more: &[(&str, &str)], field: u32) {
+        let Self { metrics, metric, value, inner, .. } = self;
+        metric.clear();
+        let mut label = |name: &str, value: &str| {
+            inner.clear();
+            put_bytes(inner, 1, name.as_bytes());
+            put_bytes(inner, 2, value.as_bytes());
+            put_bytes(metric, 1, inner);
+        };
+        each_label(labels, &mut label);
+        more.iter().for_each(|(name, value)| label(name, value));
+        put_bytes(metric, field, value);
+        put_bytes(metrics, 4, metric);
+    }
+}
+
+/// `MetricType`.
+fn kind(kind: Kind) -> u64 {
+    match kind {
+        Kind::Counter => 0,
+        Kind::Gauge | Kind::Info | Kind::Summary => 1,
+        Kind::Histogram => 4,
+    }
+}
+
+/// Fields 5, 6, 7, 12 and 13 of `Histogram`: runs of buckets as spans, counts as differences.
+fn put_native(out: &mut Vec<u8>, inner: &mut Vec<u8>, native: &NativeHistogram) {
+    put_uint(out, 5, zigzag(NativeHistogram::schema().into()));
+    put_double(out, 6, ZERO_THRESHOLD);
+    put_uint(out, 7, native.zero());
+    let mut next = 0;
+    for run in native.buckets().chunk_by(|a, b| a.0 + 1 == b.0) {
+        let first = i64::from(run[0].0);
+        inner.clear();
+        put_uint(inner, 1, zigzag(first - next));
+        put_uint(inner, 2, run.len() as u64);
+        put_bytes(out, 12, inner);
+        next = first + run.len() as i64;
+    }
+    inner.clear();
+    let mut before = 0;
+    for (_, count) in native.buckets() {
+        varint(inner, zigzag(count.wrapping_sub(before) as i64));
+        before = *count;
+    }
+    put_bytes(out, 13, inner);
+}
+
+/// The labels of a text that [`super::writer::labels`] wrote.
+fn each_label(text: &str, each: &mut impl FnMut(&str, &str)) {
+    let (mut rest, mut value) = (text, String::new());
+    while let Some((name, after)) = rest.split_once("=\"") {
+        value.clear();
+        let mut chars = after.char_indices();
+        let mut end = after.len();
+        while let Some((i, c)) = chars.next() {
+            match c {
+                '"' => {
+                    end = i + 1;
+                    break;
+                }
+                '\\' => value.extend(chars.next().map(|(_, c)| if c == 'n' { '\n' } else { c })),
+                c => value.push(c),
+            }
+        }
+        each(name, &value);
+        rest = after[end..].trim_start_matches(',');
+    }
+}
+
+fn put_uint(out: &mut Vec<u8>, field: u32, n: u64) {
+    varint(out, u64::from(field) << 3);
+    varint(out, n);
+}
+
+fn put_double(out: &mut Vec<u8>, field: u32, x: f64) {
+    varint(out, u64::from(field) << 3 | 1);
+    out.extend(x.to_le_bytes());
+}
+
+fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
+    varint(out, u64::from(field) << 3 | 2);
+    varint(out, bytes.len() as u64);
+    out.extend(bytes);
+}
+
+fn varint(out: &mut Vec<u8>, mut n: u64) {
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+/// A signed number as `sint32` and `sint64` have it.
+fn zigzag(n: i64) -> u64 {
+    (n << 1 ^ n >> 63) as u64
+}
+
+#[cfg(test)]
+#[path = "protobuf_tests.rs"]
+pub(super) mod tests;
