@@ -233,6 +233,29 @@ pub struct TargetAddress {
     pub rtt: Rtt,
     /// Interarrival jitter by RFC 3550, nanoseconds; null before the second reply.
     pub jitter_ns: Option<u64>,
+    /// How long each phase of the last probe took; absent where it had none, or none is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phases: Option<Phases>,
+    /// Status of the last answer: HTTP's, or DNS's response code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// When the first certificate to expire of those that were last presented does so, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_expires: Option<String>,
+}
+
+/// Phases of a probe, nanoseconds; absent where it had no such phase, or did not come so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phases {
+    /// From the first packet sent to the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_ns: Option<u64>,
+    /// The TLS handshake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_ns: Option<u64>,
+    /// From the request sent to the first byte of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_ns: Option<u64>,
 }
 
 /// Round-trip times, nanoseconds; null before the first reply.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
+    details::LastDetail,
     fsm::AddressFsm,
     latency::Latency,
     loss::Loss,
@@ -27,6 +28,8 @@ pub struct AddressEvidence {
     pub fsm: AddressFsm,
     /// Its statistics.
     pub stats: AddressStats,
+    /// What its last probe told beside.
+    pub detail: LastDetail,
     /// Whether a route to it stands.
     pub reach: Reach,
     /// Which way packets to it leave.
@@ -47,6 +50,7 @@ impl AddressEvidence {
             address,
             fsm,
             stats: AddressStats::default(),
+            detail: LastDetail::default(),
             reach,
             way,
             echoes: Echoes::default(),
@@ -59,6 +63,7 @@ impl AddressEvidence {
     /// Takes what became of a probe. Whether the judgement of its target may be another now.
     pub(super) fn probed(&mut self, at: Mono, event: &ProbeEvent, settings: &Settings) -> bool {
         self.stats.record(at, &event.outcome);
+        self.detail.record(event.seq, &event.outcome);
         let before = (self.fsm.state(), self.fsm.last_failure(), self.is_impaired());
         match event.outcome {
             ProbeOutcome::Sent => {
@@ -142,6 +147,6 @@ impl AddressEvidence {
     /// Bytes beside its own.
     #[cfg(test)]
     pub(super) fn heap(&self) -> usize {
-        self.stats.heap() + self.fsm.heap() + self.sampler.heap()
+        self.stats.heap() + self.detail.heap() + self.fsm.heap() + self.sampler.heap()
     }
 }

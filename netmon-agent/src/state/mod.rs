@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::{
     capability::Capability,
     health::{Reason, State, Subject, Verdict},
-    observation::{IfIndex, Link, TcpCounters, TcpReading},
+    observation::{IfIndex, Link, ProbeDetail, TcpCounters, TcpReading},
     time::{Boot, Moment},
 };
 
@@ -115,6 +115,8 @@ pub struct AddressView {
     pub rtt_p99: Option<Duration>,
     /// RFC 3550 jitter.
     pub jitter: Option<Duration>,
+    /// What the last probe told beside its round trip.
+    pub detail: ProbeDetail,
 }
 
 /// The agent's own counters.

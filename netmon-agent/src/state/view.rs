@@ -68,6 +68,7 @@ fn address(a: &AddressEvidence, now: Mono, quantiles: &mut Quantiles) -> Address
         rtt_p90: p90,
         rtt_p99: p99,
         jitter: a.stats.jitter(),
+        detail: a.detail.get(),
     }
 }
 

@@ -6,8 +6,8 @@ use netmon_client::wire;
 
 use crate::{
     health::{Reason, State, Subject, Verdict},
-    observation::{RetransmitKind, TcpCounters},
-    output::{WallOffset, metrics::mac_text},
+    observation::{ProbeDetail, RetransmitKind, TcpCounters},
+    output::{WallOffset, metrics::mac_text, rfc3339},
     state::{AddressView, Board, ChangeEvent, DeviceView, Snapshot, TargetView},
     time::Boot,
 };
@@ -149,7 +149,20 @@ fn address(a: &AddressView) -> wire::TargetAddress {
         loss_ratio: a.loss_ratio,
         rtt: wire::Rtt { last_ns: ns(a.rtt_last), p50_ns: ns(a.rtt_p50), p99_ns: ns(a.rtt_p99) },
         jitter_ns: ns(a.jitter),
+        phases: phases(&a.detail),
+        status: a.detail.status,
+        certificate_expires: a.detail.certificate_expires.map(rfc3339),
     }
+}
+
+fn phases(detail: &ProbeDetail) -> Option<wire::Phases> {
+    let ns = |d: Option<Duration>| d.map(|d| d.as_nanos() as u64);
+    let phases = wire::Phases {
+        connect_ns: ns(detail.connect),
+        tls_ns: ns(detail.tls),
+        request_ns: ns(detail.request),
+    };
+    (phases != wire::Phases::default()).then_some(phases)
 }
 
 fn family(address: IpAddr) -> &'static str {

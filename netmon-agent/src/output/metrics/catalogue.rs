@@ -128,6 +128,10 @@ families! {
     PROBE_LATE: Counter "netmon_probe_late_total" ["target" "probe"] "Answers that came after the probe was given up.";
     PROBE_DUPLICATES: Counter "netmon_probe_duplicates_total" ["target" "probe"] "Second answers to one probe.";
     PROBE_REORDERED: Counter "netmon_probe_reordered_total" ["target" "probe"] "Answers that came out of order.";
+    PROBE_PHASE: Gauge "netmon_probe_phase_duration_seconds" ["target" "probe" "phase"] "How long a phase of the last probe took, of the target's worst address.";
+    PROBE_HTTP_STATUS: Gauge "netmon_probe_http_status_code" ["target" "probe"] "Status of the last HTTP answer; absent while none comes. The highest of all addresses of the target.";
+    PROBE_DNS_RCODE: Gauge "netmon_probe_dns_rcode" ["target" "probe"] "Response code of the last DNS answer, by IANA's number; absent while none comes. The highest of all addresses of the target.";
+    PROBE_CERTIFICATE: Gauge "netmon_probe_certificate_expiry_timestamp_seconds" ["target" "probe"] "When the first certificate to expire of those that were last presented does so, seconds since 1970.";
 
     SCHEDULER_LAG: Histogram "netmon_scheduler_lag_seconds" [] "How late the agent's own ticks were.";
     PROBES_SKIPPED: Counter "netmon_probes_skipped_total" ["reason"] "Probes that were due and not sent.";

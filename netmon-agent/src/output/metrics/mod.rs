@@ -7,6 +7,7 @@
 //! are summed; quantiles, jitter and loss are those of its worst address. The addresses stand in `netmon_target_info`.
 
 pub mod catalogue;
+mod details;
 mod devices;
 mod negotiate;
 mod own;
@@ -36,6 +37,7 @@ pub fn render(snapshot: &Snapshot, stale: bool, walls: WallOffset, own: &Own, fo
     overall(&mut w, snapshot, stale, walls);
     devices::write(&mut w, snapshot, walls);
     targets::write(&mut w, snapshot, walls);
+    details::write(&mut w, snapshot);
     counters(&mut w, snapshot, walls);
     own.write(&mut w);
     w.finish()

@@ -11,14 +11,26 @@ use crate::{
     capability::Capability,
     health::{Reason, ReasonCode},
     observation::{
-        FailureReason, IfIndex, TcpCounters, TcpNamespace, TcpProgram, TcpReading, TcpRtt, TcpTotals,
-        TcpUnattributed,
+        FailureReason, IfIndex, ProbeDetail, TcpCounters, TcpNamespace, TcpProgram, TcpReading, TcpRtt,
+        TcpTotals, TcpUnattributed,
     },
     state::{AddressView, DeviceView, OwnCounters, ProbeCounters, RTT_BUCKETS, TargetView},
-    time::{Boot, Moment},
+    time::{Boot, Moment, Wall},
 };
 
 const HOSTILE: &str = "a\"b\\c\nd{}=,";
+
+/// What an HTTPS probe told that took so many times 1, 2 and 3 ms.
+fn detail(ms: u64, status: u16, expires: u64) -> ProbeDetail {
+    let phase = |n| Some(Duration::from_millis(ms * n));
+    ProbeDetail {
+        connect: phase(1),
+        tls: phase(2),
+        request: phase(3),
+        status: Some(status),
+        certificate_expires: Some(Wall::from_nanos(expires * 1_000_000_000)),
+    }
+}
 
 /// A snapshot in which every family has a series.
 fn full() -> Snapshot {
@@ -80,6 +92,7 @@ fn full() -> Snapshot {
         rtt_p90: Some(Duration::from_millis(ms * 2)),
         rtt_p99: Some(Duration::from_millis(ms * 3)),
         jitter: Some(Duration::from_micros(ms)),
+        detail: ProbeDetail::default(),
     };
     let target = TargetView {
         name: HOSTILE.into(),
@@ -88,11 +101,29 @@ fn full() -> Snapshot {
         addresses: vec![address("10.0.0.1", 10), address("fd00::1", 20)],
         ..TargetView::default()
     };
+    let web = TargetView {
+        name: "web".into(),
+        method: "http",
+        addresses: vec![
+            AddressView { detail: detail(3, 200, 1_900_000_000), ..address("10.0.0.2", 10) },
+            AddressView { detail: detail(5, 503, 1_800_000_000), ..address("fd00::2", 10) },
+            address("10.0.0.3", 10),
+        ],
+        ..TargetView::default()
+    };
+    let connect = Some(Duration::from_millis(7));
+    let refused = ProbeDetail { connect, status: Some(5), ..ProbeDetail::default() };
+    let resolver = TargetView {
+        name: "resolver".into(),
+        method: "dns",
+        addresses: vec![AddressView { detail: refused, ..address("10.0.0.4", 10) }],
+        ..TargetView::default()
+    };
     let own = OwnCounters { probes_skipped: [("no_socket", 1)].into(), ..OwnCounters::default() };
     Snapshot {
         verdict,
         devices: vec![Arc::new(device)],
-        targets: vec![Arc::new(target)],
+        targets: vec![Arc::new(target), Arc::new(web), Arc::new(resolver)],
         tcp: Some(Arc::new(reading)),
         capabilities: Arc::new(vec![
             Capability::works("icmp_v4", "ping socket"),
@@ -206,6 +237,28 @@ fn values_come_back() {
     assert_eq!(get("netmon_capability", &[("name", "bpf")]), 0.0);
     assert_eq!(get("netmon_wait_requests_total", &[("result", "satisfied")]), 0.0);
     assert!(!text(Format::Text).contains("reason=\"send_error\""));
+}
+
+#[test]
+fn of_a_targets_addresses_the_worst_is_told_and_what_is_not_known_is_left_out() {
+    let (_, samples) = parse(&text(Format::Text));
+    let web = [("target", "web"), ("probe", "http")];
+    let resolver = [("target", "resolver"), ("probe", "dns")];
+    let phase = |of: [(&'static str, &'static str); 2], phase| {
+        value(&samples, "netmon_probe_phase_duration_seconds", &[of[0], of[1], ("phase", phase)])
+    };
+    assert_eq!((phase(web, "connect"), phase(web, "tls"), phase(web, "request")), (0.005, 0.01, 0.015));
+    assert_eq!(value(&samples, "netmon_probe_http_status_code", &web), 503.0);
+    assert_eq!(value(&samples, "netmon_probe_certificate_expiry_timestamp_seconds", &web), 1_800_000_000.0);
+    assert_eq!(
+        (phase(resolver, "connect"), value(&samples, "netmon_probe_dns_rcode", &resolver)),
+        (0.007, 5.0)
+    );
+    let count = |name: &str| samples.keys().filter(|(n, _)| n == name).count();
+    assert_eq!(count("netmon_probe_phase_duration_seconds"), 4);
+    for name in ["http_status_code", "dns_rcode", "certificate_expiry_timestamp_seconds"] {
+        assert_eq!(count(&format!("netmon_probe_{name}")), 1, "{name}");
+    }
 }
 
 #[test]
