@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use netmon_agent::{
     health::State,
+    observation::ProbeDetail,
     output::{
         WallOffset,
         metrics::{self, Format, Own},
@@ -25,6 +26,7 @@ pub(crate) fn measure(count: u32) {
         rtt_p90: Some(Duration::from_micros(2345)),
         rtt_p99: Some(Duration::from_micros(3456)),
         jitter: Some(Duration::from_micros(12)),
+        detail: ProbeDetail::default(),
     };
     let target = |n: u32| TargetView {
         name: format!("target-{n}").into(),

@@ -246,12 +246,12 @@ fn the_phases_are_where_the_time_was_spent_and_add_up_to_the_round_trip() {
 
 /// Whether a thread `http` runs in this thread's network namespace.
 fn http_thread_runs() -> bool {
-    let own = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+    let own = std::fs::read_link("/proc/thread-self/ns/net").expect("a namespace");
     let is_one = |task: &Path| {
         std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "http\n")
             && std::fs::read_link(task.join("ns/net")).is_ok_and(|namespace| namespace == own)
     };
-    std::fs::read_dir("/proc/self/task").unwrap().flatten().any(|task| is_one(&task.path()))
+    std::fs::read_dir("/proc/self/task").expect("threads").flatten().any(|task| is_one(&task.path()))
 }
 
 #[test]

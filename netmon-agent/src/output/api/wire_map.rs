@@ -202,3 +202,46 @@ pub fn as_it_is(
         reasons: if stale { vec![stale_reason(board, now)] } else { reasons(&snapshot.verdict) },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Wall;
+
+    fn view(detail: ProbeDetail) -> AddressView {
+        AddressView {
+            address: "2001:db8::1".parse().unwrap(),
+            state: State::Up,
+            counters: crate::state::ProbeCounters::default(),
+            loss_ratio: None,
+            rtt_last: None,
+            rtt_p50: None,
+            rtt_p90: None,
+            rtt_p99: None,
+            jitter: None,
+            detail,
+        }
+    }
+
+    #[test]
+    fn what_a_probe_told_beside_is_there_as_far_as_it_is_known() {
+        let json = |detail| serde_json::to_value(address(&view(detail))).unwrap();
+        let none = json(ProbeDetail::default());
+        for key in ["phases", "status", "certificate_expires"] {
+            assert!(none.get(key).is_none(), "{none}");
+        }
+        let detail = ProbeDetail {
+            connect: Some(Duration::from_micros(1_500)),
+            tls: None,
+            request: Some(Duration::from_nanos(7)),
+            status: Some(503),
+            certificate_expires: Some(Wall::from_nanos(1_900_000_000_500_000_000)),
+        };
+        let told = json(detail);
+        assert_eq!(told["phases"], serde_json::json!({"connect_ns": 1_500_000, "request_ns": 7}));
+        assert_eq!(
+            (&told["status"], &told["certificate_expires"]),
+            (&503.into(), &"2030-03-17T17:46:40.500Z".into())
+        );
+    }
+}

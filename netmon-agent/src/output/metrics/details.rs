@@ -11,8 +11,10 @@ use crate::{
     state::{Snapshot, TargetView},
 };
 
+type Phase = fn(&ProbeDetail) -> Option<Duration>;
+
 /// The phases of a probe, in their order.
-const PHASES: [(&str, fn(&ProbeDetail) -> Option<Duration>); 3] =
+const PHASES: [(&str, Phase); 3] =
     [("connect", |d| d.connect), ("tls", |d| d.tls), ("request", |d| d.request)];
 
 pub(super) fn write(w: &mut Writer, snapshot: &Snapshot) {
