@@ -44,7 +44,14 @@ fn a_certificate_holds_for_its_names_until_it_expires_and_is_looked_at_in_any_ca
         serve_tls(host(1), 443, &good, status("200 OK"));
         serve_tls(localhost6(), 443, &good, status("200 OK"));
         serve_tls(host(2), 443, &authority.identity(&["www.example.net"], 2010, false), status("200 OK"));
-        serve_tls(host(3), 443, &Identity::self_signed(&["www.example.net"], 2041), status("200 OK"));
+        let alone = Identity::self_signed(&["www.example.net"], 2041);
+        let gone = Identity::self_signed(&["www.example.net"], 2011);
+        let directory = tempfile::tempdir().unwrap();
+        let [alone_file, gone_file] = ["alone.pem", "gone.pem"].map(|name| directory.path().join(name));
+        alone.write(&alone_file);
+        gone.write(&gone_file);
+        serve_tls(host(3), 443, &alone, status("200 OK"));
+        serve_tls(host(6), 443, &gone, status("200 OK"));
         serve_tls(host(4), 443, &brief.identity(&["www.example.net"], 2060, true), status("200 OK"));
         serve_tls(host(5), 443, &good, status("500 Oh No"));
         let www = |file| https(443, "www.example.net", Some(file));
@@ -64,6 +71,11 @@ fn a_certificate_holds_for_its_names_until_it_expires_and_is_looked_at_in_any_ca
             (host(2), https(443, "", Some(ours)), false, 2010),
             (host(3), www(ours), false, 2041),
             (host(3), unverified(www(ours)), true, 2041),
+            // The server's own, given to be trusted; for another name; of another time; another server's.
+            (host(3), www(&alone_file), true, 2041),
+            (host(3), https(443, "", Some(&alone_file)), false, 2041),
+            (host(6), www(&gone_file), false, 2011),
+            (host(6), www(&alone_file), false, 2011),
             (host(2), unverified(https(443, "", None)), true, 2010),
             // The authority's own certificate, which is presented too, expires first.
             (host(4), www(&brief.file), true, 2045),

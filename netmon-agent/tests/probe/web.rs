@@ -135,6 +135,7 @@ pub struct Authority {
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    pem: String,
 }
 
 impl Authority {
@@ -158,16 +159,22 @@ impl Authority {
         let own = params.signed_by(&key, &self.issuer).expect("a certificate");
         let mut chain = vec![own.der().clone()];
         chain.extend(with_authority.then(|| self.issuer.der().clone()));
-        Identity { chain, key: private(&key) }
+        Identity { chain, key: private(&key), pem: own.pem() }
     }
 }
 
 impl Identity {
-    /// One that nobody vouches for.
+    /// One that nobody else vouches for, and that may sign others too, as `openssl req -x509` makes it.
     pub fn self_signed(names: &[&str], until: i32) -> Self {
-        let (params, key) = subject(names, until);
+        let (mut params, key) = subject(names, until);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let own = params.self_signed(&key).expect("a certificate");
-        Self { chain: vec![own.der().clone()], key: private(&key) }
+        Self { chain: vec![own.der().clone()], key: private(&key), pem: own.pem() }
+    }
+
+    /// Writes the server's own certificate to a file.
+    pub fn write(&self, path: &Path) {
+        std::fs::write(path, &self.pem).expect("a file");
     }
 
     fn config(&self) -> Arc<ServerConfig> {

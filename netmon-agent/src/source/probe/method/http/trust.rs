@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -15,7 +15,10 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::{Known, certificate::Witness};
+use super::{
+    Known,
+    certificate::{Judge, Witness},
+};
 use crate::{observation::HttpRequest, time::Mono};
 
 /// The system's certificates are read again when they are older, seconds: packages change them. Some 10 ms of work.
@@ -49,7 +52,7 @@ type Version = (i64, i64, u64);
 #[derive(Clone, Debug)]
 pub(super) struct Common {
     template: ClientConfig,
-    judge: Option<Arc<WebPkiServerVerifier>>,
+    judge: Option<Arc<Judge>>,
 }
 
 #[derive(Debug)]
@@ -118,8 +121,11 @@ impl Whom {
         let provider = Arc::new(ring::default_provider());
         let judge = match self {
             Self::Anybody => None,
-            Self::System => Some(judge(system(), &provider)?),
-            Self::File(path) => Some(judge(file(path)?, &provider)?),
+            Self::System => Some(judge(system(), Vec::new(), &provider)?),
+            Self::File(path) => {
+                let (roots, given) = file(path)?;
+                Some(judge(roots, given, &provider)?)
+            }
         };
         Common::new(provider, judge)
     }
@@ -132,39 +138,37 @@ fn system() -> RootCertStore {
     roots
 }
 
-fn file(path: &Path) -> Result<RootCertStore, TrustError> {
+fn file(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TrustError> {
     let failed = |why: String| TrustError::File { path: path.to_owned(), why };
     let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|e| failed(e.to_string()))?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|e| failed(e.to_string()))?;
-        roots.add(certificate).map_err(|e| failed(e.to_string()))?;
+    let read = CertificateDer::pem_file_iter(path).and_then(|all| all.collect::<Result<Vec<_>, _>>());
+    let given = read.map_err(|e| failed(e.to_string()))?;
+    for certificate in &given {
+        roots.add(certificate.clone()).map_err(|e| failed(e.to_string()))?;
     }
     if roots.is_empty() {
-        Err(failed(io::Error::from(io::ErrorKind::UnexpectedEof).to_string()))
-    } else {
-        Ok(roots)
+        return Err(failed("there is none in it".to_owned()));
     }
+    Ok((roots, given))
 }
 
 fn judge(
     roots: RootCertStore,
+    given: Vec<CertificateDer<'static>>,
     provider: &Arc<CryptoProvider>,
-) -> Result<Arc<WebPkiServerVerifier>, TrustError> {
+) -> Result<Arc<Judge>, TrustError> {
     if roots.is_empty() {
         return Err(TrustError::System);
     }
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+    let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
-        .map_err(|e| TrustError::Tls(e.to_string()))
+        .map_err(|e| TrustError::Tls(e.to_string()))?;
+    Ok(Arc::new(Judge { authorities, given }))
 }
 
 impl Common {
     /// No session is ever resumed: each probe makes a whole handshake, and sees the certificates.
-    fn new(
-        provider: Arc<CryptoProvider>,
-        judge: Option<Arc<WebPkiServerVerifier>>,
-    ) -> Result<Self, TrustError> {
+    fn new(provider: Arc<CryptoProvider>, judge: Option<Arc<Judge>>) -> Result<Self, TrustError> {
         let algorithms = provider.signature_verification_algorithms;
         let witness = Witness { known: Known::default(), judge: judge.clone(), algorithms };
         let mut template = ClientConfig::builder_with_provider(provider)
