@@ -14,7 +14,7 @@ use std::{
 
 use netmon_agent::{
     health::{AddressStats, Reason, ReasonCode, State, Subject, Verdict},
-    observation::{ProbeOutcome, StampSource},
+    observation::{ProbeDetail, ProbeOutcome, StampSource},
     output::api::{self, Options, Server, SocketError},
     state::{AddressView, BACKLOG, Board, ChangeEvent, DeviceView, Snapshot, TargetView},
     time::{Boot, Moment, Mono},
@@ -612,7 +612,12 @@ fn a_state_of_many_targets_is_told_to_many_at_once() {
         let rtt = Duration::from_micros(100 + u64::from(n));
         let reply = ProbeOutcome::Reply { rtt, stamp: StampSource::Kernel, ttl: Some(64), reordered: false };
         stats.record(Moment::now().mono, &reply);
-        let address = AddressView { address: [10, 0, 0, 1].into(), state: State::Up, stats: Arc::new(stats) };
+        let address = AddressView {
+            address: [10, 0, 0, 1].into(),
+            state: State::Up,
+            stats: Arc::new(stats),
+            detail: ProbeDetail::default(),
+        };
         let name = format!("t{n}").into();
         Arc::new(TargetView { name, addresses: vec![address], ..TargetView::default() })
     };

@@ -15,7 +15,7 @@ use std::{
 
 use netmon_agent::{
     health::{AddressStats, State},
-    observation::{ProbeOutcome, StampSource},
+    observation::{ProbeDetail, ProbeOutcome, StampSource},
     output::{api, metrics},
     state::{AddressView, Board, Snapshot, TargetView},
     time::{Moment, Mono},
@@ -33,7 +33,12 @@ fn snapshot() -> Snapshot {
         let reply = ProbeOutcome::Reply { rtt, stamp: StampSource::Kernel, ttl: Some(64), reordered: false };
         stats.record(now.mono, &reply);
     }
-    let address = AddressView { address: [10, 0, 0, 1].into(), state: State::Up, stats: Arc::new(stats) };
+    let address = AddressView {
+        address: [10, 0, 0, 1].into(),
+        state: State::Up,
+        stats: Arc::new(stats),
+        detail: ProbeDetail::default(),
+    };
     let target = TargetView {
         name: "a \"host\"\\".into(),
         method: "icmp",

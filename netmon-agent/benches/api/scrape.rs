@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use netmon_agent::{
     health::{AddressStats, State},
-    observation::{ProbeOutcome, StampSource},
+    observation::{ProbeDetail, ProbeOutcome, StampSource},
     output::{
         WallOffset,
         metrics::{self, Format, Options, Own},
@@ -26,6 +26,7 @@ pub(crate) fn measure(count: u32) {
         address: std::net::Ipv4Addr::new(10, 0, 0, 1).into(),
         state: State::Up,
         stats: Arc::new(stats),
+        detail: ProbeDetail::default(),
     };
     let target = |n: u32| TargetView {
         name: format!("target-{n}").into(),

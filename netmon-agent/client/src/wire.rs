@@ -263,6 +263,15 @@ pub struct TargetAddress {
     /// Figures by window: `1m`, `5m`, `1h`. The longer two are up to a fifth and a twelfth longer than they say.
     #[serde(default)]
     pub windows: BTreeMap<String, Window>,
+    /// How long each phase of the last probe took; absent where it had none, or none is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phases: Option<Phases>,
+    /// Status of the last answer: HTTP's, or DNS's response code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// When the first certificate to expire of those that were last presented does so, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_expires: Option<String>,
 }
 
 /// Figures of a window of time. RTTs are null where no probe was answered in it.
@@ -282,6 +291,20 @@ pub struct Window {
     pub p99_ns: Option<u64>,
     /// Longest RTT.
     pub max_ns: Option<u64>,
+}
+
+/// Phases of a probe, nanoseconds; absent where it had no such phase, or did not come so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phases {
+    /// From the first packet sent to the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_ns: Option<u64>,
+    /// The TLS handshake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_ns: Option<u64>,
+    /// From the request sent to the first byte of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_ns: Option<u64>,
 }
 
 /// Round-trip times, nanoseconds; null before the first reply.

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use super::{
+    details::LastDetail,
     fsm::AddressFsm,
     latency::Latency,
     loss::Loss,
@@ -27,6 +28,8 @@ pub struct AddressEvidence {
     pub fsm: AddressFsm,
     /// Its statistics, shared with the snapshots that were made since they last changed.
     pub stats: Arc<AddressStats>,
+    /// What its last probe told beside.
+    pub detail: LastDetail,
     /// Whether a route to it stands.
     pub reach: Reach,
     /// Which way packets to it leave.
@@ -53,6 +56,7 @@ impl AddressEvidence {
             address,
             fsm,
             stats: Arc::new(AddressStats::new(native)),
+            detail: LastDetail::default(),
             reach,
             way,
             echoes: Echoes::default(),
@@ -65,6 +69,7 @@ impl AddressEvidence {
     /// Takes what became of a probe. Whether the judgement of its target may be another now.
     pub(super) fn probed(&mut self, at: Mono, event: &ProbeEvent, settings: &Settings) -> bool {
         Arc::make_mut(&mut self.stats).record(at, &event.outcome);
+        self.detail.record(event.seq, &event.outcome);
         let before = (self.fsm.state(), self.fsm.last_failure(), self.is_impaired());
         match event.outcome {
             ProbeOutcome::Sent => {
@@ -148,6 +153,7 @@ impl AddressEvidence {
     /// Bytes beside its own.
     #[cfg(test)]
     pub(super) fn heap(&self) -> usize {
-        size_of::<AddressStats>() + self.stats.heap() + self.fsm.heap() + self.sampler.heap()
+        let stats = size_of::<AddressStats>() + self.stats.heap();
+        stats + self.detail.heap() + self.fsm.heap() + self.sampler.heap()
     }
 }

@@ -22,6 +22,7 @@
 //! [`Health::wants_progress`].
 
 mod address;
+mod details;
 mod device;
 mod flaps;
 mod fsm;
@@ -55,6 +56,7 @@ use std::{
 };
 
 pub use address::AddressEvidence;
+pub use details::LastDetail;
 pub use device::Watch;
 pub use fsm::AddressFsm;
 pub use network::Device;

@@ -5,4 +5,4 @@ pub mod log;
 pub mod metrics;
 mod walls;
 
-pub use walls::{WallAnchor, WallOffset};
+pub use walls::{WallAnchor, WallOffset, rfc3339};

@@ -49,10 +49,15 @@ impl WallOffset {
 
     /// RFC 3339, UTC, to the millisecond.
     pub fn rfc3339(self, then: Boot) -> String {
-        jiff::Timestamp::from_nanosecond(i128::from(self.wall(then).as_nanos()))
-            .map(|t| format!("{t:.3}"))
-            .unwrap_or_default()
+        rfc3339(self.wall(then))
     }
+}
+
+/// RFC 3339, UTC, to the millisecond.
+pub fn rfc3339(wall: Wall) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(wall.as_nanos()))
+        .map(|t| format!("{t:.3}"))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

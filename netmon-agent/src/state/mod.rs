@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::{
     capability::Capability,
     health::{AddressStats, Reason, State, Subject, Verdict},
-    observation::{IfIndex, Link, TcpCounters, TcpReading},
+    observation::{IfIndex, Link, ProbeDetail, TcpCounters, TcpReading},
     time::{Boot, Moment},
 };
 
@@ -103,6 +103,8 @@ pub struct AddressView {
     pub state: State,
     /// Its counters and windows. A window's figures are worked out by whoever shows them, as of [`Snapshot::at`].
     pub stats: Arc<AddressStats>,
+    /// What the last probe told beside its round trip.
+    pub detail: ProbeDetail,
 }
 
 /// The agent's own counters.

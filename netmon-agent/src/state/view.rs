@@ -47,6 +47,7 @@ fn target(t: &Target) -> TargetView {
         address: a.address,
         state: a.fsm.state(),
         stats: Arc::clone(&a.stats),
+        detail: a.detail.get(),
     };
     TargetView {
         name: t.spec.name.clone(),

@@ -6,8 +6,8 @@ use netmon_client::wire;
 
 use crate::{
     health::{Figures, Quantiles, Reason, Span, State, Subject, Verdict},
-    observation::{FailureReason, RetransmitKind, TcpCounters},
-    output::{WallOffset, metrics::mac_text},
+    observation::{FailureReason, ProbeDetail, RetransmitKind, TcpCounters},
+    output::{WallOffset, metrics::mac_text, rfc3339},
     state::{AddressView, Board, ChangeEvent, DeviceView, ProbeCounters, Snapshot, TargetView},
     time::{Boot, Mono},
 };
@@ -168,6 +168,9 @@ fn address(a: &AddressView, reckoner: &mut Reckoner) -> wire::TargetAddress {
         ttl: stats.ttl(),
         ttl_changes: counters.ttl_changes,
         windows: all.iter().map(|(span, figures)| (span.as_str().into(), window(figures))).collect(),
+        phases: phases(&a.detail),
+        status: a.detail.status,
+        certificate_expires: a.detail.certificate_expires.map(rfc3339),
     }
 }
 
@@ -192,6 +195,15 @@ fn window(f: &Figures) -> wire::Window {
 
 fn ns(d: Option<Duration>) -> Option<u64> {
     d.map(|d| d.as_nanos() as u64)
+}
+
+fn phases(detail: &ProbeDetail) -> Option<wire::Phases> {
+    let phases = wire::Phases {
+        connect_ns: ns(detail.connect),
+        tls_ns: ns(detail.tls),
+        request_ns: ns(detail.request),
+    };
+    (phases != wire::Phases::default()).then_some(phases)
 }
 
 fn family(address: IpAddr) -> &'static str {
@@ -240,7 +252,7 @@ mod tests {
     use crate::{
         health::AddressStats,
         observation::{ProbeOutcome, StampSource},
-        time::Moment,
+        time::{Moment, Wall},
     };
 
     #[test]
@@ -256,7 +268,12 @@ mod tests {
             &ProbeOutcome::Reply { rtt, stamp: StampSource::Kernel, ttl: Some(63), reordered: true },
         );
         stats.record(s(602), &ProbeOutcome::Corrupted);
-        let view = AddressView { address: [10, 0, 0, 1].into(), state: State::Up, stats: Arc::new(stats) };
+        let view = AddressView {
+            address: [10, 0, 0, 1].into(),
+            state: State::Up,
+            stats: Arc::new(stats),
+            detail: ProbeDetail::default(),
+        };
         let target = TargetView { addresses: vec![view], ..TargetView::default() };
         let at = Moment { mono: s(650), ..Moment::default() };
         let snapshot = Snapshot { at, targets: vec![Arc::new(target)], ..Snapshot::default() };
@@ -272,5 +289,35 @@ mod tests {
         assert_eq!((window("1h").lost, window("1h").loss_ratio), (1, Some(0.5)));
         assert_eq!(window("5m").max_ns, Some(8_000_000));
         assert!(window("1h").p50_ns.unwrap().abs_diff(8_000_000) < 100_000);
+    }
+
+    fn view(detail: ProbeDetail) -> AddressView {
+        let address = "2001:db8::1".parse().unwrap();
+        AddressView { address, state: State::Up, stats: Arc::default(), detail }
+    }
+
+    #[test]
+    fn what_a_probe_told_beside_is_there_as_far_as_it_is_known() {
+        let json = |detail| {
+            let mut reckoner = Reckoner { at: Mono::default(), quantiles: Quantiles::default() };
+            serde_json::to_value(address(&view(detail), &mut reckoner)).unwrap()
+        };
+        let none = json(ProbeDetail::default());
+        for key in ["phases", "status", "certificate_expires"] {
+            assert!(none.get(key).is_none(), "{none}");
+        }
+        let detail = ProbeDetail {
+            connect: Some(Duration::from_micros(1_500)),
+            tls: None,
+            request: Some(Duration::from_nanos(7)),
+            status: Some(503),
+            certificate_expires: Some(Wall::from_nanos(1_900_000_000_500_000_000)),
+        };
+        let told = json(detail);
+        assert_eq!(told["phases"], serde_json::json!({"connect_ns": 1_500_000, "request_ns": 7}));
+        assert_eq!(
+            (&told["status"], &told["certificate_expires"]),
+            (&503.into(), &"2030-03-17T17:46:40.500Z".into())
+        );
     }
 }

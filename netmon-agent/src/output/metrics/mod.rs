@@ -7,6 +7,7 @@
 //! are summed; quantiles, jitter, loss and TTL are those of its worst address. The addresses stand in `netmon_target_info`.
 
 pub mod catalogue;
+mod details;
 mod devices;
 mod negotiate;
 mod own;
@@ -53,6 +54,7 @@ pub fn render(
     overall(&mut w, snapshot, stale, walls);
     devices::write(&mut w, snapshot, walls);
     targets::write(&mut w, snapshot, walls, options);
+    details::write(&mut w, snapshot);
     counters(&mut w, snapshot, walls);
     own.write(&mut w);
     w.finish()

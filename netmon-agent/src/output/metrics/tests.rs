@@ -11,14 +11,26 @@ use crate::{
     capability::Capability,
     health::{AddressStats, Reason, ReasonCode},
     observation::{
-        FailureReason, IfIndex, ProbeOutcome, TcpCounters, TcpNamespace, TcpProgram, TcpReading, TcpRtt,
-        TcpTotals, TcpUnattributed,
+        FailureReason, IfIndex, ProbeDetail, ProbeOutcome, TcpCounters, TcpNamespace, TcpProgram, TcpReading,
+        TcpRtt, TcpTotals, TcpUnattributed,
     },
     state::{AddressView, DeviceView, OwnCounters, TargetView},
-    time::{Boot, Moment, Mono},
+    time::{Boot, Moment, Mono, Wall},
 };
 
 const HOSTILE: &str = "a\"b\\c\nd{}=,";
+
+/// What an HTTPS probe told that took so many times 1, 2 and 3 ms.
+fn detail(ms: u64, status: u16, expires: u64) -> ProbeDetail {
+    let phase = |n| Some(Duration::from_millis(ms * n));
+    ProbeDetail {
+        connect: phase(1),
+        tls: phase(2),
+        request: phase(3),
+        status: Some(status),
+        certificate_expires: Some(Wall::from_nanos(expires * 1_000_000_000)),
+    }
+}
 
 /// A snapshot in which every family has a series.
 fn full() -> Snapshot {
@@ -83,7 +95,8 @@ fn full() -> Snapshot {
         for (second, outcome) in (100..).zip(probes) {
             stats.record(Mono::from_nanos(second * 1_000_000_000), &outcome);
         }
-        AddressView { address: a.parse().unwrap(), state: State::Up, stats: Arc::new(stats) }
+        let detail = ProbeDetail::default();
+        AddressView { address: a.parse().unwrap(), state: State::Up, stats: Arc::new(stats), detail }
     };
     let target = TargetView {
         name: HOSTILE.into(),
@@ -92,11 +105,29 @@ fn full() -> Snapshot {
         addresses: vec![address("10.0.0.1", 10), address("fd00::1", 20)],
         ..TargetView::default()
     };
+    let web = TargetView {
+        name: "web".into(),
+        method: "http",
+        addresses: vec![
+            AddressView { detail: detail(3, 200, 1_900_000_000), ..address("10.0.0.2", 10) },
+            AddressView { detail: detail(5, 503, 1_800_000_000), ..address("fd00::2", 10) },
+            address("10.0.0.3", 10),
+        ],
+        ..TargetView::default()
+    };
+    let connect = Some(Duration::from_millis(7));
+    let refused = ProbeDetail { connect, status: Some(5), ..ProbeDetail::default() };
+    let resolver = TargetView {
+        name: "resolver".into(),
+        method: "dns",
+        addresses: vec![AddressView { detail: refused, ..address("10.0.0.4", 10) }],
+        ..TargetView::default()
+    };
     let own = OwnCounters { probes_skipped: [("no_socket", 1)].into(), ..OwnCounters::default() };
     Snapshot {
         verdict,
         devices: vec![Arc::new(device)],
-        targets: vec![Arc::new(target)],
+        targets: vec![Arc::new(target), Arc::new(web), Arc::new(resolver)],
         tcp: Some(Arc::new(reading)),
         capabilities: Arc::new(vec![
             Capability::works("icmp_v4", "ping socket"),
@@ -235,6 +266,28 @@ fn longer_windows_are_for_those_who_ask() {
     let text = render(&full(), false, WallOffset::default(), &Own::new(), Options::default(), Format::Text);
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains("netmon_probe_rtt_quantile_seconds{") && !text.contains("window"), "{text}");
+}
+
+#[test]
+fn of_a_targets_addresses_the_worst_is_told_and_what_is_not_known_is_left_out() {
+    let (_, samples) = parse(&text(Format::Text));
+    let web = [("target", "web"), ("probe", "http")];
+    let resolver = [("target", "resolver"), ("probe", "dns")];
+    let phase = |of: [(&'static str, &'static str); 2], phase| {
+        value(&samples, "netmon_probe_phase_duration_seconds", &[of[0], of[1], ("phase", phase)])
+    };
+    assert_eq!((phase(web, "connect"), phase(web, "tls"), phase(web, "request")), (0.005, 0.01, 0.015));
+    assert_eq!(value(&samples, "netmon_probe_http_status_code", &web), 503.0);
+    assert_eq!(value(&samples, "netmon_probe_certificate_expiry_timestamp_seconds", &web), 1_800_000_000.0);
+    assert_eq!(
+        (phase(resolver, "connect"), value(&samples, "netmon_probe_dns_rcode", &resolver)),
+        (0.007, 5.0)
+    );
+    let count = |name: &str| samples.keys().filter(|(n, _)| n == name).count();
+    assert_eq!(count("netmon_probe_phase_duration_seconds"), 4);
+    for name in ["http_status_code", "dns_rcode", "certificate_expiry_timestamp_seconds"] {
+        assert_eq!(count(&format!("netmon_probe_{name}")), 1, "{name}");
+    }
 }
 
 #[test]

@@ -192,6 +192,9 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
             let prober = self.probers.get(place);
             let mut dropped = false;
             if let Some(prober) = prober {
+                if let Some(detail) = prober.known(token) {
+                    self.told.push(observation(now, key, seq, ProbeOutcome::Detail(detail)));
+                }
                 dropped = prober.dropped(sent, now, &mut self.shared);
                 if !proves_nothing(lag, dropped) {
                     prober.timed_out(now, &mut self.shared);

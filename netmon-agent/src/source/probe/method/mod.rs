@@ -3,6 +3,7 @@
 
 mod datagram;
 mod dns;
+mod http;
 mod icmp;
 mod probers;
 mod tcp;
@@ -121,6 +122,11 @@ pub(super) trait Prober {
 
     /// A probe is settled: what is held for it alone can go.
     fn settled(&mut self, _token: Token) {}
+
+    /// What has been learnt of a probe that is about to be given up.
+    fn known(&self, _token: Token) -> Option<Box<ProbeDetail>> {
+        None
+    }
 
     /// Probes sent before this will not be asked for again.
     fn forget(&mut self, _before: Mono) {}

@@ -8,7 +8,7 @@ use nix::sys::epoll::Epoll;
 
 use super::{
     super::{schedule::TargetSpec, sockets::IcmpSocket},
-    Prober, dns, icmp, tcp, udp,
+    Prober, dns, http, icmp, tcp, udp,
 };
 use crate::{
     observation::{Method, PathOptions},
@@ -30,6 +30,7 @@ enum Kind {
     Tcp,
     Udp,
     Dns,
+    Http,
 }
 
 /// The probers, each in its place.
@@ -68,7 +69,7 @@ impl Probers {
             Method::Tcp { .. } => Kind::Tcp,
             Method::Udp { .. } => Kind::Udp,
             Method::Dns(_) => Kind::Dns,
-            Method::Http(_) => return None,
+            Method::Http(_) => Kind::Http,
         };
         self.of(kind).map(|place| place as u16)
     }
@@ -114,17 +115,23 @@ impl Probers {
             Kind::Tcp => Box::new(tcp::TcpProber::new(place, epoll)),
             Kind::Udp => Box::new(udp::UdpProber::new(place, epoll)),
             Kind::Dns => Box::new(dns::DnsProber::new(place, epoll)),
+            Kind::Http => Box::new(http::HttpProber::new(place, epoll)),
         }
     }
 
-    /// Closes the sockets of ways that no address takes any more. `used`: the places of all addresses.
+    /// Closes the sockets of ways that no address takes any more, and ends a thread that none needs. `used`: the places
+    /// of all addresses.
     pub(in super::super) fn sweep(&mut self, used: impl Iterator<Item = u16>) {
         let mut idle: Vec<bool> = vec![true; self.slots.len()];
         used.for_each(|place| idle[usize::from(place)] = false);
         let slots = &mut self.slots;
         self.places.retain(|kind, place| {
-            let gone =
-                idle[*place] && matches!(kind, Kind::Icmp { path, .. } if **path != PathOptions::default());
+            let gone = idle[*place]
+                && match kind {
+                    Kind::Icmp { path, .. } => **path != PathOptions::default(),
+                    Kind::Http => true,
+                    Kind::Tcp | Kind::Udp | Kind::Dns => false,
+                };
             if gone {
                 slots[*place] = None;
             }

@@ -135,7 +135,8 @@ pub(super) fn failure(socket: &Socket, batch: &mut Batch) -> Option<(FailureReas
     Some(reported.unwrap_or_else(|| (of_errno(&error), None)))
 }
 
-fn of_errno(error: &io::Error) -> FailureReason {
+/// What the error of a connection says of the way to its peer.
+pub(super) fn of_errno(error: &io::Error) -> FailureReason {
     match error.raw_os_error() {
         Some(libc::ECONNREFUSED | libc::ECONNRESET) => FailureReason::Refused,
         Some(libc::ENETUNREACH) => FailureReason::NetUnreachable,

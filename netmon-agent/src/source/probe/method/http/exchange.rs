@@ -1,0 +1,204 @@
+//! One probe, from the connection to the answer's head.
+
+use std::{
+    error::Error,
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::Fuse};
+use http_body_util::BodyExt;
+use hyper::{Response, body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use socket2::{SockRef, Socket};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+use super::{
+    super::tcp,
+    Failure, Known,
+    first_byte::FirstByte,
+    learn,
+    question::Question,
+    trust::{Common, Trust},
+};
+use crate::{observation::FailureReason, sys::Batch, time::Mono};
+
+/// Bytes of an answer read at most: those of its head, and of its body for as orderly an end as can be had.
+const ANSWER: usize = 64 << 10;
+/// For so long the body may take, when nothing hangs on it any more.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A connection that is being made, and what is to be done with it.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    /// Connecting.
+    pub(super) socket: Socket,
+    /// Since when.
+    pub(super) sent: Mono,
+    pub(super) question: Question,
+    pub(super) known: Known,
+    pub(super) trust: Arc<Trust>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+impl Exchange {
+    /// Runs to the end, and tells what came of it as soon as that is known: the time of all phases together.
+    pub(super) async fn run(self, tell: impl FnOnce(Result<Duration, Failure>)) {
+        let Self { socket, sent, question, known, trust } = self;
+        match open(socket, sent, &question, &known, trust).await {
+            Ok((stream, spent)) => ask(stream, spent, question, &known, tell).await,
+            Err(failure) => tell(Err(failure)),
+        }
+    }
+}
+
+/// The connection as far as the request can be sent, and what it took. The time it takes us to read certificates of
+/// authorities is not the target's: what is not over with the connection is left out.
+async fn open(
+    socket: Socket,
+    sent: Mono,
+    question: &Question,
+    known: &Known,
+    trust: Arc<Trust>,
+) -> Result<(Box<dyn Stream>, Duration), Failure> {
+    let connecting = async {
+        let stream = connected(socket).await?;
+        let took = Mono::now().since(sent);
+        learn(known, |detail| detail.connect = Some(took));
+        Ok((stream, took))
+    };
+    if !question.spec.tls {
+        let (stream, took) = connecting.await?;
+        return Ok((Box::new(stream), took));
+    }
+    let trusting = async {
+        // Without anybody to judge the answer nothing is asked of the target.
+        trust.common(&question.spec).await.ok_or(Failure::from(FailureReason::SendError))
+    };
+    let ((stream, connect), common) = tokio::try_join!(connecting, trusting)?;
+    let (stream, tls) = secured(stream, question, known, common).await?;
+    Ok((stream, connect + tls))
+}
+
+/// Waits for the kernel to decide a connection.
+async fn connected(socket: Socket) -> Result<TcpStream, Failure> {
+    let stream = TcpStream::from_std(socket.into()).map_err(|_| FailureReason::SendError)?;
+    let waited = stream.writable().await;
+    if waited.is_err() || stream.peer_addr().is_err() {
+        let failure = tcp::failure(&SockRef::from(&stream), &mut Batch::new());
+        let (reason, reporter) = failure.unwrap_or((FailureReason::Protocol, None));
+        return Err(Failure { reason, reporter });
+    }
+    // Else the request would wait for the acknowledgement of the handshake's last part.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+async fn secured(
+    stream: TcpStream,
+    question: &Question,
+    known: &Known,
+    common: Common,
+) -> Result<(Box<dyn Stream>, Duration), Failure> {
+    let connector = TlsConnector::from(common.of_one(known.clone()));
+    let begun = Mono::now();
+    let secured = connector.connect(question.name.clone(), stream).await;
+    let stream = secured.map_err(|e| broken(&e, FailureReason::Tls))?;
+    let took = Mono::now().since(begun);
+    learn(known, |detail| detail.tls = Some(took));
+    Ok((Box::new(stream), took))
+}
+
+/// Sends the request, tells what its answer's head says, and reads on for a while.
+async fn ask(
+    stream: Box<dyn Stream>,
+    spent: Duration,
+    question: Question,
+    known: &Known,
+    tell: impl FnOnce(Result<Duration, Failure>),
+) {
+    let (stream, first) = FirstByte::new(stream);
+    let begun = Mono::now();
+    let made = http1::Builder::new().max_buf_size(ANSWER).handshake(TokioIo::new(stream)).await;
+    let Ok((mut sender, connection)) = made else { return tell(Err(FailureReason::Protocol.into())) };
+    let mut connection = pin!(connection.fuse());
+    let answer = beside(connection.as_mut(), sender.send_request(question.request.clone())).await;
+    let request = first.get().map(|at| at.since(begun));
+    learn(known, |detail| detail.request = request);
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(e) => return tell(Err(of_http(&e))),
+    };
+    let status = answer.status().as_u16();
+    learn(known, |detail| detail.status = Some(status));
+    tell(if question.accepts(status) {
+        Ok(spent + request.unwrap_or_default())
+    } else {
+        Err(FailureReason::Status.into())
+    });
+    let _ = tokio::time::timeout(LINGER, beside(connection, drain(answer))).await;
+}
+
+/// Does something over a connection, which has to be driven meanwhile.
+async fn beside<T>(mut connection: Pin<&mut Fuse<impl Future>>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            _ = &mut connection => {}
+        }
+    }
+}
+
+/// Reads a body to its end: a connection that is closed over bytes unread is reset.
+async fn drain(mut answer: Response<Incoming>) {
+    let mut left = ANSWER;
+    while let Some(Ok(frame)) = answer.frame().await {
+        let length = frame.data_ref().map_or(0, |data| data.len());
+        match left.checked_sub(length) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
+fn of_http(error: &hyper::Error) -> Failure {
+    let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    cause.map_or(FailureReason::Protocol.into(), |e| broken(e, FailureReason::Protocol))
+}
+
+/// A connection that stood broke off: by the network, where the kernel says so; else it was the peer's doing.
+fn broken(error: &io::Error, by_the_peer: FailureReason) -> Failure {
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED | libc::ECONNRESET | libc::EPIPE) | None => by_the_peer.into(),
+        Some(_) => tcp::of_errno(error).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_breaks_is_the_peers_doing_unless_the_network_is_named() {
+        let of = |errno| broken(&io::Error::from_raw_os_error(errno), FailureReason::Tls).reason;
+        for errno in [libc::ECONNRESET, libc::EPIPE, libc::ECONNREFUSED] {
+            assert_eq!(of(errno), FailureReason::Tls);
+        }
+        assert_eq!(of(libc::EHOSTUNREACH), FailureReason::HostUnreachable);
+        assert_eq!(of(libc::ETIMEDOUT), FailureReason::Timeout);
+        let end = io::Error::from(io::ErrorKind::UnexpectedEof);
+        assert_eq!(broken(&end, FailureReason::Protocol).reason, FailureReason::Protocol);
+    }
+}
