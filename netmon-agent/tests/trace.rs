@@ -262,7 +262,7 @@ fn forged_answers_are_counted_and_passed_over() {
         let raw = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).unwrap();
         let (seen, forger) = (world.at(LAST, raw), world.at(4, raw));
         // As soon as the first probe comes there, and while others are on their way.
-        let forging = std::thread::spawn(move || forge(&first_request(&seen), to, &forger));
+        let forging = std::thread::spawn(move || forge(&first_request(&seen), to, &seen, &forger));
         let path = traced(&hops_only(ICMP), to);
         forging.join().unwrap();
         assert_eq!((addresses(&path), path.end), (chain(LAST, false), End::Reached { hop: LAST }));
@@ -281,9 +281,9 @@ fn first_request(socket: &Socket) -> Vec<u8> {
     }
 }
 
-/// Answers a probe from elsewhere than it was sent to: once with everything right, once, and by an error as well, with
-/// another nonce.
-fn forge(request: &[u8], to: IpAddr, socket: &Socket) {
+/// Answers a probe: with everything right, but from elsewhere than it was sent to; from there, but with another nonce; by
+/// an error that quotes another nonce.
+fn forge(request: &[u8], to: IpAddr, there: &Socket, elsewhere: &Socket) {
     let near: SocketAddr = "10.99.0.1:0".parse().unwrap();
     let IpAddr::V4(to) = to else { panic!("IPv4") };
     let (mut reply, mut wrong) = (request.to_vec(), request.to_vec());
@@ -294,7 +294,7 @@ fn forge(request: &[u8], to: IpAddr, socket: &Socket) {
     error.extend(to.octets());
     error.extend(&wrong);
     wrong[0] = 0;
-    for mut message in [reply, wrong, error] {
+    for (socket, mut message) in [(elsewhere, reply), (there, wrong), (elsewhere, error)] {
         message[2..4].fill(0);
         let sum = checksum(&message);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
