@@ -1,7 +1,5 @@
 //! A network namespace that a test has to itself.
 
-#![expect(clippy::unwrap_used, reason = "what a test stands on fails the test")]
-
 use std::{ffi::OsString, process::Command};
 
 use nix::sched::{CloneFlags, unshare};
@@ -17,7 +15,7 @@ pub fn alone(name: &str, test: impl FnOnce() + Send + 'static) {
         test();
         Ok(())
     });
-    match thread.unwrap().join() {
+    match thread.expect("a thread").join() {
         Ok(Ok(())) => {}
         Ok(Err(why)) if std::env::var_os("CI").is_some() => panic!("{name} could not run: {why}"),
         Ok(Err(why)) => eprintln!("SKIPPED {name}: {why}"),

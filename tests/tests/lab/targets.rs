@@ -17,6 +17,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("targets::a_name_is_resolved_and_its_loss_told", by_name),
     ("targets::a_name_with_ipv6_only_is_up", ipv6_only),
     ("targets::a_dead_resolver_takes_no_target_down_and_delays_no_probe", dead_resolver),
+    ("targets::a_name_is_looked_up_as_soon_as_there_is_a_way", way_appears),
     ("targets::a_name_is_followed_to_its_new_address", followed),
     ("targets::sighup_adds_and_removes_targets_and_a_bad_file_changes_nothing", reload),
     ("targets::probe_measures_without_an_agent", probe),
@@ -129,6 +130,24 @@ fn dead_resolver() -> Result<()> {
 
     world.resolver.answer(Answer::Yes);
     ensure!(agent.cli_code(&["wait", "--target", "never", "--timeout", "90s"])? == 0, "{}", agent.status()?);
+    Ok(())
+}
+
+fn way_appears() -> Result<()> {
+    let world = World::new()?;
+    world.delete_device(0)?;
+    let agent = Start::new(&world)?.config(NAMED).start()?;
+    let told = await_until(PROBES, || {
+        let reason = target(&agent.status()?, "named")?["reasons"][0].clone();
+        Ok((reason["code"] == "dns").then(|| reason["detail"].to_string()))
+    })?;
+    let told = told.context("no word on the resolver")?;
+    ensure!(told.contains("can't ask the resolver 10.77.1.1"), "{told}");
+    // By now sixteen seconds lie between one try and the next: at 0, 1, 3, 7, 15 and 31 s.
+    std::thread::sleep(Duration::from_secs(18));
+    world.create_device(0)?;
+    let wait = ["wait", "--target", "named", "--state", "up", "--timeout", "7s"];
+    ensure!(agent.cli_code(&wait)? == 0, "it waited for its turn: {}", agent.status()?);
     Ok(())
 }
 

@@ -99,6 +99,9 @@ impl Drop for Resolver {
 }
 
 #[cfg(test)]
+#[path = "../../../tests/netns/mod.rs"]
+mod netns;
+#[cfg(test)]
 #[path = "tests_server.rs"]
 mod server;
 #[cfg(test)]

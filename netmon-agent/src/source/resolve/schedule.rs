@@ -119,7 +119,7 @@ impl Schedule {
             // Later than its TTL, so that a cache on the way has to ask anew; the first time anywhere in its second
             // half, so that a thousand names that came with one configuration do not stay together.
             let factor = if answered { 1.0 + luck / 10.0 } else { 0.5 + luck / 2.0 };
-            ttl.mul_f64(factor).max(self.pace.shortest)
+            ttl.mul_f64(factor).clamp(self.pace.shortest, self.pace.longest)
         };
         let retry = |last: Duration| {
             let doubled = 2_u32.saturating_pow(n.failures.saturating_sub(1).min(20));

@@ -32,7 +32,7 @@ fn an_answer_is_used_for_its_time_to_live_within_bounds() {
         (0, 0.0, 5_000),
         (4, 1.0, 5_500),
         (86_400, 0.0, 3_600_000),
-        (86_400, 1.0, 3_960_000),
+        (86_400, 1.0, 3_600_000),
     ] {
         let (mut s, _) = one();
         pause(&mut s, End::Answered(MINUTE), 0.0);

@@ -1,23 +1,22 @@
-//! Against a server of their own on loopback.
+//! What is asked, against a server of the tests' own on loopback.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use hickory_resolver::proto::{
     op::ResponseCode,
     rr::RecordType::{A, AAAA},
 };
-use tokio::sync::mpsc;
 
 use super::{
     answer::{Failure, Resolved, combine},
     conf::Conf,
     dns::Dns,
+    netns,
     server::{Reply, Server, address, alias},
-    *,
 };
-use crate::{observation::Evidence, time::Mono};
+use crate::time::Mono;
 
-const LIMIT: Duration = Duration::from_millis(1500);
+const LIMIT: Duration = Duration::from_secs(2);
 
 fn ips(addresses: &[&str]) -> Vec<IpAddr> {
     addresses.iter().map(|a| a.parse().unwrap()).collect()
@@ -190,210 +189,23 @@ async fn short_names_are_looked_for_in_the_search_list() {
     assert_eq!(server.questions(), before);
 }
 
-/// A resolver with files of its own, and what it told.
-struct Whole {
-    resolver: Resolver,
-    told: mpsc::Receiver<Vec<Observation>>,
-    folder: tempfile::TempDir,
-    waiting: Vec<Evidence>,
-}
+#[test]
+fn a_resolver_with_a_link_local_address_is_asked_on_its_link() {
+    netns::alone("resolve-link-local", || {
+        netns::ip("addr add fe80::53/64 dev lo nodad");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let server = Server::start("[fe80::53%1]:0").await;
+            let dns = dns(&["fe80::53%lo"], server.address.port());
+            server.addresses("a.example.", &["10.0.0.1"]);
+            assert_eq!(resolve(&dns, "a.example").await.unwrap().addresses, ips(&["10.0.0.1"]));
+            server.set("a.example.", A, Reply::Large(vec![address("a.example.", 60, "10.0.0.2")]));
+            let by_tcp = resolve(&dns, "a.example").await.unwrap();
+            assert_eq!(by_tcp.addresses, ips(&["10.0.0.2"]));
 
-impl Whole {
-    fn new(server: &Server, names: &[(u32, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (out, told) = mpsc::channel(4);
-        let short = Duration::from_millis(100);
-        let pace = Pace { shortest: short, longest: short, first_retry: short, ..Pace::default() };
-        let options = Options {
-            resolv_conf: folder.path().join("resolv.conf"),
-            hosts: folder.path().join("hosts"),
-            port: server.address.port(),
-            limit: Duration::from_millis(500),
-            look: Duration::from_millis(50),
-            pace,
-        };
-        let whole = Self { resolver: Resolver::new(out, options), told, folder, waiting: Vec::new() };
-        whole.write("resolv.conf", "search .\nnameserver 127.0.0.1\n");
-        let mut whole = whole;
-        whole.set(names);
-        whole
-    }
-
-    fn write(&self, file: &str, text: &str) {
-        let new = self.folder.path().join("new");
-        std::fs::write(&new, text).unwrap();
-        std::fs::rename(new, self.folder.path().join(file)).unwrap();
-    }
-
-    fn set(&mut self, names: &[(u32, &str)]) {
-        self.resolver.set(&names.iter().map(|(id, n)| (TargetId(*id), (*n).to_owned())).collect());
-    }
-
-    async fn next(&mut self) -> Evidence {
-        while self.waiting.is_empty() {
-            let told = tokio::time::timeout(Duration::from_secs(10), self.told.recv()).await;
-            self.waiting = told.expect("news").unwrap().into_iter().map(|o| o.evidence).collect();
-        }
-        self.waiting.remove(0)
-    }
-
-    async fn addresses(&mut self, expected_of: u32) -> Vec<IpAddr> {
-        match self.next().await {
-            Evidence::Resolved { target, addresses } if target.0 == expected_of => addresses,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn error(&mut self, expected_of: u32) -> String {
-        match self.next().await {
-            Evidence::ResolveFailed { target, error } if target.0 == expected_of => error,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn nothing(&mut self) {
-        let told = tokio::time::timeout(Duration::from_millis(400), self.told.recv()).await;
-        assert!(told.is_err() && self.waiting.is_empty(), "{told:?}");
-    }
-}
-
-#[tokio::test]
-async fn only_news_are_told() {
-    let server = Server::start("127.0.0.1:0").await;
-    server.addresses("a.example.", &["10.0.0.2", "10.0.0.1", "2001:db8::1"]);
-    let mut whole = Whole::new(&server, &[(1, "a.example")]);
-    assert_eq!(whole.addresses(1).await, ips(&["10.0.0.1", "10.0.0.2", "2001:db8::1"]));
-    server.addresses("a.example.", &["10.0.0.1", "10.0.0.2", "2001:db8::1"]);
-    let asked = server.questions();
-    whole.nothing().await;
-    assert!(server.questions() >= asked + 4, "it is asked for again by its time to live");
-    server.addresses("a.example.", &["10.0.0.3"]);
-    assert_eq!(whole.addresses(1).await, ips(&["10.0.0.3"]));
-    server.both("a.example.", &Reply::Code(ResponseCode::ServFail));
-    assert!(whole.error(1).await.ends_with("answers SERVFAIL"));
-    whole.nothing().await;
-    server.both("a.example.", &Reply::Silence);
-    assert!(whole.error(1).await.ends_with("does not answer"), "another failure is news");
-    server.addresses("a.example.", &["10.0.0.3"]);
-    assert_eq!(whole.addresses(1).await, ips(&["10.0.0.3"]), "that it is over is news");
-}
-
-#[tokio::test]
-async fn targets_of_one_name_share_its_questions() {
-    let server = Server::start("127.0.0.1:0").await;
-    server.addresses("a.example.", &["10.0.0.1"]);
-    let mut whole = Whole::new(&server, &[(1, "a.example"), (2, "a.example")]);
-    let mut told = [whole.next().await, whole.next().await].map(|e| match e {
-        Evidence::Resolved { target, addresses } => (target.0, addresses),
-        other => panic!("{other:?}"),
+            let nowhere = self::dns(&["192.0.2.53"], 53);
+            let error = resolve(&nowhere, "a.example").await.unwrap_err();
+            assert!(error.is_local() && error.to_string().contains("192.0.2.53"), "no route: {error}");
+        });
     });
-    told.sort();
-    assert_eq!(told, [(1, ips(&["10.0.0.1"])), (2, ips(&["10.0.0.1"]))]);
-    assert_eq!(server.asked().len(), 1);
-    server.both("a.example.", &Reply::Code(ResponseCode::ServFail));
-    whole.next().await;
-    whole.next().await;
-    whole.set(&[(1, "a.example"), (3, "a.example")]);
-    assert_eq!(whole.addresses(3).await, ips(&["10.0.0.1"]), "a new one learns of both");
-    assert!(whole.error(3).await.ends_with("SERVFAIL"));
-    whole.set(&[]);
-    whole.nothing().await;
-    let asked = server.questions();
-    whole.nothing().await;
-    assert_eq!(server.questions(), asked, "a name that is not wanted any more is not asked for");
-}
-
-#[tokio::test]
-async fn the_hosts_file_comes_first_and_is_followed() {
-    let server = Server::start("127.0.0.1:0").await;
-    server.addresses("a.example.", &["10.0.0.1"]);
-    let mut whole = Whole::new(&server, &[]);
-    whole.write("hosts", "10.0.0.9 A.example\n");
-    whole.set(&[(1, "a.example")]);
-    assert_eq!(whole.addresses(1).await, ips(&["10.0.0.9"]));
-    assert_eq!(server.questions(), 0);
-    whole.write("hosts", "2001:db8::9 a.example\n10.0.0.9 a.example\n");
-    assert_eq!(whole.addresses(1).await, ips(&["10.0.0.9", "2001:db8::9"]));
-    whole.write("hosts", "");
-    assert_eq!(whole.addresses(1).await, ips(&["10.0.0.1"]));
-    whole.set(&[(2, "localhost")]);
-    assert_eq!(whole.addresses(2).await, ips(&["127.0.0.1", "::1"]));
-    whole.set(&[(3, "fe80::1")]);
-    assert_eq!(whole.addresses(3).await, ips(&["fe80::1"]));
-    assert!(server.asked().iter().all(|n| n == "a.example."), "{:?}", server.asked());
-}
-
-#[tokio::test]
-async fn a_new_resolv_conf_is_followed_at_once() {
-    let server = Server::start("127.0.0.1:0").await;
-    let other = Server::start(&format!("127.0.0.2:{}", server.address.port())).await;
-    server.both("a.example.", &Reply::Code(ResponseCode::ServFail));
-    other.addresses("a.example.", &["10.0.0.1"]);
-    let mut whole = Whole::new(&server, &[(1, "a.example")]);
-    assert!(whole.error(1).await.contains("127.0.0.1"));
-    whole.write("resolv.conf", "search .\nnameserver 127.0.0.2\n");
-    assert_eq!(whole.addresses(1).await, ips(&["10.0.0.1"]));
-    whole.write("resolv.conf", "search .\nnameserver 127.0.0.3\n");
-    assert!(whole.error(1).await.contains("127.0.0.3"), "nobody listens there");
-}
-
-#[tokio::test]
-async fn a_poke_ends_a_pause() {
-    let server = Server::start("127.0.0.1:0").await;
-    let folder = tempfile::tempdir().unwrap();
-    let (out, mut told) = mpsc::channel(4);
-    let options = Options {
-        resolv_conf: folder.path().join("resolv.conf"),
-        hosts: folder.path().join("hosts"),
-        port: server.address.port(),
-        look: Duration::from_secs(3600),
-        pace: Pace { shortest: Duration::from_millis(10), ..Pace::default() },
-        ..Options::default()
-    };
-    std::fs::write(&options.resolv_conf, "search .\nnameserver 127.0.0.1\n").unwrap();
-    let mut resolver = Resolver::new(out, options);
-    server.addresses("a.example.", &["10.0.0.1"]);
-    resolver.set(&HashMap::from([(TargetId(1), "a.example".to_owned())]));
-    told.recv().await.unwrap();
-    server.addresses("a.example.", &["10.0.0.2"]);
-    assert!(told.try_recv().is_err(), "it has a minute to live");
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    resolver.poke();
-    let news = tokio::time::timeout(Duration::from_secs(5), told.recv()).await.unwrap().unwrap();
-    let expected = Evidence::Resolved { target: TargetId(1), addresses: ips(&["10.0.0.2"]) };
-    assert_eq!(news[0].evidence, expected);
-}
-
-#[tokio::test]
-async fn a_thousand_names_are_resolved_while_some_are_silent() {
-    let server = Server::start("127.0.0.1:0").await;
-    let names: HashMap<TargetId, String> =
-        (0..1000).map(|i| (TargetId(i), format!("n{i}.example"))).collect();
-    for (id, name) in &names {
-        match id.0 % 50 {
-            0 => server.both(&format!("{name}."), &Reply::Silence),
-            _ => server.addresses(&format!("{name}."), &["10.0.0.1", "2001:db8::1"]),
-        }
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let (out, mut told) = mpsc::channel(64);
-    let options = Options {
-        resolv_conf: folder.path().join("resolv.conf"),
-        hosts: folder.path().join("hosts"),
-        port: server.address.port(),
-        ..Options::default()
-    };
-    std::fs::write(&options.resolv_conf, "search .\nnameserver 127.0.0.1\n").unwrap();
-    let server = Arc::new(server);
-    let mut resolver = Resolver::new(out, options);
-    resolver.set(&names);
-    let begun = Mono::now();
-    let mut seen = 0;
-    while seen < 980 {
-        let news = tokio::time::timeout(Duration::from_secs(10), told.recv()).await.unwrap().unwrap();
-        seen += news.iter().filter(|o| matches!(o.evidence, Evidence::Resolved { .. })).count();
-    }
-    let took = Mono::now().since(begun);
-    assert!(took < Duration::from_secs(5), "the silent ones held the others up: {took:?}");
-    assert!(server.questions() >= 1960);
 }

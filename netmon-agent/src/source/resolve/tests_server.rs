@@ -101,10 +101,13 @@ impl Server {
         self.set(name, RecordType::AAAA, reply.clone());
     }
 
-    /// The questions so far for IPv4 addresses, repeats of UDP included.
+    /// The names asked for so far, IPv4 addresses; one that is asked for again and again stands once.
     pub(super) fn asked(&self) -> Vec<String> {
         let asked = self.asked.lock().unwrap();
-        asked.iter().filter(|(_, f)| *f == RecordType::A).map(|(n, _)| n.clone()).collect()
+        let mut names: Vec<String> =
+            asked.iter().filter(|(_, f)| *f == RecordType::A).map(|(n, _)| n.clone()).collect();
+        names.dedup();
+        names
     }
 
     pub(super) fn questions(&self) -> usize {

@@ -242,3 +242,7 @@ impl Known {
         news
     }
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;
