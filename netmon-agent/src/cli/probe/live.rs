@@ -198,7 +198,7 @@ mod tests {
         let timeout = failed(FailureReason::Timeout);
         let inconclusive = ProbeOutcome::Inconclusive { lag: Duration::ZERO };
         [
-            host("192.0.2.1", &[reply(10), reply(10), timeout.clone(), reply(20), inconclusive]),
+            host("192.0.2.1", &[reply(10), reply(10), timeout, reply(20), inconclusive]),
             host("b.example", &[reply(1), failed(FailureReason::HostUnreachable)]),
             host("c.example", &[]),
         ]

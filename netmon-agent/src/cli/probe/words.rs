@@ -118,8 +118,7 @@ fn phases(summary: &Summary) -> Option<String> {
 
 fn bursts(summary: &Summary) -> String {
     let (count, longest) = summary.bursts.counts();
-    let plural = if count == 1 { "" } else { "s" };
-    let mut text = format!("loss in {count} burst{plural}, the longest {longest}");
+    let mut text = format!("loss in {count} {}, the longest {longest}", plural(count, "burst"));
     if longest > 1 && count > 1 {
         text += &format!(" (length and number: {})", counted(&summary.bursts.lengths()));
     }
@@ -138,7 +137,7 @@ fn answers(host: &Host) -> Vec<String> {
     match summary.ttl.changes {
         _ if summary.ttl.seen.is_empty() => {}
         0 => parts.push(format!("ttl: {}", counted(&summary.ttl.seen))),
-        n => parts.push(format!("ttl: {}, changed {n} times", counted(&summary.ttl.seen))),
+        n => parts.push(format!("ttl: {}, changed {n} {}", counted(&summary.ttl.seen), plural(n, "time"))),
     }
     if !summary.statuses.is_empty() {
         let named = summary.statuses.iter().map(|(code, n)| (status(*code, host.is_dns), *n));
@@ -150,7 +149,11 @@ fn answers(host: &Host) -> Vec<String> {
     parts
 }
 
-/// `what number`, with commas between.
+fn plural(n: u64, word: &str) -> String {
+    if n == 1 { word.to_owned() } else { format!("{word}s") }
+}
+
+/// Each with its number, and commas between.
 pub(super) fn counted<K: Display>(counts: &BTreeMap<K, u64>) -> String {
     counts.iter().map(|(what, n)| format!("{what} ×{n}")).collect::<Vec<_>>().join(", ")
 }
