@@ -136,7 +136,7 @@ fn exit_codes_are_pings() {
     alone("probe-codes", || {
         for (line, code, said) in [
             ("127.0.0.1 ::1 -c 1 -W 10", 0, ""),
-            ("127.0.0.1 198.51.100.1 -c 1 -W 0.1", 1, ""),
+            ("127.0.0.1 198.51.100.1 -c 1 -W 0.1", 1, "cannot send to 198.51.100.1: Network is unreachable"),
             ("127.0.0.1 a..b -c 1", 2, "netmon probe: a..b: cannot resolve"),
             ("a..b", 2, "a..b"),
             ("127.0.0.1 -c 1 -I none-such0", 2, "cannot send by device none-such0"),

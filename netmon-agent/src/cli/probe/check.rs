@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
@@ -23,6 +23,8 @@ use crate::{
 pub(super) const FALLBACK_PORTS: [u16; 2] = [53, 443];
 /// Probes a second, of all hosts together, at most: what a network takes without being asked.
 const FASTEST: u128 = 10_000;
+/// RFC 863; nothing is sent there.
+const DISCARD: u16 = 9;
 /// As fast as ping lets ordinary users go.
 const USERS_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -56,7 +58,33 @@ fn check_rate_as(hosts: usize, interval: Duration, root: bool) -> anyhow::Result
 /// # Errors
 /// No such device or address, no privilege for the mark.
 pub(super) fn check_path(path: &PathOptions) -> anyhow::Result<()> {
-    let source = path.source.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    socket(path, path.source.is_some_and(|source| source.is_ipv6())).map(drop)
+}
+
+/// Why nothing can be sent to an address, if so: a UDP socket is connected to it, which sends nothing either.
+///
+/// # Errors
+/// No route, as a rule.
+pub(super) fn check_route(path: &PathOptions, address: SocketAddr) -> anyhow::Result<()> {
+    let to = SocketAddr::new(address.ip(), DISCARD);
+    let to = match (address, to) {
+        (SocketAddr::V6(given), SocketAddr::V6(mut to)) => {
+            to.set_scope_id(given.scope_id());
+            SocketAddr::V6(to)
+        }
+        (_, to) => to,
+    };
+    let connected = socket(path, address.is_ipv6())?.connect(&to.into());
+    let hint = match address.ip() {
+        IpAddr::V6(a) if a.is_unicast_link_local() => "; name its device, as %eth0 or by -I",
+        _ => "",
+    };
+    connected.with_context(|| format!("cannot send to {}{hint}", address.ip()))
+}
+
+fn socket(path: &PathOptions, v6: bool) -> anyhow::Result<Socket> {
+    let any: IpAddr = if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let source = path.source.unwrap_or(any);
     let socket = Socket::new(Domain::for_address((source, 0).into()), Type::DGRAM, None)?;
     if let Some(device) = &path.device {
         let bound = socket.bind_device(Some(device.as_bytes()));
@@ -65,12 +93,9 @@ pub(super) fn check_path(path: &PathOptions) -> anyhow::Result<()> {
     if path.mark != 0 {
         socket.set_mark(path.mark).context("cannot set the mark; it needs CAP_NET_ADMIN")?;
     }
-    // Link-local addresses need their device's number, which the engine has only of the target.
-    if !matches!(source, IpAddr::V6(a) if a.is_unicast_link_local()) {
-        let bound = socket.bind(&SocketAddr::from((source, 0)).into());
-        bound.with_context(|| format!("cannot send from {source}"))?;
-    }
-    Ok(())
+    let bound = socket.bind(&SocketAddr::from((source, 0)).into());
+    bound.with_context(|| format!("cannot send from {source}"))?;
+    Ok(socket)
 }
 
 /// How echo requests to an address can be sent.
@@ -161,5 +186,13 @@ mod tests {
         assert!(refused(PathOptions { source, ..PathOptions::default() }).contains("192.0.2.77"));
         let source = Some(Ipv4Addr::LOCALHOST.into());
         assert!(check_path(&PathOptions { source, ..PathOptions::default() }).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_known_beforehand() {
+        let path = PathOptions::default();
+        assert!(check_route(&path, "127.0.0.1:0".parse().unwrap()).is_ok());
+        let said = check_route(&path, "[fe80::1]:0".parse().unwrap()).unwrap_err().to_string();
+        assert!(said.starts_with("cannot send to fe80::1; name its device"), "{said}");
     }
 }

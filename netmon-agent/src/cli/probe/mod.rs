@@ -45,6 +45,7 @@ use self::{
     host::Host,
     hosts::{Choice, Wanted, resolve, wanted},
     report::{Format, Report},
+    table::FEW,
 };
 use super::text::{printable, say};
 use crate::{
@@ -91,6 +92,9 @@ fn probe(args: &ProbeArgs) -> anyhow::Result<ExitCode> {
     let pinged: Vec<IpAddr> =
         subjects.iter().filter(|s| s.method == Method::Icmp).map(|s| s.address.ip()).collect();
     check::check_icmp(sockets.capabilities(), &pinged, args.icmp)?;
+    if subjects.len() <= FEW {
+        warn(&subjects, &path);
+    }
     let live = !(args.json || args.csv || args.plain || args.quiet) && is_live();
     let report = report(args, &subjects, &sockets, live);
     let report = match watch(args, &subjects, path, sockets, report, live) {
@@ -123,6 +127,16 @@ fn subjects(wanted: Vec<Wanted>, choice: Choice<'_>) -> (Vec<Subject>, bool) {
         }
     }
     (subjects, unknown)
+}
+
+/// Says of whom nothing will come, and why: what the engine tells is only that it could not be sent. Routes may appear, so
+/// they are probed all the same.
+fn warn(subjects: &[Subject], path: &PathOptions) {
+    for subject in subjects {
+        if let Err(e) = check::check_route(path, subject.address) {
+            say(format_args!("netmon probe: {}: {}", printable(&subject.title), super::told(&e)));
+        }
+    }
 }
 
 fn report(args: &ProbeArgs, subjects: &[Subject], sockets: &Sockets, live: bool) -> Report {
