@@ -2,7 +2,6 @@
 
 use std::{ops::RangeInclusive, sync::Arc};
 
-use http::Uri;
 use toml::Spanned;
 
 use super::{error::Fault, file::Target};
@@ -11,40 +10,14 @@ use crate::{
     packet::dns::{Question, record_type, response_code},
 };
 
-/// What a URL says.
-#[derive(Debug)]
-pub(super) struct Url {
-    pub(super) tls: bool,
-    /// Without the brackets of an IPv6 address.
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) path: String,
-}
-
-pub(super) fn url(text: &Spanned<String>) -> Result<Url, Fault> {
-    let bad = |why: String| {
-        Fault::at(text.span(), format!("\"{}\" {why}", text.get_ref().escape_default()))
+pub(super) fn url(text: &Spanned<String>) -> Result<HttpRequest, Fault> {
+    HttpRequest::of_url(text.get_ref()).map_err(|e| {
+        Fault::at(text.span(), format!("\"{}\" {e}", text.get_ref().escape_default()))
             .hint("write it whole: url = \"https://example.com/health\"")
-    };
-    let uri: Uri = text.get_ref().parse().map_err(|e| bad(format!("is no URL: {e}")))?;
-    let tls = match uri.scheme_str() {
-        Some("https") => true,
-        Some("http") => false,
-        _ => return Err(bad("is neither http:// nor https://".to_owned())),
-    };
-    if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
-        return Err(bad("holds a user's name, which everybody could read in labels".to_owned()));
-    }
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-    let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-    let path = uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
-    if host.is_empty() || port == 0 {
-        return Err(bad("names no host and port to connect to".to_owned()));
-    }
-    Ok(Url { tls, host, port, path })
+    })
 }
 
-pub(super) fn method(t: &Target, host: &Spanned<String>, url: Option<Url>) -> Result<Method, Fault> {
+pub(super) fn method(t: &Target, host: &Spanned<String>, url: Option<HttpRequest>) -> Result<Method, Fault> {
     let word = match (t.probe.get_ref().as_str(), &t.url) {
         // A URL says it already.
         ("icmp", Some(_)) if t.probe.span().is_empty() => "http",
@@ -162,14 +135,13 @@ fn code(word: &Spanned<String>) -> Result<u8, Fault> {
     })
 }
 
-fn http(t: &Target, url: Url) -> Result<HttpRequest, Fault> {
-    let default = HttpRequest::default();
+fn http(t: &Target, url: HttpRequest) -> Result<HttpRequest, Fault> {
     let status = match &t.status {
         Some(all) if all.get_ref().is_empty() => {
             return Err(Fault::at(all.span(), "no status would be a success").hint("leave `status` out"));
         }
         Some(all) => all.get_ref().iter().map(statuses).collect::<Result<_, _>>()?,
-        None => default.status,
+        None => url.status.clone(),
     };
     if !url.tls {
         for (key, span) in [
@@ -182,14 +154,11 @@ fn http(t: &Target, url: Url) -> Result<HttpRequest, Fault> {
         }
     }
     Ok(HttpRequest {
-        tls: url.tls,
-        port: url.port,
-        host: url.host,
-        path: url.path,
         head: t.head.as_ref().is_some_and(|head| *head.get_ref()),
         status,
         verify: t.verify.as_ref().is_none_or(|verify| *verify.get_ref()),
         ca_file: t.ca_file.as_ref().map(|file| file.get_ref().clone()),
+        ..url
     })
 }
 
@@ -214,17 +183,6 @@ mod tests {
 
     fn spanned(text: &str) -> Spanned<String> {
         Spanned::new(0..text.len(), text.to_owned())
-    }
-
-    #[test]
-    fn a_url_gives_host_port_and_path() {
-        let parts = |text: &str| url(&spanned(text)).map(|u| (u.tls, u.host, u.port, u.path)).ok();
-        let some = |tls, host: &str, port, path: &str| Some((tls, host.to_owned(), port, path.to_owned()));
-        assert_eq!(parts("https://a.example/x?y=1"), some(true, "a.example", 443, "/x?y=1"));
-        assert_eq!(parts("http://[::1]:8080"), some(false, "::1", 8080, "/"));
-        for bad in ["", "a.example", "ftp://a/", "https://", "https://u:p@a/", "http://a:0/", "https:///x"] {
-            assert_eq!(parts(bad), None, "{bad}");
-        }
     }
 
     #[test]

@@ -9,10 +9,10 @@ use super::{
     dscp::dscp,
     error::Fault,
     file::{Dscp, Target},
-    method::{self, Url},
+    method,
     validate::{MAX_NAME, interval, timeout},
 };
-use crate::observation::{Method, PathOptions};
+use crate::observation::{HttpRequest, Method, PathOptions};
 
 /// Longest name of a device (`IFNAMSIZ` less its end, linux/if.h), bytes.
 const MAX_DEVICE: usize = 15;
@@ -56,7 +56,7 @@ pub(super) fn target(
 }
 
 /// The host to probe: the one that is named, or else the URL's.
-fn host(table: &Spanned<Target>, url: Option<&Url>) -> Result<Spanned<String>, Fault> {
+fn host(table: &Spanned<Target>, url: Option<&HttpRequest>) -> Result<Spanned<String>, Fault> {
     let t = table.get_ref();
     let host = match (&t.host, &t.url, url) {
         (Some(host), ..) => host.clone(),

@@ -111,6 +111,50 @@ impl Default for HttpRequest {
     }
 }
 
+/// Why a text is no URL to ask.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// It is none at all (RFC 3986).
+    #[error("is no URL: {0}")]
+    Syntax(String),
+    /// Another scheme, or none.
+    #[error("begins with neither http:// nor https://")]
+    Scheme,
+    /// It names a user.
+    #[error("holds a user's name, which everybody could read in labels and reports")]
+    User,
+    /// No host, or port 0.
+    #[error("names no host and port to connect to")]
+    Nowhere,
+}
+
+impl HttpRequest {
+    /// The request for a URL, all else being as usual.
+    ///
+    /// # Errors
+    /// When it is no URL, or one that can't be asked.
+    pub fn of_url(text: &str) -> Result<Self, UrlError> {
+        let uri: http::Uri =
+            text.parse().map_err(|e: http::uri::InvalidUri| UrlError::Syntax(e.to_string()))?;
+        let tls = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(UrlError::Scheme),
+        };
+        if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+            return Err(UrlError::User);
+        }
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+        // One that is there but no number is not the usual one.
+        let port = uri.port().map_or(if tls { 443 } else { 80 }, |port| port.as_u16());
+        if host.is_empty() || port == 0 {
+            return Err(UrlError::Nowhere);
+        }
+        let path = uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
+        Ok(Self { tls, port, host, path, ..Self::default() })
+    }
+}
+
 /// The way a target's packets go. The default leaves everything to the system.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PathOptions {
@@ -134,5 +178,21 @@ impl PathOptions {
     /// Whether an address of this family can be reached from the source asked for.
     pub fn suits(&self, address: IpAddr) -> bool {
         self.source.is_none_or(|source| source.is_ipv4() == address.is_ipv4())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_gives_host_port_and_path() {
+        let parts = |text: &str| HttpRequest::of_url(text).map(|u| (u.tls, u.host, u.port, u.path)).ok();
+        let some = |tls, host: &str, port, path: &str| Some((tls, host.to_owned(), port, path.to_owned()));
+        assert_eq!(parts("https://a.example/x?y=1"), some(true, "a.example", 443, "/x?y=1"));
+        assert_eq!(parts("http://[::1]:8080"), some(false, "::1", 8080, "/"));
+        for bad in ["", "a.example", "ftp://a/", "https://", "https://u:p@a/", "http://a:0/", "https:///x"] {
+            assert_eq!(parts(bad), None, "{bad}");
+        }
     }
 }

@@ -1,14 +1,15 @@
-//! The lines and objects that `netmon probe` prints.
+//! Turns what the engine saw into what `netmon probe` prints.
 
-use std::{
-    collections::HashMap,
-    io::{self, Write},
-    net::IpAddr,
-};
+use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::summary::{Summary, millis};
+use super::{
+    host::{Host, Known},
+    object,
+    table::{FEW, table},
+    words,
+};
 use crate::{
     observation::{Evidence, Observation, ProbeOutcome},
     time::{Mono, Wall},
@@ -18,33 +19,7 @@ use crate::{
 pub(super) enum Format {
     Text,
     Json,
-}
-
-/// One host under probe.
-#[derive(Debug)]
-pub(super) struct Host {
-    name: String,
-    address: IpAddr,
-    how: String,
-    count: Option<u64>,
-    summary: Summary,
-    /// When probes left of which it is not yet known what became.
-    under_way: HashMap<u64, Mono>,
-}
-
-impl Host {
-    pub(super) fn new(name: &str, address: IpAddr, how: String, count: Option<u64>) -> Self {
-        let name = name.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-        Self { name, address, how, count, summary: Summary::new(), under_way: HashMap::new() }
-    }
-
-    fn title(&self) -> String {
-        if self.name == self.address.to_string() {
-            self.name.clone()
-        } else {
-            format!("{} ({})", self.name, self.address)
-        }
-    }
+    Csv,
 }
 
 /// Turns observations into output, in the order they come.
@@ -52,19 +27,25 @@ impl Host {
 pub(super) struct Report {
     hosts: Vec<Host>,
     format: Format,
+    /// Only sums, nothing of the single probe.
+    quiet: bool,
     /// Both clocks at one moment, to tell a person when a probe left.
     clocks: (Mono, Wall),
 }
 
 impl Report {
     /// `hosts`: in the order of their target numbers.
-    pub(super) fn new(hosts: Vec<Host>, format: Format) -> Self {
-        Self { hosts, format, clocks: (Mono::now(), Wall::now()) }
+    pub(super) fn new(hosts: Vec<Host>, format: Format, quiet: bool) -> Self {
+        Self { hosts, format, quiet, clocks: (Mono::now(), Wall::now()) }
+    }
+
+    pub(super) fn hosts(&self) -> &[Host] {
+        &self.hosts
     }
 
     /// Whether every host has had the probes asked for.
     pub(super) fn is_complete(&self) -> bool {
-        self.hosts.iter().all(|h| h.count.is_some_and(|count| h.summary.settled() >= count))
+        self.hosts.iter().all(Host::is_complete)
     }
 
     /// Whether every host answered at least once.
@@ -73,133 +54,94 @@ impl Report {
     }
 
     pub(super) fn begin(&self, out: &mut impl Write) -> io::Result<()> {
-        if self.format == Format::Text {
-            for host in &self.hosts {
-                writeln!(out, "probing {} by {}", host.title(), host.how)?;
+        match self.format {
+            Format::Json => Ok(()),
+            Format::Csv => object::write_row(out, &object::COLUMNS),
+            Format::Text if self.hosts.len() > FEW => {
+                let mut ways: Vec<&str> = self.hosts.iter().map(|h| h.how.as_str()).collect();
+                ways.sort_unstable();
+                ways.dedup();
+                writeln!(out, "probing {} hosts by {}", self.hosts.len(), ways.join(", "))
             }
+            Format::Text => self
+                .hosts
+                .iter()
+                .try_for_each(|host| writeln!(out, "probing {} by {}", host.title(), host.how)),
         }
-        Ok(())
     }
 
     /// Takes what the engine saw.
     pub(super) fn take(&mut self, observation: &Observation, out: &mut impl Write) -> io::Result<()> {
         let Evidence::Probe(event) = &observation.evidence else { return Ok(()) };
-        let clocks = self.clocks;
         let Some(host) = self.hosts.get_mut(event.target.0 as usize) else { return Ok(()) };
-        host.summary.take(event.seq, &event.outcome);
-        if event.outcome == ProbeOutcome::Sent {
-            host.under_way.insert(event.seq, observation.at);
+        let (seq, outcome) = (event.seq, &event.outcome);
+        let known = host.take(seq, observation.at, outcome);
+        if self.quiet || matches!(outcome, ProbeOutcome::Sent | ProbeOutcome::Detail(_)) {
             return Ok(());
         }
-        let sent = host.under_way.remove(&event.seq);
-        match self.format {
-            Format::Text => writeln!(out, "{}: seq={} {}", host.title(), event.seq, words(&event.outcome)),
-            Format::Json => {
-                let sent_at = wall(sent.unwrap_or(observation.at), clocks);
-                match object(host, event.seq, &sent_at, &event.outcome) {
-                    Some(object) => writeln!(out, "{object}"),
-                    None => Ok(()),
-                }
+        let sent_at = |known: &Known| wall(known.sent.unwrap_or(observation.at), self.clocks);
+        match (self.format, known) {
+            (Format::Text, known) => {
+                let detail = known.map(|k| words::detail(&k.detail, host.is_dns)).unwrap_or_default();
+                writeln!(out, "{}: seq={seq} {}{detail}", host.title(), words::outcome(outcome))
+            }
+            (_, None) => Ok(()),
+            (Format::Json, Some(known)) => {
+                writeln!(out, "{}", object::probe(host, seq, &sent_at(&known), outcome, &known))
+            }
+            (Format::Csv, Some(known)) => {
+                object::write_row(out, &object::row(host, seq, &sent_at(&known), outcome, &known))
             }
         }
     }
 
-    pub(super) fn end(&self, out: &mut impl Write) -> io::Result<()> {
+    /// `aside`: where that goes which a program that reads the rows has no use for.
+    pub(super) fn end(&self, out: &mut impl Write, aside: &mut impl Write) -> io::Result<()> {
         match self.format {
-            Format::Text => {
-                for host in &self.hosts {
-                    writeln!(out, "\n--- {} by {} ---", host.title(), host.how)?;
-                    for line in host.summary.lines() {
-                        writeln!(out, "{line}")?;
-                    }
-                }
-                Ok(())
-            }
+            Format::Text => write_lines(out, &self.summary()),
+            Format::Csv => write_lines(aside, &self.summary()),
             Format::Json => {
-                let hosts: Vec<Value> = self.hosts.iter().map(summary).collect();
+                let hosts: Vec<Value> = self.hosts.iter().map(object::summary).collect();
                 writeln!(out, "{}", json!({"summary": true, "hosts": hosts}))
             }
         }
     }
-}
 
-fn words(outcome: &ProbeOutcome) -> String {
-    match outcome {
-        ProbeOutcome::Sent => "sent".to_owned(),
-        ProbeOutcome::Reply { rtt, stamp, ttl, reordered } => {
-            let ttl = ttl.map(|ttl| format!(" ttl={ttl}")).unwrap_or_default();
-            let reordered = if *reordered { " reordered" } else { "" };
-            format!("rtt={} ms{ttl} stamp={}{reordered}", millis(*rtt), stamp.as_str())
+    /// How things stand, a line a host.
+    pub(super) fn interim(&self, aside: &mut impl Write) -> io::Result<()> {
+        write_lines(aside, &table(&self.hosts))
+    }
+
+    fn summary(&self) -> Vec<String> {
+        if self.hosts.len() > FEW {
+            return std::iter::once(String::new()).chain(table(&self.hosts)).collect();
         }
-        ProbeOutcome::Failed { reason, reporter } => {
-            let from = reporter.map(|a| format!(" from {a}")).unwrap_or_default();
-            format!("{reason}{from}")
-        }
-        ProbeOutcome::Inconclusive { lag } => {
-            format!("inconclusive: this machine was busy ({} ms late)", millis(*lag))
-        }
-        ProbeOutcome::Late { rtt } => format!("late rtt={} ms", millis(*rtt)),
-        ProbeOutcome::Duplicate => "duplicate".to_owned(),
-        ProbeOutcome::Corrupted => "corrupted".to_owned(),
-        ProbeOutcome::Detail(_) => String::new(),
+        let title = |host: &Host| [String::new(), format!("--- {} by {} ---", host.title(), host.how)];
+        self.hosts.iter().flat_map(|host| title(host).into_iter().chain(words::summary(host))).collect()
     }
 }
 
-/// One object a probe: what comes after its outcome (late, duplicate) is in the summary alone.
-fn object(host: &Host, seq: u64, sent_at: &str, outcome: &ProbeOutcome) -> Option<Value> {
-    let mut object = json!({
-        "target": host.name, "address": host.address, "seq": seq, "sent_at": sent_at,
-        // There in every object; null where no answer was timed.
-        "timestamp_source": null,
-    });
-    match outcome {
-        ProbeOutcome::Reply { rtt, stamp, ttl, .. } => {
-            object["rtt_ns"] = json!(rtt.as_nanos() as u64);
-            object["timestamp_source"] = json!(stamp.as_str());
-            if let Some(ttl) = ttl {
-                object["ttl"] = json!(ttl);
-            }
-        }
-        ProbeOutcome::Failed { reason, reporter } => {
-            object["failure"] = json!(reason.as_str());
-            if let Some(reporter) = reporter {
-                object["reporter"] = json!(reporter);
-            }
-        }
-        ProbeOutcome::Inconclusive { .. } => object["failure"] = json!("inconclusive"),
-        ProbeOutcome::Sent
-        | ProbeOutcome::Late { .. }
-        | ProbeOutcome::Duplicate
-        | ProbeOutcome::Corrupted
-        | ProbeOutcome::Detail(_) => return None,
-    }
-    Some(object)
-}
-
-fn summary(host: &Host) -> Value {
-    let mut object = host.summary.json();
-    object["target"] = json!(host.name);
-    object["address"] = json!(host.address);
-    object["probe"] = json!(host.how);
-    object
+fn write_lines(out: &mut impl Write, lines: &[String]) -> io::Result<()> {
+    lines.iter().try_for_each(|line| writeln!(out, "{line}"))
 }
 
 /// A moment for people to read (RFC 3339).
 fn wall(at: Mono, (mono, wall): (Mono, Wall)) -> String {
-    let nanos = i128::from(wall.as_nanos()) + i128::from(at.as_nanos()) - i128::from(mono.as_nanos());
-    jiff::Timestamp::from_nanosecond(nanos).map(|t| t.to_string()).unwrap_or_default()
+    let passed = i128::from(at.as_nanos()) - i128::from(mono.as_nanos());
+    words::timestamp(Wall::from_nanos((i128::from(wall.as_nanos()) + passed) as u64))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{net::IpAddr, time::Duration};
 
     use super::*;
-    use crate::observation::{FailureReason, ProbeEvent, StampSource, TargetId};
+    use crate::observation::{FailureReason, Method, ProbeDetail, ProbeEvent, StampSource, TargetId};
 
     fn report(format: Format, count: u64) -> Report {
-        let host = |name: &str| Host::new(name, IpAddr::from([192, 0, 2, 1]), "icmp".to_owned(), Some(count));
-        let mut report = Report::new(vec![host("a"), host("192.0.2.1")], format);
+        let how = || (&Method::Icmp, "icmp".to_owned());
+        let host = |name: &str| Host::new(name, IpAddr::from([192, 0, 2, 1]), how(), Some(count), 3);
+        let mut report = Report::new(vec![host("a"), host("192.0.2.1")], format, false);
         report.clocks = (Mono::from_nanos(0), Wall::from_nanos(1_700_000_000_000_000_000));
         report
     }
@@ -232,7 +174,7 @@ mod tests {
         for event in events {
             report.take(event, &mut out).unwrap();
         }
-        report.end(&mut out).unwrap();
+        report.end(&mut out, &mut io::sink()).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -299,5 +241,65 @@ mod tests {
             report.take(event, &mut out).unwrap();
         }
         assert!(!report.is_complete());
+    }
+
+    #[test]
+    fn a_table_reads_one_row_a_probe_and_the_summary_goes_aside() {
+        let mut report = report(Format::Csv, 1);
+        let text = printed(&mut report, &life());
+        let expected = "\
+target,address,seq,sent_at,rtt_ns,failure,ttl,timestamp_source,connect_ns,tls_ns,request_ns,status
+a,192.0.2.1,1,2023-11-14T22:13:20Z,1234000,,57,kernel,,,,
+192.0.2.1,192.0.2.1,1,2023-11-14T22:13:20.5Z,,host_unreachable,,,,,,
+";
+        assert_eq!(text, expected);
+        let mut aside = Vec::new();
+        report.end(&mut io::sink(), &mut aside).unwrap();
+        assert!(String::from_utf8(aside).unwrap().contains("--- a (192.0.2.1) by icmp ---"));
+    }
+
+    #[test]
+    fn details_and_damage_leave_a_probe_under_way() {
+        let detail = ProbeDetail { status: Some(200), ..ProbeDetail::default() };
+        let events = [
+            event(0, 1, 0, ProbeOutcome::Sent),
+            event(0, 1, 1, ProbeOutcome::Corrupted),
+            event(0, 1, 2, ProbeOutcome::Detail(Box::new(detail))),
+            event(0, 1, 2, reply()),
+        ];
+        let text = printed(&mut report(Format::Text, 1), &events);
+        assert!(text.contains("a (192.0.2.1): seq=1 corrupted\na (192.0.2.1): seq=1 rtt=1.234 ms"), "{text}");
+        assert!(text.contains("stamp=kernel status=200\n"), "{text}");
+        let text = printed(&mut report(Format::Json, 1), &events);
+        let object: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert_eq!((&object["sent_at"], &object["status"]), (&json!("2023-11-14T22:13:20Z"), &json!(200)));
+    }
+
+    #[test]
+    fn quietly_there_is_but_the_summary() {
+        for format in [Format::Json, Format::Text] {
+            let mut report = report(format, 1);
+            report.quiet = true;
+            let text = printed(&mut report, &life());
+            assert!(!text.contains("seq"), "{text}");
+            assert!(text.contains("100.0 %") || text.contains("\"summary\":true"), "{text}");
+        }
+    }
+
+    #[test]
+    fn many_hosts_are_a_table() {
+        let host = |i: usize| {
+            let method = (&Method::Icmp, ["icmp", "tcp in place of icmp"][i % 2].to_owned());
+            Host::new(&format!("h{i}"), IpAddr::from([192, 0, 2, 1]), method, None, 2)
+        };
+        let mut report = Report::new((0..6).map(host).collect(), Format::Text, true);
+        let text = printed(&mut report, &life());
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "probing 6 hosts by icmp, tcp in place of icmp");
+        assert!(lines[3].starts_with("h0 (192.0.2.1)     1     1   0.0%  1.234"), "{text}");
+        assert_eq!(lines.len(), 11);
+        let mut aside = Vec::new();
+        report.interim(&mut aside).unwrap();
+        assert!(text.ends_with(std::str::from_utf8(&aside).unwrap()));
     }
 }

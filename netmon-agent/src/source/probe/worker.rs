@@ -56,6 +56,8 @@ pub(super) struct Worker<F> {
     /// When what is told so far must be handed on at the latest.
     held_until: Option<Mono>,
     events: Vec<EpollEvent>,
+    /// Of all targets.
+    shortest_interval: Duration,
 }
 
 impl<F: FnMut(Vec<Observation>)> Worker<F> {
@@ -82,6 +84,7 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
             told: Vec::new(),
             held_until: None,
             events: vec![EpollEvent::empty(); EVENTS],
+            shortest_interval: Duration::MAX,
         })
     }
 
@@ -90,7 +93,7 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
         let mut woken = Mono::now();
         loop {
             let planned = [self.schedule.next(), self.flight.next_deadline()].into_iter().flatten().min();
-            let gather = tick(self.schedule.rate());
+            let gather = gather(self.schedule.rate(), self.shortest_interval);
             let at = planned.map(|p| p.max(woken + gather));
             // Where probes are dense, replies wait for the next turn; otherwise each is told as it comes.
             let listen = gather.is_zero() || at.is_none_or(|at| at > woken + gather);
@@ -224,6 +227,7 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
     }
 
     fn set_targets(&mut self, now: Mono, targets: Vec<TargetSpec>) {
+        self.shortest_interval = targets.iter().map(|t| t.interval).min().unwrap_or(Duration::MAX);
         self.schedule.set(now, targets);
         self.schedule.lanes().for_each(|lane| lane.place = self.probers.place(&lane.spec, lane.key.1));
         self.probers.sweep(self.schedule.lanes().filter_map(|lane| lane.place));
@@ -327,6 +331,11 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
     }
 }
 
+/// How long what is due may wait for what follows: never so long that a probe would miss the turn of the next.
+fn gather(rate: f64, shortest_interval: Duration) -> Duration {
+    tick(rate).min(shortest_interval / 2)
+}
+
 /// Whether a send failed for want of room in the socket's buffer (`EAGAIN`) or the device's queue (`ENOBUFS`).
 fn is_full_buffer(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))
@@ -335,4 +344,17 @@ fn is_full_buffer(error: &io::Error) -> bool {
 fn observation(at: Mono, key: Key, seq: u64, outcome: ProbeOutcome) -> Observation {
     let (target, address) = key;
     Observation { at, evidence: Evidence::Probe(ProbeEvent { target, address, seq, outcome }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gathering_keeps_the_pace_of_the_fastest() {
+        let ms = Duration::from_millis;
+        assert_eq!(gather(1_000.0, ms(1000)), tick(1_000.0));
+        assert_eq!(gather(1_000.0, ms(10)), ms(5));
+        assert_eq!(gather(10.0, ms(100)), Duration::ZERO);
+    }
 }

@@ -48,7 +48,9 @@ fn clock() -> Result<()> {
         let tc = std::process::Command::new("tc")
             .args(["qdisc", "add", "dev", "vb", "root", "netem", "delay", &format!("{delay}ms")])
             .status();
-        tc.context("tc").and_then(|status| Ok(ensure!(status.success(), "tc: {status}")))
+        let status = tc.context("tc")?;
+        ensure!(status.success(), "tc: {status}");
+        Ok(())
     })??;
     let listener = pair.peer.run(|| TcpListener::bind((TO, 0)))??;
     let port = listener.local_addr()?.port();
