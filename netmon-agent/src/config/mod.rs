@@ -3,6 +3,7 @@
 
 mod error;
 mod file;
+mod limits;
 mod thresholds;
 mod validate;
 
@@ -12,6 +13,7 @@ mod tests;
 use std::{net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
 pub use error::ConfigError;
+pub use limits::Limits;
 
 use crate::{
     health::{Settings, Watch},
@@ -36,6 +38,10 @@ pub struct Config {
     pub auto_targets: bool,
     /// Whether links are told of by netlink; polled from sysfs otherwise.
     pub netlink: bool,
+    /// Most probes a second, all targets together. The configured targets never ask for more.
+    pub max_probes: u32,
+    /// What the agent itself may take.
+    pub limits: Limits,
     /// Which devices are watched.
     pub watch: Watch,
     /// What the kernel programs count.
