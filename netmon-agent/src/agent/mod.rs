@@ -4,6 +4,8 @@ pub mod capabilities;
 mod core;
 mod intake;
 mod tcp;
+mod throttle;
+mod watch;
 
 use std::{
     net::SocketAddr,

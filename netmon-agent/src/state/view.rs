@@ -1,8 +1,6 @@
 //! What the core knows, as a snapshot shows it.
 
-use std::{sync::Arc, time::Duration};
-
-use hdrhistogram::Histogram;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{AddressView, DeviceView, TargetView};
 use crate::{
@@ -11,12 +9,40 @@ use crate::{
     time::Mono,
 };
 
-/// The devices and targets of `health` at `now`.
-pub fn views(health: &Health, now: Mono) -> (Vec<Arc<DeviceView>>, Vec<Arc<TargetView>>) {
-    let devices = health.devices().filter_map(|d| device(d, health, now));
+/// With more targets than this a change is shown without looking at all the others anew.
+const WHOLE: usize = 1000;
+
+/// The devices of `health` at `now`.
+pub fn devices(health: &Health, now: Mono) -> Vec<Arc<DeviceView>> {
+    health.devices().filter_map(|d| device(d, health, now)).map(Arc::new).collect()
+}
+
+/// The targets of `health` at `now`, every figure anew.
+pub fn targets(health: &Health, now: Mono) -> Vec<Arc<TargetView>> {
     let mut quantiles = Quantiles::default();
-    let targets = health.targets().map(|t| Arc::new(target(t, now, &mut quantiles)));
-    (devices.map(Arc::new).collect(), targets.collect())
+    health.targets().map(|t| Arc::new(target(t, now, &mut quantiles))).collect()
+}
+
+/// The same for a change of these targets alone. Where there are many, the others stand as they were last shown: a
+/// hundred thousand are not to be looked through for each that changes.
+pub fn targets_changed(
+    health: &Health,
+    now: Mono,
+    shown: &[Arc<TargetView>],
+    changed: &HashSet<&str>,
+) -> Vec<Arc<TargetView>> {
+    if shown.len() < WHOLE {
+        return targets(health, now);
+    }
+    let mut quantiles = Quantiles::default();
+    let mut shown = shown.iter();
+    let one = |t: &Target| match shown.next() {
+        Some(view) if Arc::ptr_eq(&view.name, &t.spec.name) && !changed.contains(&*t.spec.name) => {
+            view.clone()
+        }
+        _ => Arc::new(target(t, now, &mut quantiles)),
+    };
+    health.targets().map(one).collect()
 }
 
 fn device(d: &Device, health: &Health, now: Mono) -> Option<DeviceView> {
@@ -71,46 +97,67 @@ fn address(a: &AddressEvidence, now: Mono, quantiles: &mut Quantiles) -> Address
     }
 }
 
-/// One histogram for all targets in turn: a window holds few samples, the histogram is for exact ranks and a bounded
-/// error of 0.1 %.
-struct Quantiles(Histogram<u32>);
-
-impl Default for Quantiles {
-    fn default() -> Self {
-        // 1 ns to 60 s at three digits; these bounds are valid, so this can't fail.
-        Self(Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("valid bounds"))
-    }
-}
+/// Room for one window's samples, for all addresses in turn.
+#[derive(Default)]
+struct Quantiles(Vec<Duration>);
 
 impl Quantiles {
+    /// The median, the 90th and the 99th percentile: samples, by nearest rank.
     fn of(&mut self, rtts: impl Iterator<Item = Duration>) -> [Option<Duration>; 3] {
-        self.0.reset();
-        for rtt in rtts {
-            self.0.saturating_record(rtt.as_nanos() as u64);
-        }
-        let max = self.0.max();
-        [0.5, 0.9, 0.99].map(|q| {
-            // The upper edge of the highest bucket lies above every sample.
-            (!self.0.is_empty()).then(|| Duration::from_nanos(self.0.value_at_quantile(q).min(max)))
-        })
+        self.0.clear();
+        self.0.extend(rtts);
+        self.0.sort_unstable();
+        let rank = |percent: usize| (self.0.len() * percent).div_ceil(100).saturating_sub(1);
+        [50, 90, 99].map(|percent| self.0.get(rank(percent)).copied())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        health::{Role, Settings, TargetSpec, Watch},
+        observation::{Method, TargetId},
+        time::Moment,
+    };
 
     #[test]
-    fn quantiles_are_ranks_with_a_bounded_error() {
+    fn quantiles_are_samples_by_nearest_rank() {
         let mut q = Quantiles::default();
         assert_eq!(q.of(std::iter::empty()), [None; 3]);
         let ms = |m: u64| Duration::from_millis(m);
-        let [p50, p90, p99] = q.of((1..=100).map(ms)).map(|d| d.unwrap().as_secs_f64() * 1e3);
-        assert!(
-            (p50 - 50.0).abs() < 0.05 && (p90 - 90.0).abs() < 0.1 && (p99 - 99.0).abs() < 0.1,
-            "{p50} {p90} {p99}"
+        assert_eq!(q.of((1..=100).rev().map(ms)), [50, 90, 99].map(|m| Some(ms(m))));
+        assert_eq!(q.of((1..=3).map(ms)), [2, 3, 3].map(|m| Some(ms(m))));
+        assert_eq!(
+            q.of(std::iter::once(Duration::from_nanos(61_500))),
+            [Some(Duration::from_nanos(61_500)); 3]
         );
-        let [one, ..] = q.of(std::iter::once(Duration::from_nanos(61_500)));
-        assert!((one.unwrap().as_nanos() as i64 - 61_500).abs() < 70);
+    }
+
+    #[test]
+    fn of_many_targets_only_those_that_changed_are_looked_at_anew() {
+        let at = |s: u64| Moment::default().after(Duration::from_secs(s));
+        let watch = Watch::new(&["*".into()], &[]).unwrap();
+        let mut health = Health::new(at(0), Settings::default(), watch, false);
+        let spec = |i: u32| TargetSpec {
+            id: TargetId(i),
+            name: format!("t{i}").into(),
+            host: "127.0.0.1".to_owned(),
+            scope: "custom".to_owned(),
+            method: Method::Icmp,
+            role: Role::Plain,
+            addresses: vec!["127.0.0.1".parse().unwrap()],
+            link: None,
+        };
+        health.set_targets(at(0), (0..2_000).map(spec).collect());
+        let first = targets(&health, at(0).mono);
+        let next = targets_changed(&health, at(1).mono, &first, &["t7", "t1999"].into());
+        let anew: Vec<usize> = (0..2_000).filter(|i| !Arc::ptr_eq(&first[*i], &next[*i])).collect();
+        assert_eq!(anew, [7, 1999]);
+        // Others are shown where others are.
+        health.set_targets(at(2), (1..2_001).map(spec).collect());
+        let last = targets_changed(&health, at(2).mono, &next, &HashSet::new());
+        let names = |views: &[Arc<TargetView>]| views.iter().map(|v| v.name.to_string()).collect::<Vec<_>>();
+        assert_eq!(names(&last), names(&targets(&health, at(2).mono)));
     }
 }

@@ -129,6 +129,8 @@ families! {
     PROBE_DUPLICATES: Counter "netmon_probe_duplicates_total" ["target" "probe"] "Second answers to one probe.";
     PROBE_REORDERED: Counter "netmon_probe_reordered_total" ["target" "probe"] "Answers that came out of order.";
 
+    THROTTLED: Gauge "netmon_throttled" [] "1 while the agent probes more slowly because it takes more CPU or memory than it may.";
+    INTERVAL_STRETCH: Gauge "netmon_interval_stretch_ratio" [] "How much longer intervals are than configured: 1 to 16.";
     SCHEDULER_LAG: Histogram "netmon_scheduler_lag_seconds" [] "How late the agent's own ticks were.";
     PROBES_SKIPPED: Counter "netmon_probes_skipped_total" ["reason"] "Probes that were due and not sent.";
     TIMESTAMPS: Counter "netmon_timestamps_total" ["source"] "Receive times of answers, by who took them.";
