@@ -218,7 +218,9 @@ async fn reload_from(
     });
     let config = match loaded {
         Ok(config) => {
-            tracing::info!("SIGHUP: configuration read anew; [agent] takes effect at the next start");
+            tracing::info!(
+                "SIGHUP: configuration read anew; `listen` and `socket` of [agent] take effect at the next start"
+            );
             Some(Arc::new(config))
         }
         Err(error) => {

@@ -2,5 +2,6 @@
 
 mod hostile;
 mod icmp;
+mod limits;
 mod others;
 mod world;
