@@ -10,8 +10,8 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    capabilities::NETLINK_REMEDY,
     intake::{Intake, Lost},
+    links,
     tcp::Tcp,
     watch::Watch,
 };
@@ -126,7 +126,7 @@ impl Core {
         engine.set_max_rate(f64::from(config.max_probes));
         let (tcp, capability) = Tcp::new(kernel, now.mono);
         parts.capabilities.lock().unwrap_or_else(PoisonError::into_inner).push(capability);
-        let (netlink, netlink_counters) = start_netlink(&config, &parts.capabilities);
+        let (netlink, netlink_counters) = links::start(&config, &parts.capabilities);
         let watch = Watch::new(now.mono, config.limits);
         let mut core = Self {
             health: Health::new(now, config.health.clone(), config.watch.clone(), true),
@@ -339,12 +339,15 @@ impl Core {
         };
         self.config = (true, now.boot);
         self.engine.set_max_rate(f64::from(config.max_probes));
-        self.watch.configure(config.limits);
+        let stretched = self.watch.configure(config.limits);
         self.health.configure(now, config.health.clone(), config.watch.clone());
         self.planner.configure(Arc::clone(&config), resolvers(RESOLV_CONF.as_ref()));
         self.parts.config = config;
         self.stretch(now);
         self.replan(now);
+        if stretched {
+            self.publish(now, true);
+        }
     }
 
     fn snapshot(&self, now: Moment, targets: Vec<Arc<TargetView>>) -> Snapshot {
@@ -388,62 +391,5 @@ fn probe_spec(p: &Planned, network: &Network) -> probe::TargetSpec {
         scope: p.spec.link.map_or(0, |i| i.0),
         on_link: p.spec.role == Role::Gateway || p.spec.addresses.iter().all(|a| network.is_on_link(*a)),
         ..probe::TargetSpec::new(p.spec.id, p.spec.addresses.clone(), p.spec.method.clone())
-    }
-}
-
-type NetlinkSide = (mpsc::UnboundedReceiver<Observation>, Option<Arc<netlink::Counters>>);
-
-/// Starts telling of links: by netlink, or where that can't be had or is not wanted, by looking at sysfs once an
-/// interval. Unbounded, because reader and core take turns on one thread and the kernel bounds what can wait.
-fn start_netlink(config: &Config, capabilities: &Mutex<Vec<Capability>>) -> NetlinkSide {
-    let (out, receiver) = mpsc::unbounded_channel();
-    let options = netlink::Options::default();
-    let note = |c: Capability| capabilities.lock().unwrap_or_else(PoisonError::into_inner).push(c);
-    let interval = config.interval;
-    if !config.netlink {
-        note(Capability::missing(
-            "netlink",
-            "switched off; links are looked at once an interval",
-            "set netlink = true in [devices]",
-        ));
-        tokio::spawn(poll_sysfs(options, interval, out));
-        return (receiver, None);
-    }
-    match netlink::Netlink::open(&options) {
-        Ok(source) => {
-            note(Capability::works("netlink", "links, addresses and routes are told of as they change"));
-            let counters = source.counters();
-            tokio::spawn(async move {
-                let emit = |o| drop(out.send(o));
-                let error = source.run(emit).await;
-                tracing::error!(%error, "netlink is lost; links are looked at once an interval from now on");
-                let gap = Observation { at: Mono::now(), evidence: Evidence::Gap(SourceKind::Netlink) };
-                if out.send(gap).is_ok() {
-                    poll_sysfs(options, interval, out).await;
-                }
-            });
-            (receiver, Some(counters))
-        }
-        Err(error) => {
-            note(Capability::missing(
-                "netlink",
-                format!("{error}; links are looked at once an interval"),
-                NETLINK_REMEDY,
-            ));
-            tokio::spawn(poll_sysfs(options, interval, out));
-            (receiver, None)
-        }
-    }
-}
-
-async fn poll_sysfs(options: netlink::Options, interval: Duration, out: mpsc::UnboundedSender<Observation>) {
-    let mut poller = netlink::sysfs::Poller::new(options);
-    loop {
-        if let Some(observation) = poller.poll()
-            && out.send(observation).is_err()
-        {
-            return;
-        }
-        tokio::time::sleep(interval).await;
     }
 }

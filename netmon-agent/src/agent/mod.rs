@@ -3,6 +3,7 @@
 pub mod capabilities;
 mod core;
 mod intake;
+mod links;
 mod tcp;
 mod throttle;
 mod watch;

@@ -70,7 +70,7 @@ fn throttled() -> Result<()> {
     ensure!(pace < 400.0 / stretch * 1.5, "{pace} probes a second at a stretch of {stretch}");
     eprintln!("throttled {stretch:.1} times, {pace:.0} probes a second: {reason}");
 
-    std::fs::write(agent.folder().join("netmon.toml"), config(0.5))?;
+    fs::write(agent.folder().join("netmon.toml"), config(0.5))?;
     agent.signal(Signal::SIGHUP)?;
     let recovered = await_until(Duration::from_secs(120), || {
         thread::sleep(Duration::from_millis(500));
