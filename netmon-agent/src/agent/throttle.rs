@@ -61,6 +61,8 @@ pub(super) struct Throttle {
     factor: f64,
     /// Readings at the present factor, the last [`WINDOW`] of them.
     readings: VecDeque<Usage>,
+    /// The last average of CPU, as a part of one core.
+    measured: f64,
     enough_since: Option<Mono>,
     lowered: Option<Mono>,
     patience: Duration,
@@ -72,6 +74,7 @@ impl Throttle {
             limits,
             factor: 1.0,
             readings: VecDeque::new(),
+            measured: 0.0,
             enough_since: None,
             lowered: None,
             patience: PATIENCE,
@@ -114,6 +117,7 @@ impl Throttle {
         if load.over < BRIEF {
             return false;
         }
+        self.measured = self.cpu();
         if load.cpu > ENOUGH || load.memory > ENOUGH {
             self.enough_since = None;
             return load.over >= WINDOW && self.raise(usage.at, load);
@@ -122,18 +126,18 @@ impl Throttle {
         self.is_on() && usage.at.since(since) >= self.patience && self.lower(usage.at, load)
     }
 
-    /// What is taken, in numbers for a person.
+    /// What was taken when it was last judged, in numbers for a person.
     pub(super) fn account(&self) -> String {
         let of = |value: String, limit: Option<String>| match limit {
             Some(limit) => format!("{value} of {limit}"),
             None => value,
         };
-        let percent = |share: f64| format!("{:.1} %", share * 100.0);
+        let percent = |share: f64| format!("{:.2} %", share * 100.0);
         let megabytes = |bytes: u64| format!("{:.0} MB", bytes as f64 / 1e6);
         let memory = self.readings.back().map_or(0, |last| last.memory);
         format!(
             "CPU {} of a core, memory {}",
-            of(percent(self.cpu()), self.limits.cpu.map(percent)),
+            of(percent(self.measured), self.limits.cpu.map(percent)),
             of(megabytes(memory), self.limits.memory.map(megabytes)),
         )
     }
