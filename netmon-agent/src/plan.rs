@@ -2,7 +2,7 @@
 //! three public hosts). Pure but for [`resolvers`], which reads one file.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
     sync::Arc,
@@ -107,9 +107,11 @@ impl Planner {
                 all.push(self.automatic(&v4.to_string(), address, "internet", Method::Icmp));
             }
         }
+        // A configured target takes the place of an automatic one of the same name.
+        let configured: HashSet<&str> = config.targets.iter().map(|t| t.name.as_str()).collect();
+        all.retain(|p| !configured.contains(&*p.spec.name));
+        all.reserve_exact(config.targets.len());
         for t in &config.targets {
-            // A configured target takes the place of an automatic one of the same name.
-            all.retain(|p| *p.spec.name != *t.name);
             let name: Arc<str> = t.name.as_str().into();
             let spec = TargetSpec {
                 id: self.id(&name),

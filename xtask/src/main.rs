@@ -41,7 +41,7 @@ enum Task {
     },
     /// Measure: flaps, idle, read, exact, kernel, churn, or all of them (root); `probes` for the cost and truth of probes
     /// beside other programs (root); `api` for waiters and scrapes by the thousand; `sockdiag` for a dump of TCP sockets
-    /// beside `ss`.
+    /// beside `ss`; `targets` for the agent with up to 100,000 of them (root).
     Bench {
         /// Options of the bench; `--help` lists them. `api waiters [COUNT…]`, `api conditions [COUNT]`, `api scrape
         /// [TARGETS]`, `api read`, `sockdiag [SOCKETS…]` need no root.

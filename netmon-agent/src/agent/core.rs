@@ -11,14 +11,15 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    capabilities::NETLINK_REMEDY,
     intake::{Intake, Lost},
+    links,
     tcp::Tcp,
+    watch::Watch,
 };
 use crate::{
     capability::Capability,
     config::Config,
-    health::{Event, Health, Role},
+    health::{Event, Health, Role, Subject},
     observation::{Evidence, IfIndex, Network, NetworkChange, Observation, SourceKind, TargetId},
     output::log,
     plan::{FALLBACK_PORTS, Planned, Planner, resolvers},
@@ -26,7 +27,7 @@ use crate::{
         bpf, netlink, probe,
         resolve::{self, Resolver},
     },
-    state::{Board, ChangeEvent, OwnCounters, Snapshot, views},
+    state::{self, Board, ChangeEvent, OwnCounters, Snapshot, TargetView},
     time::{Boot, Moment, Mono, sleep_until},
 };
 
@@ -38,6 +39,10 @@ const BATCHES: usize = 64;
 
 /// How often routes that vanished are looked at again, and figures that nobody asked for are read.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
+
+/// Changes of targets alone are published no more often than this for each target that there is: a tenth of a second
+/// for a hundred thousand, so that an outage of them all is not as many snapshots. Other changes never wait.
+const GATHER: Duration = Duration::from_micros(1);
 
 /// While somebody follows every update, one is published this often.
 const UPDATE: Duration = Duration::from_secs(1);
@@ -96,6 +101,7 @@ struct Core {
     /// Gateway and device of the default routes there were.
     ways: Vec<(Option<IpAddr>, IfIndex)>,
     links: netlink::StatsReader,
+    watch: Watch,
     netlink: mpsc::UnboundedReceiver<Observation>,
     netlink_counters: Option<Arc<netlink::Counters>>,
     probes: mpsc::Receiver<Vec<Observation>>,
@@ -105,8 +111,13 @@ struct Core {
     /// Whether the configuration was valid the last time it was read, and when it last was.
     config: (bool, Boot),
     replan_due: bool,
+    /// What could not be sent may be sent now.
+    retry_due: bool,
     next_housekeeping: Mono,
     next_update: Mono,
+    /// Changes that are still to be published, and when that may be.
+    changes: Vec<ChangeEvent>,
+    next_publication: Mono,
 }
 
 impl Core {
@@ -118,9 +129,11 @@ impl Core {
         let resolver = Resolver::new(intake.sender(), resolve::Options::default());
         let engine =
             probe::Engine::start(sockets, probe::Options::default(), move |batch| intake.offer(batch))?;
+        engine.set_max_rate(f64::from(config.max_probes));
         let (tcp, capability) = Tcp::new(kernel, now.mono);
         parts.capabilities.lock().unwrap_or_else(PoisonError::into_inner).push(capability);
-        let (netlink, netlink_counters) = start_netlink(&config, &parts.capabilities);
+        let (netlink, netlink_counters) = links::start(&config, &parts.capabilities);
+        let watch = Watch::new(now.mono, config.limits);
         let mut core = Self {
             health: Health::new(now, config.health.clone(), config.watch.clone(), true),
             planner: Planner::new(config, resolvers(RESOLV_CONF.as_ref())),
@@ -129,6 +142,7 @@ impl Core {
             resolver,
             ways: Vec::new(),
             links: netlink::StatsReader::open(),
+            watch,
             netlink,
             netlink_counters,
             probes,
@@ -137,8 +151,11 @@ impl Core {
             planned: Vec::new(),
             config: (true, now.boot),
             replan_due: false,
+            retry_due: false,
             next_housekeeping: now.mono,
             next_update: now.mono,
+            changes: Vec::new(),
+            next_publication: now.mono,
             parts,
         };
         core.replan(now);
@@ -148,7 +165,9 @@ impl Core {
     async fn run(mut self) {
         let mut batches = Vec::with_capacity(BATCHES);
         loop {
-            let deadline = self.health.poll_timeout().min(self.next_housekeeping).min(self.tcp.due());
+            let due = self.next_housekeeping.min(self.tcp.due()).min(self.watch.due());
+            let waiting = (!self.changes.is_empty()).then_some(self.next_publication);
+            let deadline = self.health.poll_timeout().min(due).min(waiting.unwrap_or(due));
             tokio::select! {
                 biased;
                 _ = &mut self.parts.stop => break,
@@ -186,8 +205,11 @@ impl Core {
     }
 
     fn observe(&mut self, observation: Observation) {
-        if let Evidence::Network(NetworkChange::LinkGone(index)) = observation.evidence {
-            self.tcp.forget(index, observation.at);
+        if let Evidence::Network(change) = &observation.evidence {
+            if let NetworkChange::LinkGone(index) = change {
+                self.tcp.forget(*index, observation.at);
+            }
+            self.retry_due |= !matches!(change, NetworkChange::LinkStats(_));
         }
         // The engine has to know the addresses too.
         self.replan_due |= matches!(observation.evidence, Evidence::Resolved { .. });
@@ -213,24 +235,59 @@ impl Core {
         if std::mem::take(&mut self.replan_due) || housekeeping {
             self.replan(now);
         }
-        let mut changes = self.obey(now);
+        if std::mem::take(&mut self.retry_due) {
+            self.engine.retry_unsent();
+        }
+        let stretched = self.watch.step(now.mono);
+        if stretched {
+            self.stretch(now);
+        }
+        self.obey(now);
         while self.health.poll_timeout() <= now.mono {
             self.health.handle_timeout(now);
-            changes.extend(self.obey(now));
+            self.obey(now);
         }
         let board = &self.parts.board;
         board.evaluated(now.boot);
         let followed = board.is_followed() && self.next_update <= now.mono;
-        if !changes.is_empty() || figures || (followed && self.health.take_dirty()) {
-            self.next_update = now.mono + UPDATE;
-            let snapshot = self.snapshot(now);
-            self.parts.board.publish(snapshot, changes);
+        let whole = figures || stretched || (followed && self.health.take_dirty());
+        let of_target = |c: &ChangeEvent| matches!(c.subject, Subject::Target(_));
+        let waits = self.next_publication > now.mono && self.changes.iter().all(of_target);
+        if whole || !(self.changes.is_empty() || waits) {
+            self.publish(now, whole);
         }
     }
 
+    /// Publishes what is, the figures of every target if `whole`.
+    fn publish(&mut self, now: Moment, whole: bool) {
+        let changes = std::mem::take(&mut self.changes);
+        let targets = if whole {
+            self.next_update = now.mono + UPDATE;
+            state::targets(&self.health)
+        } else {
+            let names = changes.iter().filter_map(|c| match &c.subject {
+                Subject::Target(name) => Some(name.as_str()),
+                _ => None,
+            });
+            let shown = self.parts.board.snapshot();
+            state::targets_changed(&self.health, &shown.targets, &names.collect())
+        };
+        self.next_publication = now.mono + GATHER * targets.len() as u32;
+        let snapshot = self.snapshot(now, targets);
+        self.parts.board.publish(snapshot, changes);
+    }
+
+    /// The agent takes more than it may, or no longer does: the pace of probing, and the age at which a state is stale
+    /// (R15), are others now.
+    fn stretch(&mut self, now: Moment) {
+        let factor = self.watch.factor();
+        self.engine.stretch(factor);
+        self.parts.board.set_stale_after(self.parts.config.stale_after().mul_f64(factor));
+        self.health.throttle(now, self.watch.reason());
+    }
+
     /// Does what the core wants; the changes are left to be published.
-    fn obey(&mut self, now: Moment) -> Vec<ChangeEvent> {
-        let mut changes = Vec::new();
+    fn obey(&mut self, now: Moment) {
         while let Some(event) = self.health.poll_event() {
             match event {
                 Event::Changed { subject, previous, state, reasons } => {
@@ -238,7 +295,7 @@ impl Core {
                     let change =
                         ChangeEvent { seq: self.seq, at: now.boot, subject, previous, state, reasons };
                     log::transition(&change);
-                    changes.push(change);
+                    self.changes.push(change);
                 }
                 Event::Probe { target, address } => self.engine.probe_now(target, address),
                 Event::TimeoutScale(scale) => self.engine.set_timeout_scale(f64::from(scale)),
@@ -248,7 +305,6 @@ impl Core {
                 }
             }
         }
-        changes
     }
 
     /// A new way out of the machine may be a way to a resolver, or to one that knows other names.
@@ -304,15 +360,20 @@ impl Core {
             return;
         };
         self.config = (true, now.boot);
-        self.parts.board.set_stale_after(config.stale_after());
+        self.engine.set_max_rate(f64::from(config.max_probes));
+        let stretched = self.watch.configure(config.limits);
         self.health.configure(now, config.health.clone(), config.watch.clone());
         self.planner.configure(Arc::clone(&config), resolvers(RESOLV_CONF.as_ref()));
         self.parts.config = config;
+        self.stretch(now);
         self.replan(now);
+        if stretched {
+            self.publish(now, true);
+        }
     }
 
-    fn snapshot(&self, now: Moment) -> Snapshot {
-        let (devices, targets) = views(&self.health, now.mono);
+    fn snapshot(&self, now: Moment, targets: Vec<Arc<TargetView>>) -> Snapshot {
+        let devices = state::devices(&self.health, now.mono);
         let capabilities = self.parts.capabilities.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Snapshot {
             seq: self.seq,
@@ -337,6 +398,7 @@ impl Core {
             scheduler_lag_buckets: engine.lag,
             scheduler_lag_sum: engine.lag_sum,
             observations_dropped: self.lost.total(),
+            interval_stretch: self.watch.factor(),
             config_valid: self.config.0,
             config_read: self.config.1,
         }
@@ -352,62 +414,5 @@ fn probe_spec(p: &Planned, network: &Network) -> probe::TargetSpec {
         scope: p.spec.link.map_or(0, |i| i.0),
         on_link: p.spec.role == Role::Gateway || p.spec.addresses.iter().all(|a| network.is_on_link(*a)),
         ..probe::TargetSpec::new(p.spec.id, p.spec.addresses.clone(), p.spec.method.clone())
-    }
-}
-
-type NetlinkSide = (mpsc::UnboundedReceiver<Observation>, Option<Arc<netlink::Counters>>);
-
-/// Starts telling of links: by netlink, or where that can't be had or is not wanted, by looking at sysfs once an
-/// interval. Unbounded, because reader and core take turns on one thread and the kernel bounds what can wait.
-fn start_netlink(config: &Config, capabilities: &Mutex<Vec<Capability>>) -> NetlinkSide {
-    let (out, receiver) = mpsc::unbounded_channel();
-    let options = netlink::Options::default();
-    let note = |c: Capability| capabilities.lock().unwrap_or_else(PoisonError::into_inner).push(c);
-    let interval = config.interval;
-    if !config.netlink {
-        note(Capability::missing(
-            "netlink",
-            "switched off; links are looked at once an interval",
-            "set netlink = true in [devices]",
-        ));
-        tokio::spawn(poll_sysfs(options, interval, out));
-        return (receiver, None);
-    }
-    match netlink::Netlink::open(&options) {
-        Ok(source) => {
-            note(Capability::works("netlink", "links, addresses and routes are told of as they change"));
-            let counters = source.counters();
-            tokio::spawn(async move {
-                let emit = |o| drop(out.send(o));
-                let error = source.run(emit).await;
-                tracing::error!(%error, "netlink is lost; links are looked at once an interval from now on");
-                let gap = Observation { at: Mono::now(), evidence: Evidence::Gap(SourceKind::Netlink) };
-                if out.send(gap).is_ok() {
-                    poll_sysfs(options, interval, out).await;
-                }
-            });
-            (receiver, Some(counters))
-        }
-        Err(error) => {
-            note(Capability::missing(
-                "netlink",
-                format!("{error}; links are looked at once an interval"),
-                NETLINK_REMEDY,
-            ));
-            tokio::spawn(poll_sysfs(options, interval, out));
-            (receiver, None)
-        }
-    }
-}
-
-async fn poll_sysfs(options: netlink::Options, interval: Duration, out: mpsc::UnboundedSender<Observation>) {
-    let mut poller = netlink::sysfs::Poller::new(options);
-    loop {
-        if let Some(observation) = poller.poll()
-            && out.send(observation).is_err()
-        {
-            return;
-        }
-        tokio::time::sleep(interval).await;
     }
 }

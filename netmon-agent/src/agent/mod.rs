@@ -3,7 +3,10 @@
 pub mod capabilities;
 mod core;
 mod intake;
+mod links;
 mod tcp;
+mod throttle;
+mod watch;
 
 use std::{
     net::SocketAddr,
@@ -221,7 +224,7 @@ async fn reload_from(
     let config = match loaded {
         Ok(config) => {
             tracing::info!(
-                "SIGHUP: configuration read anew; [agent], [kernel] and [metrics] take effect at the next start"
+                "SIGHUP: configuration read anew; `listen` and `socket`, [kernel] and [metrics] take effect at the next start"
             );
             Some(Arc::new(config))
         }

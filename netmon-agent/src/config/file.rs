@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::error::Fault;
+use super::{error::Fault, limits::Written};
 
 pub(super) fn parse(text: &str) -> Result<File, Fault> {
     Ok(toml::from_str(text)?)
@@ -20,6 +20,7 @@ pub(super) fn parse(text: &str) -> Result<File, Fault> {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct File {
     pub(super) agent: Agent,
+    pub(super) limits: Limits,
     pub(super) defaults: Defaults,
     pub(super) devices: Devices,
     pub(super) kernel: Kernel,
@@ -33,6 +34,7 @@ pub(super) struct File {
 pub(super) struct Agent {
     pub(super) listen: Vec<SocketAddr>,
     pub(super) socket: Option<Spanned<PathBuf>>,
+    pub(super) max_probes_per_second: Option<Spanned<u32>>,
 }
 
 impl Default for Agent {
@@ -40,8 +42,17 @@ impl Default for Agent {
         Self {
             listen: vec![([127, 0, 0, 1], 9817).into(), (std::net::Ipv6Addr::LOCALHOST, 9817).into()],
             socket: None,
+            max_probes_per_second: None,
         }
     }
+}
+
+/// Limits of the agent itself: what is absent follows from what is configured.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Limits {
+    pub(super) cpu: Option<Written<f64>>,
+    pub(super) memory: Option<Written<u64>>,
 }
 
 #[derive(Debug, Deserialize)]

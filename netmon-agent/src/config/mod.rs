@@ -4,6 +4,7 @@
 mod dscp;
 mod error;
 mod file;
+mod limits;
 mod method;
 mod target;
 mod thresholds;
@@ -16,6 +17,7 @@ use std::{net::SocketAddr, path::Path, path::PathBuf, sync::Arc, time::Duration}
 
 pub use dscp::dscp;
 pub use error::ConfigError;
+pub use limits::Limits;
 
 use crate::{
     health::{Settings, Watch},
@@ -40,6 +42,10 @@ pub struct Config {
     pub auto_targets: bool,
     /// Whether links are told of by netlink; polled from sysfs otherwise.
     pub netlink: bool,
+    /// Most probes a second, all targets together. The configured targets never ask for more.
+    pub max_probes: u32,
+    /// What the agent itself may take.
+    pub limits: Limits,
     /// Which devices are watched.
     pub watch: Watch,
     /// What the kernel programs count.

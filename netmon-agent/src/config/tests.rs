@@ -254,3 +254,42 @@ fn the_caret_stands_under_the_fault() {
     assert_eq!(lines[2], "3 |   inclde = [\"*\"]");
     assert_eq!(lines[3], "  |   ^^^^^^");
 }
+
+#[test]
+fn a_flood_is_refused_at_the_target_that_is_too_many() {
+    assert_eq!(parse("").unwrap().max_probes, 10_000);
+    let many = |cap: &str, n: usize| {
+        let all: String =
+            (0..n).map(|i| format!("[[target]]\nhost = \"10.0.{}.{}\"\n", i / 250, i % 250)).collect();
+        format!("[agent]\n{cap}\n[defaults]\ninterval = \"20ms\"\n{all}")
+    };
+    assert!(parse(&many("", 200)).is_ok());
+    // Four lines come before the targets, and each of those has two.
+    refused(&many("", 250), "406:8", "max_probes_per_second = 10000, and all of them for 12500");
+    refused(&many("", 250), "406:8", "set `max_probes_per_second = 12500` in [agent]");
+    assert!(parse(&many("max_probes_per_second = 12500", 250)).is_ok());
+    refused(&many("max_probes_per_second = 49", 1), "6:8", "max_probes_per_second = 49");
+    refused("[agent]\nmax_probes_per_second = 0", "2:25", "would probe nothing");
+    refused("[agent]\nmax_probes_per_second = -1", "2:25", "");
+}
+
+#[test]
+fn limits_are_of_cpu_and_memory_and_can_be_switched_off() {
+    let limits = |text: &str| parse(&format!("[limits]\n{text}")).map(|c| (c.limits.cpu, c.limits.memory));
+    let usual = (Some(0.05), Some(100_000_000));
+    assert_eq!(limits(""), Ok(usual));
+    assert_eq!(limits("cpu = 0.001\nmemory = \"64MiB\""), Ok((Some(0.001), Some(64 << 20))));
+    assert_eq!(limits("cpu = 2\nmemory = 50000000"), Ok((Some(2.0), Some(50_000_000))));
+    assert_eq!(limits("cpu = 0\nmemory = 0"), Ok((None, None)));
+    assert_eq!(limits("cpu = \"off\"\nmemory = \"off\""), Ok((None, None)));
+    for (text, place, words) in [
+        ("cpu = -0.1", "2:7", "0.05 is 5 %"),
+        ("cpu = nan", "2:7", "no part of a core"),
+        ("cpu = \"5%\"", "2:7", "such as 0.05"),
+        ("memory = \"much\"", "2:10", "such as \"100MB\""),
+        ("memory = -5", "2:10", "such as \"100MB\""),
+        ("mem = 1", "2:1", "did you mean `memory`?"),
+    ] {
+        refused(&format!("[limits]\n{text}"), place, words);
+    }
+}

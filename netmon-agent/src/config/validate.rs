@@ -8,6 +8,7 @@ use super::{
     Config, KernelConfig, MetricsConfig,
     error::Fault,
     file::{self, Span},
+    limits::{Limits, MAX_PROBES, check_rate},
     target, thresholds,
 };
 use crate::health::{Settings, Watch};
@@ -42,6 +43,18 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     for t in &f.target {
         targets.push(target::target(t, interval, timeout, &mut names)?);
     }
+    let max_probes = max_probes(f.agent.max_probes_per_second.as_ref())?;
+    // A target goes by its host, or by its URL where it names no host.
+    let place = |t: &Spanned<file::Target>| {
+        let named = t.get_ref().host.as_ref().or(t.get_ref().url.as_ref());
+        named.map_or_else(|| t.span(), Spanned::span)
+    };
+    let each = targets.iter().map(|t| t.interval).zip(f.target.iter().map(place));
+    let usual = Limits::of(targets.len(), check_rate(max_probes, each)?);
+    let limits = Limits {
+        cpu: f.limits.cpu.map_or(usual.cpu, |written| written.0),
+        memory: f.limits.memory.map_or(usual.memory, |written| written.0),
+    };
     Ok(Config {
         listen: f.agent.listen,
         socket: f.agent.socket.map(Spanned::into_inner),
@@ -49,12 +62,24 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         timeout,
         auto_targets: f.defaults.auto_targets,
         netlink: f.devices.netlink,
+        max_probes,
+        limits,
         watch,
         kernel,
         metrics,
         health,
         targets,
     })
+}
+
+fn max_probes(written: Option<&Spanned<u32>>) -> Result<u32, Fault> {
+    match written {
+        None => Ok(MAX_PROBES),
+        Some(zero) if *zero.get_ref() == 0 => {
+            Err(Fault::at(zero.span(), "max_probes_per_second = 0 would probe nothing; at least 1"))
+        }
+        Some(max) => Ok(*max.get_ref()),
+    }
 }
 
 fn kernel(k: file::Kernel) -> Result<KernelConfig, Fault> {

@@ -7,9 +7,9 @@ use super::{
     flaps::Flaps,
     network::{Device, is_gateway, usable_links},
     overall::{self, LinkFinding},
-    reach::{Reach, Way},
+    reach::{Reach, Way, Ways},
     retransmits::Retransmits,
-    target::{Surroundings, Target},
+    target::Surroundings,
     verdict::{Reason, ReasonCode, State, Subject, Verdict},
 };
 use crate::{
@@ -114,9 +114,10 @@ impl Health {
     pub(super) fn judge_overall(&mut self, now: Moment) {
         self.overall_due = None;
         self.settle(now);
+        let ways = self.ways();
         let evidence = overall::Evidence {
             settled: self.settled,
-            links: self.link_finding(),
+            links: self.link_finding(ways),
             required_down: self.required_down(),
             excuse: self.excuse(now.mono),
             device_faults: self.device_faults(&[State::Down, State::Degraded]),
@@ -134,6 +135,7 @@ impl Health {
             Some(why) if state == State::Unknown => reasons.insert(0, why.clone()),
             _ => self.interrupted = None,
         }
+        reasons.extend(self.throttled.clone());
         self.dirty |= self.verdict.reasons != reasons;
         let previous = self.verdict.state;
         if self.verdict.update(now, state, reasons) {
@@ -143,16 +145,21 @@ impl Health {
         }
     }
 
+    /// Found once for many verdicts: it takes a look at every address.
+    fn ways(&mut self) -> Ways {
+        let find = || Ways::of(self.targets.values().flat_map(|t| &t.addresses).map(|a| &a.reach));
+        *self.ways.get_or_insert_with(find)
+    }
+
     /// R1: whether the first verdict over all may be given.
     fn settle(&mut self, now: Moment) {
-        let unknown = |t: &Target| t.verdict.state == State::Unknown;
+        let unknown = || self.scopes.values().any(|tally| tally.count(State::Unknown) > 0);
         let pending = matches!(self.links, LinkKnowledge::Pending(_)) || self.settle_at.is_some();
-        self.settled |= now.mono.since(self.started) > self.settings.settle
-            || !pending && !self.targets.values().any(unknown);
+        self.settled |= now.mono.since(self.started) > self.settings.settle || !pending && !unknown();
     }
 
     /// R2 over all links.
-    fn link_finding(&self) -> LinkFinding {
+    fn link_finding(&self, ways: Ways) -> LinkFinding {
         match self.links {
             LinkKnowledge::Absent => return LinkFinding::Unknown(None),
             LinkKnowledge::Pending(code) => {
@@ -165,12 +172,10 @@ impl Health {
             LinkKnowledge::Known => {}
         }
         let usable = usable_links(&self.network, &self.settings);
-        let mut ways = self.targets.values().flat_map(|t| &t.addresses).map(|a| &a.reach);
-        let none = ways.clone().next().is_none();
         if self.network.routes.iter().any(|r| r.is_default() && usable.contains(&r.ifindex))
-            || ways.clone().any(|r| *r == Reach::Routed)
+            || ways.routed
             // The machine itself needs no link; but a resolver of its own makes no network either.
-            || !none && ways.all(|r| *r == Reach::Local)
+            || ways.local
         {
             return LinkFinding::Usable;
         }

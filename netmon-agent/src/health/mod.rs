@@ -60,6 +60,7 @@ pub use details::LastDetail;
 pub use device::Watch;
 pub use fsm::AddressFsm;
 pub use network::Device;
+use reach::Ways;
 pub use reach::{Reach, Way};
 pub use retransmits::READ_INTERVAL;
 pub use settings::{BURST, LOST_FOR_DOWN, Settings};
@@ -160,6 +161,10 @@ pub struct Health {
     devices: BTreeMap<IfIndex, Device>,
     targets: HashMap<TargetId, Target>,
     order: Vec<TargetId>,
+    /// Those of them that are gateways.
+    gateways: Vec<TargetId>,
+    /// How all addresses together can be reached; none while it is to be found anew.
+    ways: Option<Ways>,
     scopes: BTreeMap<String, ScopeTally>,
     tcp: Option<Arc<TcpReading>>,
     timeouts: Timeouts,
@@ -172,6 +177,8 @@ pub struct Health {
     down_by_probes: bool,
     verdict: Verdict,
     interrupted: Option<Reason>,
+    /// Why it probes more slowly than it should.
+    throttled: Option<Reason>,
     timers: Timers<(TargetId, IpAddr)>,
     reviews: Timers<Review>,
     events: VecDeque<Event>,
@@ -202,6 +209,8 @@ impl Health {
             devices: BTreeMap::new(),
             targets: HashMap::new(),
             order: Vec::new(),
+            gateways: Vec::new(),
+            ways: None,
             scopes: BTreeMap::new(),
             tcp: None,
             timeouts: Timeouts::default(),
@@ -211,6 +220,7 @@ impl Health {
             down_by_probes: false,
             verdict,
             interrupted: None,
+            throttled: None,
             timers: Timers::default(),
             reviews: Timers::default(),
             events: VecDeque::new(),
@@ -225,6 +235,16 @@ impl Health {
         self.watch = watch;
         if self.links == LinkKnowledge::Known {
             self.links_judged_anew(now);
+        }
+    }
+
+    /// The agent probes more slowly than it should, and why; none when it does not. That stands among the reasons of the
+    /// verdict over all, and changes no state.
+    pub fn throttle(&mut self, now: Moment, why: Option<String>) {
+        let throttled = why.map(|why| Reason::new(ReasonCode::Throttled, "", why));
+        if self.throttled != throttled {
+            self.throttled = throttled;
+            self.judge_overall(now);
         }
     }
 

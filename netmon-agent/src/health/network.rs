@@ -92,6 +92,8 @@ impl Health {
             _ => false,
         };
         let only_counters = matches!(change, NetworkChange::LinkStats(_));
+        let only_neighbours =
+            matches!(change, NetworkChange::Neighbour(_) | NetworkChange::NeighbourGone { .. });
         let first = self.links == LinkKnowledge::Pending(ReasonCode::Starting);
         if matches!(change, NetworkChange::Dump(_)) {
             self.links = LinkKnowledge::Known;
@@ -100,6 +102,13 @@ impl Health {
         self.note_uplinks();
         if only_counters || self.links != LinkKnowledge::Known {
             return;
+        }
+        if only_neighbours {
+            // No link, route or other target is judged by them.
+            for id in self.gateways.clone() {
+                self.judge_target(now, id);
+            }
+            return self.judge_overall(now);
         }
         self.judge_devices(now);
         self.update_reach(now, first);
@@ -176,6 +185,7 @@ impl Health {
 
     /// R3: an address whose last usable route went is down at once; one that has a route again is probed at once.
     fn update_reach(&mut self, now: Moment, first: bool) {
+        self.ways = None;
         let usable = usable_links(&self.network, &self.settings);
         self.echoes.retain(|link, _| self.network.links.contains_key(link));
         for id in self.order.clone() {

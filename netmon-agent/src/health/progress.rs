@@ -307,7 +307,8 @@ impl Health {
             let mut known = self.network.neighbours.values().filter(|n| n.address == a.address);
             known.any(|n| matches!(n.state, NeighbourState::Failed | NeighbourState::Incomplete))
         };
-        let down = self.targets().filter(|t| t.spec.role == Role::Gateway && t.verdict.state == State::Down);
+        let gateways = self.gateways.iter().filter_map(|id| self.targets.get(id));
+        let down = gateways.filter(|t| t.verdict.state == State::Down);
         down.flat_map(move |t| {
             let silent = t.addresses.iter().filter(move |a| a.reach.stands() && filtered(a) && !gone(a));
             silent.filter_map(move |a| Some((t, a.way.as_ref()?)))

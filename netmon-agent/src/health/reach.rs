@@ -71,6 +71,23 @@ pub fn reach_gateway(
     }
 }
 
+/// How all addresses of all targets can be reached, taken together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ways {
+    /// Some over a link.
+    pub routed: bool,
+    /// There are some, and all are this machine's own.
+    pub local: bool,
+}
+
+impl Ways {
+    /// Of these.
+    pub fn of<'a>(all: impl Iterator<Item = &'a Reach> + Clone) -> Self {
+        let local = all.clone().next().is_some() && all.clone().all(|r| *r == Reach::Local);
+        Self { routed: all.into_iter().any(|r| *r == Reach::Routed), local }
+    }
+}
+
 /// Which way packets to an address leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Way {

@@ -1,11 +1,18 @@
 //! The set of targets: what comes, what goes, and what keeps its evidence.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+};
 
 use super::{
-    AddressEvidence, Health, LinkKnowledge, Review, State, Target, TargetSpec, Verdict, flaps::Flaps, network,
+    AddressEvidence, Health, LinkKnowledge, Review, Role, State, Target, TargetSpec, Verdict, flaps::Flaps,
+    network,
 };
-use crate::{observation::TargetId, time::Moment};
+use crate::{
+    observation::{IfIndex, TargetId},
+    time::Moment,
+};
 
 impl Health {
     /// Sets the targets to these. One that is unchanged keeps its evidence; one whose addresses changed keeps that of
@@ -17,8 +24,10 @@ impl Health {
         for id in gone {
             self.forget_target(id);
         }
+        self.gateways = specs.iter().filter(|s| s.role == Role::Gateway).map(|s| s.id).collect();
+        let usable = network::usable_links(&self.network, &self.settings);
         for spec in specs {
-            self.put_target(now, spec);
+            self.put_target(now, spec, &usable);
         }
         self.judge_all(now);
     }
@@ -26,7 +35,8 @@ impl Health {
     pub(super) fn resolved(&mut self, now: Moment, id: TargetId, addresses: &[IpAddr]) {
         let Some(target) = self.targets.get(&id) else { return };
         let spec = TargetSpec { addresses: addresses.to_vec(), ..target.spec.clone() };
-        self.put_target(now, spec);
+        let usable = network::usable_links(&self.network, &self.settings);
+        self.put_target(now, spec, &usable);
         if let Some(target) = self.targets.get_mut(&id) {
             target.unresolved = None;
         }
@@ -34,17 +44,17 @@ impl Health {
         self.judge_overall(now);
     }
 
-    fn put_target(&mut self, now: Moment, spec: TargetSpec) {
+    fn put_target(&mut self, now: Moment, spec: TargetSpec, usable: &BTreeSet<IfIndex>) {
+        self.ways = None;
         let id = spec.id;
         let mut old = self.targets.remove(&id);
         if let Some(t) = old.as_ref().filter(|t| t.spec.scope != spec.scope || t.spec.name != spec.name) {
             self.untally(&t.spec);
         }
         let links_known = self.links == LinkKnowledge::Known;
-        let usable = network::usable_links(&self.network, &self.settings);
         let new = |a: IpAddr| {
-            let reach = network::reach_of(&self.network, &usable, &spec, a);
-            let way = network::way_of(&self.network, &usable, &spec, a);
+            let reach = network::reach_of(&self.network, usable, &spec, a);
+            let way = network::way_of(&self.network, usable, &spec, a);
             AddressEvidence::new(a, reach, way, links_known, self.settings.native_histograms)
         };
         // Of another host nothing is known yet; of the same one, that its name can't be resolved, however it is probed.
@@ -83,6 +93,7 @@ impl Health {
 
     fn forget_target(&mut self, id: TargetId) {
         if let Some(t) = self.targets.remove(&id) {
+            self.ways = None;
             self.reviews.set(Review::Target(id), None);
             self.doubted.remove(&id);
             for a in &t.addresses {

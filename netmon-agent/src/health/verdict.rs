@@ -104,6 +104,8 @@ pub enum ReasonCode {
     Latency,
     /// R12: flapping.
     Flapping,
+    /// The agent takes more CPU or memory than it may, and probes more slowly: a note, which makes no state.
+    Throttled,
     /// Nothing to judge by: no device, no target.
     NoEvidence,
 }
@@ -143,6 +145,7 @@ impl ReasonCode {
             Self::Retransmits => "retransmits",
             Self::Latency => "latency",
             Self::Flapping => "flapping",
+            Self::Throttled => "throttled",
             Self::NoEvidence => "no_evidence",
         }
     }

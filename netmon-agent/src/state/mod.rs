@@ -23,7 +23,7 @@ use crate::{
     time::{Boot, Moment},
 };
 
-pub use view::views;
+pub use view::{devices, targets, targets_changed};
 
 /// Upper bounds of the scheduler lag's buckets, seconds. The last bucket is +Inf.
 pub const LAG_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
@@ -122,6 +122,9 @@ pub struct OwnCounters {
     pub scheduler_lag_sum: Duration,
     /// Observations that found the core's queue full.
     pub observations_dropped: u64,
+    /// How much longer intervals are than configured, because the agent took more than it may; 1 when they are not. 0
+    /// before the first look.
+    pub interval_stretch: f64,
     /// Whether the configuration was valid the last time it was read.
     pub config_valid: bool,
     /// When it was last read and valid.

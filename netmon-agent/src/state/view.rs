@@ -1,6 +1,6 @@
 //! What the core knows, as a snapshot shows it.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{AddressView, DeviceView, TargetView};
 use crate::{
@@ -9,11 +9,37 @@ use crate::{
     time::Mono,
 };
 
-/// The devices and targets of `health` at `now`.
-pub fn views(health: &Health, now: Mono) -> (Vec<Arc<DeviceView>>, Vec<Arc<TargetView>>) {
-    let devices = health.devices().filter_map(|d| device(d, health, now));
-    let targets = health.targets().map(|t| Arc::new(target(t)));
-    (devices.map(Arc::new).collect(), targets.collect())
+/// With more targets than this a change is shown without looking at all the others anew.
+const WHOLE: usize = 1000;
+
+/// The devices of `health` at `now`.
+pub fn devices(health: &Health, now: Mono) -> Vec<Arc<DeviceView>> {
+    health.devices().filter_map(|d| device(d, health, now)).map(Arc::new).collect()
+}
+
+/// The targets of `health` at `now`, every figure anew.
+pub fn targets(health: &Health) -> Vec<Arc<TargetView>> {
+    health.targets().map(|t| Arc::new(target(t))).collect()
+}
+
+/// The same for a change of these targets alone. Where there are many, the others stand as they were last shown: a
+/// hundred thousand are not to be looked through for each that changes.
+pub fn targets_changed(
+    health: &Health,
+    shown: &[Arc<TargetView>],
+    changed: &HashSet<&str>,
+) -> Vec<Arc<TargetView>> {
+    if shown.len() < WHOLE {
+        return targets(health);
+    }
+    let mut shown = shown.iter();
+    let one = |t: &Target| match shown.next() {
+        Some(view) if Arc::ptr_eq(&view.name, &t.spec.name) && !changed.contains(&*t.spec.name) => {
+            view.clone()
+        }
+        _ => Arc::new(target(t)),
+    };
+    health.targets().map(one).collect()
 }
 
 fn device(d: &Device, health: &Health, now: Mono) -> Option<DeviceView> {
@@ -56,5 +82,44 @@ fn target(t: &Target) -> TargetView {
         method: t.spec.method.as_str(),
         verdict: t.verdict.clone(),
         addresses: t.addresses.iter().map(address).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        health::{Role, Settings, TargetSpec, Watch},
+        observation::{Method, TargetId},
+        time::Moment,
+    };
+
+    #[test]
+    fn of_many_targets_only_those_that_changed_are_looked_at_anew() {
+        let at = |s: u64| Moment::default().after(Duration::from_secs(s));
+        let watch = Watch::new(&["*".into()], &[]).unwrap();
+        let mut health = Health::new(at(0), Settings::default(), watch, false);
+        let spec = |i: u32| TargetSpec {
+            id: TargetId(i),
+            name: format!("t{i}").into(),
+            host: "127.0.0.1".to_owned(),
+            scope: "custom".to_owned(),
+            method: Method::Icmp,
+            role: Role::Plain,
+            addresses: vec!["127.0.0.1".parse().unwrap()],
+            link: None,
+        };
+        health.set_targets(at(0), (0..2_000).map(spec).collect());
+        let first = targets(&health);
+        let next = targets_changed(&health, &first, &["t7", "t1999"].into());
+        let anew: Vec<usize> = (0..2_000).filter(|i| !Arc::ptr_eq(&first[*i], &next[*i])).collect();
+        assert_eq!(anew, [7, 1999]);
+        // Others are shown where others are.
+        health.set_targets(at(2), (1..2_001).map(spec).collect());
+        let last = targets_changed(&health, &next, &HashSet::new());
+        let names = |views: &[Arc<TargetView>]| views.iter().map(|v| v.name.to_string()).collect::<Vec<_>>();
+        assert_eq!(names(&last), names(&targets(&health)));
     }
 }

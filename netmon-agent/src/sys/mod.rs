@@ -3,11 +3,13 @@
 
 mod batch;
 mod cmsg;
+mod memory;
 mod readable;
 mod sockopt;
 
 pub use batch::{Batch, Datagram, Queue};
 pub use cmsg::{Ancillary, ErrorOrigin, ExtendedError, parse as parse_control};
+pub use memory::give_back_memory;
 pub use readable::Readable;
 pub use sockopt::{
     TcpInfo, ask_for_buffers, bind_without_port, enable_error_queue, enable_receive_stamps,

@@ -4,6 +4,7 @@ mod hostile;
 mod http;
 mod https;
 mod icmp;
+mod limits;
 mod others;
 mod paths;
 mod services;

@@ -27,9 +27,68 @@ pub const SCENARIOS: &[Scenario] = &[
     ("life::a_second_agent_leaves_the_first_alone", second_agent),
     ("life::a_stale_socket_is_replaced", stale_socket),
     ("life::no_privilege_but_open_ping_sockets_is_enough", unprivileged),
+    ("life::an_agent_that_takes_too_much_probes_more_slowly_until_it_may_take_more", throttled),
 ];
 
 const PROBES: Duration = Duration::from_secs(20);
+
+/// A thousandth of a core is less than a few hundred probes a second take, and half a core is more than enough.
+fn throttled() -> Result<()> {
+    let config = |cpu: f64| {
+        let targets: String = (0..400)
+            .map(|i| {
+                format!("[[target]]\nname = \"own-{i}\"\nhost = \"127.7.{}.{}\"\n", i / 200, i % 200 + 1)
+            })
+            .collect();
+        format!("[limits]\ncpu = {cpu}\n[defaults]\ninterval = \"1s\"\n{targets}")
+    };
+    let world = World::new()?;
+    let agent = Start::new(&world)?.config(&config(0.001)).start()?;
+    let witness = Witness::new(&agent)?;
+    witness.up(PROBES)?;
+    let gauge = |name: &str| -> Result<f64> { agent.metrics()?.value(name, &[]).context(name.to_owned()) };
+    ensure!(gauge("netmon_throttled")? == 0.0 && gauge("netmon_interval_stretch_ratio")? == 1.0);
+
+    let throttled = await_until(Duration::from_secs(90), || {
+        thread::sleep(Duration::from_millis(500));
+        Ok((gauge("netmon_throttled")? == 1.0).then_some(()))
+    })?;
+    ensure!(throttled.is_some(), "not throttled: {:?}", agent.usage()?);
+    let stretch = gauge("netmon_interval_stretch_ratio")?;
+    ensure!(stretch > 1.0, "stretched by {stretch}");
+    let status = agent.status()?;
+    let reasons = status["reasons"].as_array().context("no reasons")?;
+    let reason = reasons.iter().find(|r| r["code"] == "throttled").context("no reason")?;
+    ensure!(status["state"] == "up", "{status}");
+    let warned = |l: &str| l.contains("throttled: the agent takes more") && l.contains("WARN");
+    ensure!(agent.log.await_line(PROBES, warned).is_some(), "no word of it: {:?}", agent.log.lines());
+    // A stretch is a pace: what leaves in ten seconds is as much less.
+    let sent = || -> Result<f64> { Ok(agent.metrics()?.sum("netmon_probes_total", &[])) };
+    let before = sent()?;
+    thread::sleep(Duration::from_secs(10));
+    let pace = (sent()? - before) / 10.0;
+    ensure!(pace < 400.0 / stretch * 1.5, "{pace} probes a second at a stretch of {stretch}");
+    eprintln!("throttled {stretch:.1} times, {pace:.0} probes a second: {reason}");
+
+    fs::write(agent.folder().join("netmon.toml"), config(0.5))?;
+    agent.signal(Signal::SIGHUP)?;
+    let recovered = await_until(Duration::from_secs(120), || {
+        thread::sleep(Duration::from_millis(500));
+        Ok((gauge("netmon_throttled")? == 0.0).then_some(()))
+    })?;
+    ensure!(recovered.is_some(), "still throttled: {}", agent.status()?["reasons"]);
+    ensure!(gauge("netmon_interval_stretch_ratio")? == 1.0);
+    let left = agent.status()?["reasons"].to_string();
+    ensure!(!left.contains("throttled"), "{left}");
+    let said = agent.log.await_line(PROBES, |l| l.contains("no longer throttled"));
+    ensure!(said.is_some(), "no word of its end: {:?}", agent.log.lines());
+    let warnings = agent.log.lines().iter().filter(|l| warned(l)).count();
+    ensure!(warnings == 1, "{warnings} warnings of one thing");
+    let before = sent()?;
+    thread::sleep(Duration::from_secs(5));
+    ensure!(sent()? - before > 1_500.0, "the pace is not back");
+    Ok(())
+}
 
 fn sigterm() -> Result<()> {
     ends_cleanly(Signal::SIGTERM)

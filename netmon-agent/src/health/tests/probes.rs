@@ -90,3 +90,21 @@ fn a_reading_with_no_news_changes_nothing() {
     w.run(600_000);
     assert!(w.changes.is_empty(), "{:?}", w.changes);
 }
+
+#[test]
+fn a_throttled_agent_says_so_and_changes_no_state() {
+    let mut w = World::usual();
+    w.health.throttle(w.moment(), Some("5.1 % of 5.0 %".to_owned()));
+    assert!(w.health.take_dirty());
+    w.run(3000);
+    assert_eq!((w.state(), w.codes()), (State::Up, vec![ReasonCode::Throttled]));
+    w.answer("8.8.8.8", false);
+    w.until(State::Degraded, 5200);
+    assert_eq!(w.codes(), [ReasonCode::TargetDown, ReasonCode::Throttled]);
+    w.health.throttle(w.moment(), None);
+    assert_eq!(w.codes(), [ReasonCode::TargetDown]);
+    w.all_answer(false);
+    w.health.throttle(w.moment(), Some(String::new()));
+    w.until(State::Down, 10_000);
+    assert_eq!(w.codes().last(), Some(&ReasonCode::Throttled));
+}

@@ -139,6 +139,8 @@ families! {
     PROBE_DNS_RCODE: Gauge "netmon_probe_dns_rcode" ["target" "probe"] "Response code of the last DNS answer, by IANA's number; absent while none comes. The highest of all addresses of the target.";
     PROBE_CERTIFICATE: Gauge "netmon_probe_certificate_expiry_timestamp_seconds" ["target" "probe"] "When the first certificate to expire of those that were last presented does so, seconds since 1970.";
 
+    THROTTLED: Gauge "netmon_throttled" [] "1 while the agent probes more slowly because it takes more CPU or memory than it may.";
+    INTERVAL_STRETCH: Gauge "netmon_interval_stretch_ratio" [] "How much longer intervals are than configured: 1 to 16.";
     SCHEDULER_LAG: Histogram "netmon_scheduler_lag_seconds" [] "How late the agent's own ticks were.";
     PROBES_SKIPPED: Counter "netmon_probes_skipped_total" ["reason"] "Probes that were due and not sent.";
     TIMESTAMPS: Counter "netmon_timestamps_total" ["source"] "Receive times of answers, by who took them.";

@@ -124,6 +124,8 @@ fn verdicts(w: &mut Writer, families: [&Family; 3], all: &[(String, State, &Verd
 
 fn counters(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset) {
     let own = &snapshot.own;
+    w.family(&catalogue::THROTTLED).sample("", &[], own.interval_stretch > 1.0);
+    w.family(&catalogue::INTERVAL_STRETCH).sample("", &[], own.interval_stretch.max(1.0));
     w.family(&catalogue::SCHEDULER_LAG).histogram(
         "",
         &LAG_BUCKETS,

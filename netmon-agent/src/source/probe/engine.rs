@@ -50,6 +50,9 @@ pub(super) enum Command {
     Targets(Vec<TargetSpec>),
     Probe(Key),
     TimeoutScale(f64),
+    MaxRate(f64),
+    Stretch(f64),
+    RetryUnsent,
     Stop,
 }
 
@@ -120,6 +123,25 @@ impl EngineHandle {
     pub fn set_timeout_scale(&self, scale: f64) {
         let scale = if scale.is_finite() { scale.clamp(1.0, 8.0) } else { 1.0 };
         self.command(Command::TimeoutScale(scale));
+    }
+
+    /// At most this many probes a second from now on, scheduled and extra; anything but a positive number lifts the
+    /// cap, and there is none at first. What is beyond it waits its turn, and where that has passed counts as
+    /// [`super::SkipReason::RateCap`]. In any time `t` no more than `rate` × (`t` + 50 ms) leave.
+    pub fn set_max_rate(&self, rate: f64) {
+        self.command(Command::MaxRate(rate));
+    }
+
+    /// Makes every interval so many times as long as it was given, from now on: 1 to 64. Extra probes are as before.
+    pub fn stretch(&self, factor: f64) {
+        let factor = if factor.is_finite() { factor.clamp(1.0, 64.0) } else { 1.0 };
+        self.command(Command::Stretch(factor));
+    }
+
+    /// Routes, links or addresses are others now. Where probes could not be sent from here (no route, no source, no
+    /// socket), each interval has been twice the one before, up to five minutes: those are tried at once.
+    pub fn retry_unsent(&self) {
+        self.command(Command::RetryUnsent);
     }
 
     /// What sockets could be had when they were opened.

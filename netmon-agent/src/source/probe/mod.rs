@@ -15,6 +15,8 @@
 //! | `engine` | the handle other rooms hold |
 //! | `worker` | the thread: wait, read, judge, send |
 //! | `schedule` | when each address is probed next (pure) |
+//! | `cap` | how many may leave (pure) |
+//! | `backoff` | how long one waits that can't be sent from here (pure) |
 //! | `wheel` | what comes due, in order of time (pure) |
 //! | `inflight` | what became of each probe (pure) |
 //! | `rtt` | a round trip from stamps (pure) |
@@ -22,6 +24,8 @@
 //! | `path` | the way packets go, as socket options |
 //! | `method` | one file a kind of probe, behind one trait |
 
+mod backoff;
+mod cap;
 mod engine;
 mod inflight;
 pub(super) mod method;

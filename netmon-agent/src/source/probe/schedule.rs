@@ -1,7 +1,7 @@
 //! When each address is probed next. Pure: time and chance come in as arguments.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     net::IpAddr,
     rc::Rc,
     sync::Arc,
@@ -10,7 +10,7 @@ use std::{
 
 use rand::{Rng, RngExt};
 
-use super::wheel::Wheel;
+use super::{backoff::Backoff, cap::Cap, wheel::Wheel};
 use crate::{
     observation::{Method, PathOptions, TargetId},
     time::Mono,
@@ -21,6 +21,8 @@ use crate::{
 const AT_ONCE: usize = 256;
 /// Below this many probes a second each is sent at its own time; above it they are gathered to ticks.
 const DENSE: f64 = 200.0;
+/// Extra probes of one address that may wait for the cap: rule R4's burst and what rule R8 asks for beside.
+const WAITING: u8 = 8;
 
 /// What to probe, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +86,9 @@ pub(super) struct Lane {
     pub(super) answered: u64,
     due: Option<Mono>,
     first: Option<Duration>,
+    backoff: Backoff,
+    /// Extra probes that wait for their turn.
+    waiting: u8,
 }
 
 impl Lane {
@@ -120,6 +125,10 @@ pub(super) struct Due {
     pub(super) lane: LaneId,
     /// Turns it has missed.
     pub(super) missed: u64,
+    /// It missed them because of the cap, not because the engine was late.
+    pub(super) capped: bool,
+    /// Beside its schedule.
+    pub(super) extra: bool,
 }
 
 #[derive(Debug)]
@@ -131,6 +140,17 @@ pub(super) struct Schedule {
     wheel: Wheel,
     jitter: f64,
     rate: f64,
+    /// Intervals are this much longer, 1 or more.
+    stretch: f64,
+    cap: Cap,
+    /// What was due at the last turn and found no token, is due now.
+    held: bool,
+    /// Extra probes in the order they were asked for.
+    extras: VecDeque<LaneId>,
+    /// Whether an extra probe comes before a scheduled one next: they take turns.
+    extra_first: bool,
+    /// Lanes whose probes can't be sent.
+    backing_off: usize,
 }
 
 impl Schedule {
@@ -143,6 +163,32 @@ impl Schedule {
             wheel: Wheel::default(),
             jitter: jitter.clamp(0.0, 0.5),
             rate: 0.0,
+            stretch: 1.0,
+            cap: Cap::none(),
+            held: false,
+            extras: VecDeque::new(),
+            extra_first: true,
+            backing_off: 0,
+        }
+    }
+
+    /// At most so many probes a second, scheduled and extra; anything but a positive number lifts the cap.
+    pub(super) fn set_cap(&mut self, now: Mono, rate: f64) {
+        self.cap.set(now, rate);
+    }
+
+    /// Makes every interval so many times as long as it was given, 1 or more, what is left of the present ones
+    /// included: lanes that are evenly apart stay so.
+    pub(super) fn stretch(&mut self, now: Mono, factor: f64) {
+        let ratio = factor / std::mem::replace(&mut self.stretch, factor);
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let Some(lane) = &mut slot.lane else { continue };
+            // A wait for want of a route is not of the interval's making.
+            if let Some(due) = lane.due.filter(|due| *due > now && !lane.backoff.is_on()) {
+                let due = now + due.since(now).mul_f64(ratio);
+                lane.due = Some(due);
+                self.wheel.set(index as u32, due);
+            }
         }
     }
 
@@ -165,7 +211,7 @@ impl Schedule {
         gone.into_iter().for_each(|index| self.remove(index));
         let total = new.len();
         for (i, (key, spec)) in new.into_iter().enumerate() {
-            let (offset, first) = start(i, total, spec.interval);
+            let (offset, first) = start(i, total, spec.interval.mul_f64(self.stretch));
             let first = (self.jitter > 0.0).then_some(first);
             self.add(Lane {
                 key,
@@ -176,6 +222,8 @@ impl Schedule {
                 answered: 0,
                 due: Some(now + offset),
                 first,
+                backoff: Backoff::default(),
+                waiting: 0,
             });
         }
         let lanes = self.slots.iter().filter_map(|slot| slot.lane.as_ref());
@@ -187,8 +235,12 @@ impl Schedule {
         let Some(index) = self.places.get(key).copied() else { return false };
         let Some(lane) = &mut self.slots[index as usize].lane else { return false };
         if lane.spec != *spec {
-            let due = lane.due.map_or(now + spec.interval, |due| due.min(now + spec.interval));
+            let within = now + spec.interval.mul_f64(self.stretch);
+            let due = lane.due.map_or(within, |due| due.min(within));
             lane.due = Some(due);
+            // What it was waiting for may be what was changed.
+            self.backing_off -= usize::from(lane.backoff.is_on());
+            lane.backoff = Backoff::default();
             self.wheel.set(index, due);
         }
         lane.spec = spec.clone();
@@ -211,6 +263,7 @@ impl Schedule {
         let slot = &mut self.slots[index as usize];
         slot.generation = slot.generation.wrapping_add(1);
         if let Some(lane) = slot.lane.take() {
+            self.backing_off -= usize::from(lane.backoff.is_on());
             self.places.remove(&lane.key);
         }
         self.wheel.remove(index);
@@ -240,27 +293,68 @@ impl Schedule {
 
     /// Probes a second, all lanes together.
     pub(super) fn rate(&self) -> f64 {
-        self.rate
+        self.rate / self.stretch
     }
 
-    /// When the next lane is due.
+    /// When there is next something to send, and a token for it.
     pub(super) fn next(&mut self) -> Option<Mono> {
-        self.wheel.next()
+        let due = if self.extras.is_empty() { self.wheel.next() } else { Some(Mono::default()) };
+        due.map(|due| due.max(self.cap.ready()))
     }
 
-    /// Takes a lane that is due at `now`, the longest first to about a millisecond, and sets its next time.
+    /// Asks for a probe beside the schedule. False where so many of this lane wait already that the turn of one more
+    /// has passed.
+    pub(super) fn ask(&mut self, id: LaneId) -> bool {
+        let Some(lane) = self.lane(id) else { return true };
+        if lane.waiting == WAITING {
+            return false;
+        }
+        lane.waiting += 1;
+        self.extras.push_back(id);
+        true
+    }
+
+    /// Takes what is to be sent at `now`: an extra probe, or that of the lane that is due the longest, to about a
+    /// millisecond, whose next time is set. What finds no token waits.
     pub(super) fn pop(&mut self, now: Mono, rng: &mut impl Rng) -> Option<Due> {
+        if !self.cap.take(now) {
+            self.held = !self.extras.is_empty() || self.wheel.next().is_some_and(|due| due <= now);
+            return None;
+        }
+        self.extra_first = !self.extra_first;
+        let found = match self.extra_first {
+            true => self.pop_extra().or_else(|| self.pop_due(now, rng)),
+            false => self.pop_due(now, rng).or_else(|| self.pop_extra()),
+        };
+        if found.is_none() {
+            self.cap.put_back();
+            self.held = false;
+        }
+        found
+    }
+
+    fn pop_extra(&mut self) -> Option<Due> {
+        loop {
+            let id = self.extras.pop_front()?;
+            if let Some(lane) = self.lane(id) {
+                lane.waiting -= 1;
+                return Some(Due { lane: id, missed: 0, capped: false, extra: true });
+            }
+        }
+    }
+
+    fn pop_due(&mut self, now: Mono, rng: &mut impl Rng) -> Option<Due> {
         let (index, due) = self.wheel.pop(now)?;
-        let jitter = self.jitter;
+        let (jitter, stretch, capped) = (self.jitter, self.stretch, self.held);
         let slot = &mut self.slots[index as usize];
         let id = LaneId { index, generation: slot.generation };
         let lane = slot.lane.as_mut()?;
         lane.scheduled += 1;
         if lane.spec.count.is_some_and(|count| lane.scheduled >= count) {
             lane.due = None;
-            return Some(Due { lane: id, missed: 0 });
+            return Some(Due { lane: id, missed: 0, capped, extra: false });
         }
-        let interval = lane.spec.interval.max(Duration::from_millis(1));
+        let interval = lane.spec.interval.max(Duration::from_millis(1)).mul_f64(stretch);
         let gap = match lane.first.take() {
             Some(first) => first,
             None if jitter == 0.0 => interval,
@@ -275,7 +369,54 @@ impl Schedule {
         }
         lane.due = Some(next);
         self.wheel.set(index, next);
-        Some(Due { lane: id, missed })
+        Some(Due { lane: id, missed, capped, extra: false })
+    }
+
+    /// A lane's probe left: whatever kept those before it is mended.
+    pub(super) fn sent(&mut self, id: LaneId, now: Mono) {
+        let stretch = self.stretch;
+        let Some(lane) = self.lane(id).filter(|lane| lane.backoff.is_on()) else { return };
+        lane.backoff = Backoff::default();
+        let within = now + lane.spec.interval.mul_f64(stretch);
+        let due = lane.due.map(|due| due.min(within));
+        lane.due = due;
+        self.backing_off -= 1;
+        if let Some(due) = due {
+            self.wheel.set(id.index, due);
+        }
+    }
+
+    /// A lane's scheduled probe could not be sent from here: the next one waits longer.
+    pub(super) fn unsent(&mut self, id: LaneId, now: Mono, rng: &mut impl Rng) {
+        let (jitter, stretch) = (self.jitter, self.stretch);
+        let Some(lane) = self.lane(id).filter(|lane| lane.due.is_some()) else { return };
+        let was_on = lane.backoff.is_on();
+        let wait = lane.backoff.failed(now, lane.spec.interval.mul_f64(stretch));
+        let due = now + if jitter == 0.0 { wait } else { wait.mul_f64(rng.random_range(1.0 - jitter..=1.0)) };
+        lane.due = Some(due);
+        self.backing_off += usize::from(!was_on);
+        self.wheel.set(id.index, due);
+    }
+
+    /// Routes, links or addresses are others now: what could not be sent is tried at once, or, where that is much,
+    /// spread over an interval.
+    pub(super) fn retry_unsent(&mut self, now: Mono) {
+        let total = std::mem::take(&mut self.backing_off);
+        if total == 0 {
+            return;
+        }
+        let mut i = 0;
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let Some(lane) = slot.lane.as_mut().filter(|lane| lane.backoff.is_on()) else { continue };
+            let (offset, _) = start(i, total, lane.spec.interval);
+            i += 1;
+            let earliest = lane.backoff.retry();
+            if let Some(due) = lane.due {
+                let due = due.min(earliest.max(now + offset));
+                lane.due = Some(due);
+                self.wheel.set(index as u32, due);
+            }
+        }
     }
 }
 
@@ -295,149 +436,5 @@ pub(super) fn tick(rate: f64) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use rand::{SeedableRng, rngs::StdRng};
-
-    use super::*;
-
-    const T0: Mono = Mono::from_nanos(1_000_000_000_000);
-
-    fn target(id: u32, interval: Duration) -> TargetSpec {
-        TargetSpec {
-            interval,
-            ..TargetSpec::new(TargetId(id), vec![IpAddr::from([10, 0, 0, 1])], Method::Icmp)
-        }
-    }
-
-    fn pop_until(schedule: &mut Schedule, end: Mono, rng: &mut StdRng) -> Vec<(Mono, Key)> {
-        let mut out = Vec::new();
-        while let Some(at) = schedule.next().filter(|at| *at < end) {
-            let due = schedule.pop(at, rng).unwrap();
-            assert_eq!(due.missed, 0);
-            out.push((at, schedule.lane(due.lane).unwrap().key));
-        }
-        out
-    }
-
-    fn pop_id(schedule: &mut Schedule, at: Mono, rng: &mut StdRng) -> TargetId {
-        let due = schedule.pop(at, rng).unwrap();
-        schedule.lane(due.lane).unwrap().key.0
-    }
-
-    #[test]
-    fn a_lane_that_is_gone_is_not_the_one_that_has_its_place() {
-        let mut schedule = Schedule::new(0.1);
-        let second = Duration::from_secs(1);
-        schedule.set(T0, vec![target(1, second)]);
-        let address = IpAddr::from([10, 0, 0, 1]);
-        let old = schedule.find(&(TargetId(1), address)).unwrap();
-        schedule.set(T0, vec![target(2, second)]);
-        let new = schedule.find(&(TargetId(2), address)).unwrap();
-        assert_eq!((old.index, schedule.find(&(TargetId(1), address))), (new.index, None));
-        assert!(schedule.lane(old).is_none() && schedule.lane(new).is_some());
-    }
-
-    #[test]
-    fn in_steady_state_nothing_is_allocated() {
-        let (mut schedule, mut rng) = (Schedule::new(0.1), StdRng::seed_from_u64(1));
-        schedule.set(T0, (0..1_000).map(|i| target(i, Duration::from_secs(1))).collect());
-        let capacities = |s: &Schedule| (s.slots.capacity(), s.free.capacity(), s.places.capacity());
-        let before = capacities(&schedule);
-        assert!(pop_until(&mut schedule, T0 + Duration::from_secs(20), &mut rng).len() > 19_000);
-        assert_eq!(capacities(&schedule), before);
-    }
-
-    #[test]
-    fn few_new_targets_are_probed_at_once_and_then_part() {
-        let (mut schedule, mut rng) = (Schedule::new(0.1), StdRng::seed_from_u64(1));
-        schedule.set(T0, (0..10).map(|i| target(i, Duration::from_secs(2))).collect());
-        let all = pop_until(&mut schedule, T0 + Duration::from_secs(2), &mut rng);
-        assert!(all[..10].iter().all(|(at, _)| *at == T0));
-        let second: Vec<_> = all[10..].iter().map(|(at, _)| at.since(T0).as_millis()).collect();
-        assert_eq!(second[..9], [200, 400, 600, 800, 1000, 1200, 1400, 1600, 1800]);
-    }
-
-    #[test]
-    fn many_new_targets_are_spread_over_the_interval() {
-        let (mut schedule, mut rng) = (Schedule::new(0.1), StdRng::seed_from_u64(1));
-        schedule.set(T0, (0..10_000).map(|i| target(i, Duration::from_secs(2))).collect());
-        let firsts = pop_until(&mut schedule, T0 + Duration::from_millis(1_000), &mut rng);
-        assert_eq!(firsts.len(), 5_000);
-        assert_eq!(schedule.rate().round(), 5_000.0);
-    }
-
-    #[test]
-    fn an_unchanged_target_keeps_its_schedule_and_a_new_one_is_due_at_once() {
-        let (mut schedule, mut rng) = (Schedule::new(0.1), StdRng::seed_from_u64(1));
-        let second = Duration::from_secs(1);
-        schedule.set(T0, vec![target(1, second)]);
-        schedule.pop(T0, &mut rng).unwrap();
-        let due = schedule.next().unwrap();
-        let later = T0 + Duration::from_millis(300);
-        schedule.set(later, vec![target(1, second), target(2, second)]);
-        assert_eq!(pop_id(&mut schedule, later, &mut rng), TargetId(2));
-        assert_eq!(schedule.pop(later, &mut rng), None);
-        assert_eq!(pop_id(&mut schedule, due, &mut rng), TargetId(1));
-    }
-
-    #[test]
-    fn a_shorter_interval_counts_at_once_and_a_removed_target_is_silent() {
-        let (mut schedule, mut rng) = (Schedule::new(0.0), StdRng::seed_from_u64(1));
-        schedule.set(T0, vec![target(1, Duration::from_secs(60)), target(2, Duration::from_secs(60))]);
-        while schedule.pop(T0, &mut rng).is_some() {}
-        schedule.set(T0, vec![target(1, Duration::from_secs(1))]);
-        assert_eq!(schedule.next(), Some(T0 + Duration::from_secs(1)));
-        assert_eq!(pop_id(&mut schedule, T0 + Duration::from_secs(1), &mut rng), TargetId(1));
-        schedule.set(T0, vec![]);
-        assert_eq!((schedule.next(), schedule.len()), (None, 0));
-    }
-
-    #[test]
-    fn a_count_ends_a_lane() {
-        let (mut schedule, mut rng) = (Schedule::new(0.0), StdRng::seed_from_u64(1));
-        schedule.set(T0, vec![TargetSpec { count: Some(3), ..target(1, Duration::from_secs(1)) }]);
-        assert_eq!(pop_until(&mut schedule, T0 + Duration::from_secs(60), &mut rng).len(), 3);
-        assert_eq!(schedule.next(), None);
-    }
-
-    #[test]
-    fn a_long_stall_is_not_made_up_for_and_ends_no_later_than_an_interval_on() {
-        let (mut schedule, mut rng) = (Schedule::new(0.1), StdRng::seed_from_u64(1));
-        let second = Duration::from_secs(1);
-        schedule.set(T0, (0..100).map(|i| target(i, second)).collect());
-        pop_until(&mut schedule, T0 + second, &mut rng);
-        let woken = T0 + Duration::from_secs(30);
-        let mut missed = 0;
-        for _ in 0..100 {
-            missed += schedule.pop(woken, &mut rng).unwrap().missed;
-        }
-        assert_eq!(schedule.pop(woken, &mut rng), None);
-        assert!((2_700..=3_000).contains(&missed), "{missed}");
-        let next = pop_until(&mut schedule, woken + Duration::from_millis(1_001), &mut rng);
-        let first_half = next.iter().filter(|(at, _)| at.since(woken) < second / 2).count();
-        assert!((20..80).contains(&first_half), "{first_half} of {}", next.len());
-    }
-
-    #[test]
-    fn ticks_gather_only_where_probes_are_dense() {
-        assert_eq!(tick(10.0), Duration::ZERO);
-        assert_eq!(tick(1_000.0), Duration::from_millis(20));
-        assert_eq!(tick(10_000.0), Duration::from_millis(10));
-    }
-
-    proptest! {
-        #[test]
-        fn gaps_stay_within_the_jitter_and_their_mean_is_the_interval(seed: u64, ms in 10u64..10_000) {
-            let (mut schedule, mut rng) = (Schedule::new(0.1), StdRng::seed_from_u64(seed));
-            let interval = Duration::from_millis(ms);
-            schedule.set(T0, vec![target(1, interval)]);
-            let all = pop_until(&mut schedule, T0 + interval * 200, &mut rng);
-            for pair in all[1..].windows(2) {
-                let gap = pair[1].0.since(pair[0].0);
-                prop_assert!(gap >= interval.mul_f64(0.899) && gap <= interval.mul_f64(1.101));
-            }
-            prop_assert!((195..=206).contains(&all.len()), "{}", all.len());
-        }
-    }
-}
+#[path = "schedule_tests.rs"]
+mod tests;

@@ -19,11 +19,13 @@ pub enum SkipReason {
     SendBuffer,
     /// No socket can send it, and no fallback port was given.
     NoSocket,
+    /// Its turn passed while it waited for the cap on probes a second.
+    RateCap,
 }
 
 impl SkipReason {
     /// Every value.
-    pub const ALL: [Self; 3] = [Self::Lag, Self::SendBuffer, Self::NoSocket];
+    pub const ALL: [Self; 4] = [Self::Lag, Self::SendBuffer, Self::NoSocket, Self::RateCap];
 
     /// The word for it in labels.
     pub fn as_str(self) -> &'static str {
@@ -31,6 +33,7 @@ impl SkipReason {
             Self::Lag => "lag",
             Self::SendBuffer => "send_buffer",
             Self::NoSocket => "no_socket",
+            Self::RateCap => "rate_cap",
         }
     }
 }
@@ -43,7 +46,7 @@ pub struct Stats {
     /// Probes sent.
     pub sent: u64,
     /// Probes that were due and did not leave, in the order of [`SkipReason::ALL`].
-    pub skipped: [u64; 3],
+    pub skipped: [u64; SkipReason::ALL.len()],
     /// Sends the kernel refused.
     pub send_errors: u64,
     /// Replies by who took their time, in the order of [`StampSource::ALL`].
@@ -69,7 +72,7 @@ pub struct Stats {
 pub(super) struct Counters {
     pub(super) lanes: AtomicU64,
     pub(super) sent: AtomicU64,
-    skipped: [AtomicU64; 3],
+    skipped: [AtomicU64; SkipReason::ALL.len()],
     pub(super) send_errors: AtomicU64,
     stamps: [AtomicU64; 3],
     pub(super) clock_steps: AtomicU64,
@@ -144,6 +147,6 @@ mod tests {
         for source in StampSource::ALL {
             counters.stamped(source);
         }
-        assert_eq!((counters.read().skipped, counters.read().stamps), ([1, 2, 3], [1, 1, 1]));
+        assert_eq!((counters.read().skipped, counters.read().stamps), ([1, 2, 3, 4], [1, 1, 1]));
     }
 }

@@ -215,10 +215,15 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
             match self.commands.try_recv() {
                 Ok(Command::Targets(targets)) => self.set_targets(now, targets),
                 Ok(Command::Probe(key)) => {
-                    if let Some(lane) = self.schedule.find(&key) {
-                        self.probe(lane);
+                    if let Some(lane) = self.schedule.find(&key)
+                        && !self.schedule.ask(lane)
+                    {
+                        self.shared.counters.skipped(SkipReason::RateCap, 1);
                     }
                 }
+                Ok(Command::MaxRate(rate)) => self.schedule.set_cap(now, rate),
+                Ok(Command::Stretch(factor)) => self.stretch(now, factor),
+                Ok(Command::RetryUnsent) => self.schedule.retry_unsent(now),
                 Ok(Command::TimeoutScale(scale)) => self.timeout_scale = scale,
                 Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => return false,
                 Err(mpsc::TryRecvError::Empty) => return true,
@@ -231,8 +236,7 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
         self.schedule.set(now, targets);
         self.schedule.lanes().for_each(|lane| lane.place = self.probers.place(&lane.spec, lane.key.1));
         self.probers.sweep(self.schedule.lanes().filter_map(|lane| lane.place));
-        let stamped = if tick(self.schedule.rate()).is_zero() { Stamped::All } else { Stamped::First };
-        self.probers.iter_mut().for_each(|p| p.stamp_sends(stamped));
+        self.stamp();
         let schedule = &mut self.schedule;
         for token in self.flight.abandon(|lane| schedule.lane(lane).is_none()) {
             let place = self.flight.get(token).map(|p| usize::from(p.place));
@@ -241,6 +245,17 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
             }
         }
         self.shared.counters.lanes.store(self.schedule.len() as u64, Ordering::Relaxed);
+    }
+
+    fn stretch(&mut self, now: Mono, factor: f64) {
+        self.schedule.stretch(now, factor);
+        self.stamp();
+    }
+
+    /// Which departures the kernel is to stamp, by how many there are.
+    fn stamp(&mut self) {
+        let stamped = if tick(self.schedule.rate()).is_zero() { Stamped::All } else { Stamped::First };
+        self.probers.iter_mut().for_each(|p| p.stamp_sends(stamped));
     }
 
     /// Sends what is due, reading in between. What falls due meanwhile waits for the next turn, so that an engine with
@@ -254,9 +269,10 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
                 && let Some(due) = self.schedule.pop(now, &mut self.rng)
             {
                 if due.missed > 0 {
-                    self.shared.counters.skipped(SkipReason::Lag, due.missed);
+                    let reason = if due.capped { SkipReason::RateCap } else { SkipReason::Lag };
+                    self.shared.counters.skipped(reason, due.missed);
                 }
-                self.probe(due.lane);
+                self.probe(due.lane, due.extra);
                 sent += 1;
             }
             self.settle();
@@ -267,20 +283,27 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
         }
     }
 
-    fn probe(&mut self, id: LaneId) {
+    /// Sends a lane's next probe; an `extra` one is beside its schedule, and leaves that as it is.
+    fn probe(&mut self, id: LaneId, extra: bool) {
         let Some(lane) = self.schedule.lane(id) else { return };
+        if lane.place.is_none() {
+            // What was wanting, descriptors say, may be there now; a lane that goes without asks ever more rarely.
+            lane.place = self.probers.place(&lane.spec, lane.key.1);
+        }
         let (key, seq, place) = (lane.key, lane.next_seq(), lane.place);
         let timeout = lane.spec.timeout.mul_f64(self.timeout_scale);
         let token = self.flight.next_token();
         let request = Request { token, address: key.1, spec: &lane.spec };
         let Some((place, prober)) = place.and_then(|p| Some((p, self.probers.get(p.into())?))) else {
             self.shared.counters.skipped(SkipReason::NoSocket, 1);
+            self.back_off(id, extra);
             return self.tell_unsent(key, seq, &io::ErrorKind::Unsupported.into());
         };
         match prober.send(&request, &mut self.shared) {
             Ok(departure) => {
                 add(&self.shared.counters.sent, 1);
                 let sent = departure.at.mono;
+                self.schedule.sent(id, sent);
                 self.flight.insert(Probe::new(id, seq, sent, timeout, place, departure.attempts));
                 self.told.push(observation(sent, key, seq, ProbeOutcome::Sent));
             }
@@ -288,9 +311,18 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
                 add(&self.shared.counters.send_errors, 1);
                 if is_full_buffer(&e) {
                     self.shared.counters.skipped(SkipReason::SendBuffer, 1);
+                } else if !is_of_the_packet(&e) {
+                    self.back_off(id, extra);
                 }
                 self.tell_unsent(key, seq, &e);
             }
+        }
+    }
+
+    /// A probe can't be sent from here, for want of a route, an address or a socket: the lane's next turn waits.
+    fn back_off(&mut self, id: LaneId, extra: bool) {
+        if !extra {
+            self.schedule.unsent(id, Mono::now(), &mut self.rng);
         }
     }
 
@@ -339,6 +371,12 @@ fn gather(rate: f64, shortest_interval: Duration) -> Duration {
 /// Whether a send failed for want of room in the socket's buffer (`EAGAIN`) or the device's queue (`ENOBUFS`).
 fn is_full_buffer(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))
+}
+
+/// Whether a send failed of the packet itself: too large, or refused by a packet filter here (`EPERM`), of whose change
+/// nobody tells.
+fn is_of_the_packet(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::EPERM))
 }
 
 fn observation(at: Mono, key: Key, seq: u64, outcome: ProbeOutcome) -> Observation {

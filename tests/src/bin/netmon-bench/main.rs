@@ -1,5 +1,5 @@
-//! Measurements in the lab, printed plainly. Each is one subcommand; none given means all but `probes`, which takes
-//! long.
+//! Measurements in the lab, printed plainly. Each is one subcommand; none given means all but `probes` and
+//! `targets`, which take long.
 
 mod churn;
 mod events;
@@ -9,6 +9,7 @@ mod idle;
 mod kernel;
 mod probes;
 mod read;
+mod targets;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -69,6 +70,8 @@ enum Which {
         #[arg(long, default_value_t = 4_500)]
         at_once: usize,
     },
+    /// What many targets cost the whole agent.
+    Targets(targets::Arguments),
     /// What a probe costs and how true its round trip is, beside fping, ping and blackbox_exporter.
     Probes(probes::Arguments),
     /// The engine that `probes` measures.
@@ -107,6 +110,7 @@ fn measure(which: Option<&Which>) -> Result<()> {
         Some(Which::Kernel { seconds, loads }) => kernel::measure(Duration::from_secs(*seconds), *loads),
         Some(Which::Churn { namespaces, at_once }) => churn::measure(*namespaces, *at_once),
         Some(Which::Probes(arguments)) => probes::measure(arguments),
+        Some(Which::Targets(arguments)) => targets::measure(arguments),
         Some(Which::Read | Which::ReadLoop { .. } | Which::ProbesEngine(_)) => read::measure(),
         None => {
             idle::measure(Duration::from_secs(60))?;

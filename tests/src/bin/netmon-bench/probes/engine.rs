@@ -162,14 +162,10 @@ pub fn run(job: &Job) -> Result<()> {
 
 impl Job {
     fn specs(&self) -> Vec<TargetSpec> {
-        let method = self.port.map_or(Method::Icmp, |port| Method::Tcp { port });
+        let method = || self.port.map_or(Method::Icmp, |port| Method::Tcp { port });
         let spec = |i: u32| TargetSpec {
             interval: Duration::from_micros(self.interval_us),
-            ..TargetSpec::new(
-                TargetId(i),
-                vec![Ipv4Addr::from(u32::from(self.first) + i).into()],
-                method.clone(),
-            )
+            ..TargetSpec::new(TargetId(i), vec![Ipv4Addr::from(u32::from(self.first) + i).into()], method())
         };
         (0..self.targets).map(spec).collect()
     }

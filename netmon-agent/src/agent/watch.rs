@@ -1,0 +1,143 @@
+//! The agent's watch on itself: what it takes of CPU and memory, against what it may.
+
+use std::time::Duration;
+
+use nix::{
+    time::{ClockId, clock_gettime},
+    unistd::{SysconfVar, sysconf},
+};
+
+use super::throttle::{Throttle, Usage};
+use crate::{config::Limits, sys, time::Mono};
+
+/// How often it looks.
+const PACE: Duration = Duration::from_secs(5);
+
+/// The allocator is asked to give back what it holds in store no more often than this.
+const TRIM: Duration = Duration::from_secs(30);
+
+/// Looks at what the process takes, and says how much slower it must probe.
+#[derive(Debug)]
+pub(super) struct Watch {
+    limits: Limits,
+    throttle: Throttle,
+    next: Mono,
+    trimmed: Option<Mono>,
+}
+
+impl Watch {
+    pub(super) fn new(now: Mono, limits: Limits) -> Self {
+        Self { limits, throttle: Throttle::new(limits), next: now, trimmed: None }
+    }
+
+    /// When [`Watch::step`] has something to do.
+    pub(super) fn due(&self) -> Mono {
+        self.next
+    }
+
+    /// How much longer intervals are than configured: 1 to 16.
+    pub(super) fn factor(&self) -> f64 {
+        self.throttle.factor()
+    }
+
+    /// Why they are longer; none when they are not.
+    pub(super) fn reason(&self) -> Option<String> {
+        self.throttle.is_on().then(|| {
+            let (account, factor) = (self.throttle.account(), self.throttle.factor());
+            format!("the agent takes more than it may ({account}); it probes {factor:.1} times more slowly")
+        })
+    }
+
+    /// Other limits. True when the factor changed.
+    pub(super) fn configure(&mut self, limits: Limits) -> bool {
+        self.limits = limits;
+        let was = self.throttle.factor();
+        let changed = self.throttle.set_limits(limits);
+        if changed {
+            self.tell(was);
+        }
+        changed
+    }
+
+    /// Looks, if it is time to. True when the factor changed.
+    pub(super) fn step(&mut self, now: Mono) -> bool {
+        if now < self.next {
+            return false;
+        }
+        self.next = now + PACE;
+        let Some(mut usage) = usage(now) else { return false };
+        if self.limits.memory.is_some_and(|limit| usage.memory > limit) && self.may_trim(now) {
+            self.trimmed = Some(now);
+            sys::give_back_memory();
+            usage.memory = resident().unwrap_or(usage.memory);
+        }
+        let was = self.throttle.factor();
+        let changed = self.throttle.read(usage);
+        if changed {
+            self.tell(was);
+        }
+        changed
+    }
+
+    fn may_trim(&self, now: Mono) -> bool {
+        self.trimmed.is_none_or(|at| now.since(at) >= TRIM)
+    }
+
+    fn tell(&self, was: f64) {
+        match self.reason() {
+            Some(reason) if was == 1.0 => tracing::warn!("throttled: {reason}"),
+            Some(reason) => tracing::debug!("throttled: {reason}"),
+            None => tracing::info!("no longer throttled: every interval is as configured"),
+        }
+    }
+}
+
+/// What this process has taken; none where the system does not tell.
+fn usage(at: Mono) -> Option<Usage> {
+    let t = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).ok()?;
+    let cpu = Duration::new(t.tv_sec() as u64, t.tv_nsec() as u32);
+    Some(Usage { at, cpu, memory: resident()? })
+}
+
+/// The second figure of `statm`, `proc_pid_statm(5)`: resident pages.
+fn resident() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * sysconf(SysconfVar::PAGE_SIZE).ok()?? as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_is_seen_as_it_is() {
+        let now = Mono::now();
+        let before = usage(now).unwrap();
+        let block = vec![1u8; 32 << 20];
+        let sum: u64 = block.iter().map(|b| u64::from(*b)).sum();
+        let after = usage(now).unwrap();
+        assert_eq!(sum, 32 << 20);
+        assert!(after.memory >= before.memory + (16 << 20), "{before:?} {after:?}");
+        assert!(after.cpu > before.cpu);
+    }
+
+    #[test]
+    fn it_looks_at_its_own_pace() {
+        let now = Mono::now();
+        let mut watch = Watch::new(now, Limits { cpu: Some(1e-9), memory: None });
+        assert!(!watch.step(now) && watch.due() == now + PACE);
+        assert_eq!((watch.factor(), watch.reason()), (1.0, None));
+        // What the process takes between the looks is far above such a limit.
+        let mut at = now;
+        for _ in 0..100 {
+            at = at + PACE;
+            let started = usage(at).unwrap().cpu;
+            while usage(at).unwrap().cpu <= started {}
+            watch.step(at);
+        }
+        assert!(watch.factor() > 1.0 && watch.reason().is_some_and(|r| r.contains("of a core")));
+        assert!(watch.configure(Limits::default()));
+        assert_eq!(watch.factor(), 1.0);
+    }
+}
