@@ -140,7 +140,8 @@ pub(super) trait Prober {
     /// Others are about to be sent, after a pause.
     fn begin_turn(&mut self) {}
 
-    /// Whether the kernel dropped datagrams for want of buffer between `sent` and `now`.
+    /// Whether answers may have been missed between `sent` and `now`: the kernel dropped datagrams for want of buffer, or
+    /// the prober ran late itself.
     fn dropped(&mut self, _sent: Mono, _now: Mono, _shared: &mut Shared) -> bool {
         false
     }

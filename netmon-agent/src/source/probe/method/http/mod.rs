@@ -17,10 +17,12 @@
 //! | `trust` | TLS configurations, made once and kept; who is trusted |
 //! | `certificate` | the look at the certificates presented |
 //! | `first_byte` | when the answer began |
+//! | `pace` | whether the thread runs late (pure, but for its timer) |
 
 mod certificate;
 mod exchange;
 mod first_byte;
+mod pace;
 mod question;
 mod trust;
 
@@ -44,7 +46,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use self::{exchange::Exchange, question::Question, trust::Trust};
+use self::{exchange::Exchange, pace::Pace, question::Question, trust::Trust};
 use super::{
     super::{
         inflight::Token,
@@ -167,6 +169,10 @@ impl Prober for HttpProber {
         }
     }
 
+    fn dropped(&mut self, sent: Mono, now: Mono, _shared: &mut Shared) -> bool {
+        self.background.as_ref().is_some_and(|background| background.pace.was_late(sent, now))
+    }
+
     fn known(&self, token: Token) -> Option<Box<ProbeDetail>> {
         told(&self.jobs.get(&token)?.known)
     }
@@ -205,6 +211,7 @@ struct Background {
     answers: mpsc::Receiver<Answer>,
     room: Arc<Semaphore>,
     trust: Arc<Trust>,
+    pace: Arc<Pace>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -234,6 +241,7 @@ impl Background {
             answers,
             room: Arc::new(Semaphore::new(UNDER_WAY)),
             trust: Arc::default(),
+            pace: Arc::default(),
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -247,9 +255,9 @@ impl Background {
 
     fn spawn(&self, token: Token, exchange: Exchange, room: OwnedSemaphorePermit) -> AbortHandle {
         let outbox = self.outbox.clone();
-        let known = exchange.known.clone();
+        let (known, pace, sent) = (exchange.known.clone(), self.pace.clone(), exchange.sent);
         let task = async move {
-            exchange.run(|outcome| outbox.put(token, &known, outcome)).await;
+            pace.beside(sent, exchange.run(|outcome| outbox.put(token, &known, outcome))).await;
             drop(room);
         };
         self.runtime.spawn(task).abort_handle()
