@@ -216,6 +216,9 @@ pub struct Target {
     pub since_boottime_ns: u64,
     /// Why.
     pub reasons: Vec<Reason>,
+    /// How long the last look-up of its name took, nanoseconds; absent where no resolver was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolve_ns: Option<u64>,
     /// Evidence by address.
     pub addresses: Vec<TargetAddress>,
 }

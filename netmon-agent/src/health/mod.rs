@@ -262,6 +262,11 @@ impl Health {
             // Counters that were lost are counted at their source.
             Evidence::Gap(SourceKind::Bpf) => {}
             Evidence::Resolved { target, addresses } => self.resolved(now, target, &addresses),
+            Evidence::LookedUp { target, took } => {
+                if let Some(t) = self.targets.get_mut(&target) {
+                    t.look_up = Some(took);
+                }
+            }
             Evidence::ResolveFailed { target, error } => {
                 if let Some(t) = self.targets.get_mut(&target) {
                     t.unresolved = Some(error);

@@ -1,6 +1,6 @@
 //! One target: its addresses' evidence becomes one verdict (R3, and R6 within the target).
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::{
     address::AddressEvidence,
@@ -52,6 +52,8 @@ pub struct Target {
     pub verdict: Verdict,
     /// The resolver's last error, while it lasts.
     pub unresolved: Option<String>,
+    /// How long the last look-up of its name took; none where no resolver was asked.
+    pub look_up: Option<Duration>,
     pub(super) flaps: Flaps,
 }
 

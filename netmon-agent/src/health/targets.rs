@@ -60,6 +60,7 @@ impl Health {
         // Of another host nothing is known yet; of the same one, that its name can't be resolved, however it is probed.
         let same_host = old.as_ref().is_some_and(|t| t.spec.host == spec.host);
         let unresolved = old.as_mut().filter(|_| same_host).and_then(|t| t.unresolved.take());
+        let look_up = old.as_ref().filter(|_| same_host).and_then(|t| t.look_up);
         // What is probed otherwise is another thing: nothing that was seen of it counts any more.
         let mut old = old.filter(|t| t.spec.method == spec.method && t.spec.link == spec.link);
         let mut previous = old.as_mut().map(|t| std::mem::take(&mut t.addresses)).unwrap_or_default();
@@ -84,7 +85,7 @@ impl Health {
             None => (Verdict { since: now, ..Verdict::default() }, Flaps::default()),
         };
         self.scopes.entry(spec.scope.clone()).or_default().put(&spec.name, verdict.state);
-        self.targets.insert(id, Target { spec, addresses, verdict, unresolved, flaps });
+        self.targets.insert(id, Target { spec, addresses, verdict, unresolved, look_up, flaps });
         self.dirty = true;
         if moved {
             self.attend(now.mono, id);

@@ -49,6 +49,13 @@ pub enum Evidence {
         /// Every address of every family, IPv4 first, in the order of their numbers, without repeats.
         addresses: Vec<std::net::IpAddr>,
     },
+    /// A look-up of a target's name has ended, well or not. Names that no resolver is asked for have none.
+    LookedUp {
+        /// Whose name.
+        target: TargetId,
+        /// How long the resolvers took.
+        took: std::time::Duration,
+    },
     /// A target's name could not be resolved. Its last addresses stay in use.
     ResolveFailed {
         /// Whose name.

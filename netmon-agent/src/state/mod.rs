@@ -90,6 +90,8 @@ pub struct TargetView {
     pub method: &'static str,
     /// Its verdict.
     pub verdict: Verdict,
+    /// How long the last look-up of its name took; none where no resolver was asked.
+    pub look_up: Option<Duration>,
     /// Evidence by address.
     pub addresses: Vec<AddressView>,
 }

@@ -81,6 +81,7 @@ fn target(t: &Target) -> TargetView {
         scope: t.spec.scope.clone(),
         method: t.spec.method.as_str(),
         verdict: t.verdict.clone(),
+        look_up: t.look_up,
         addresses: t.addresses.iter().map(address).collect(),
     }
 }

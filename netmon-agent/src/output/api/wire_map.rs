@@ -138,6 +138,7 @@ fn target(t: &TargetView, walls: WallOffset, reckoner: &mut Reckoner) -> wire::T
         since: walls.rfc3339(t.verdict.since.boot),
         since_boottime_ns: t.verdict.since.boot.as_nanos(),
         reasons: reasons(&t.verdict),
+        resolve_ns: ns(t.look_up),
         addresses: t.addresses.iter().map(|a| address(a, reckoner)).collect(),
     }
 }

@@ -134,7 +134,7 @@ families! {
     PROBE_TTL_CHANGES: Counter "netmon_probe_ttl_changes_total" ["target" "probe"] "Replies whose time to live was another than that of the reply before: the way back has changed.";
     PROBE_RTT_WINDOW: Summary "netmon_probe_rtt_window_seconds" ["target" "probe" "window" "quantile"] "Quantiles of the round-trip times of 5 minutes and an hour, of the target's worst address; only with windows = true.";
     PROBE_WINDOW_LOSS: Gauge "netmon_probe_window_loss_ratio" ["target" "probe" "window"] "Lost of the probes concluded in 5 minutes and an hour, 0 to 1, of the target's worst address; only with windows = true.";
-    PROBE_PHASE: Gauge "netmon_probe_phase_duration_seconds" ["target" "probe" "phase"] "How long a phase of the last probe took, of the target's worst address.";
+    PROBE_PHASE: Gauge "netmon_probe_phase_duration_seconds" ["target" "probe" "phase"] "How long a phase of the last probe took, of the target's worst address; resolve: the last look-up of its name.";
     PROBE_HTTP_STATUS: Gauge "netmon_probe_http_status_code" ["target" "probe"] "Status of the last HTTP answer; absent while none comes. The highest of all addresses of the target.";
     PROBE_DNS_RCODE: Gauge "netmon_probe_dns_rcode" ["target" "probe"] "Response code of the last DNS answer, by IANA's number; absent while none comes. The highest of all addresses of the target.";
     PROBE_CERTIFICATE: Gauge "netmon_probe_certificate_expiry_timestamp_seconds" ["target" "probe"] "When the first certificate to expire of those that were last presented does so, seconds since 1970.";

@@ -23,6 +23,12 @@ pub(super) fn write(w: &mut Writer, snapshot: &Snapshot) {
         told.map(|t| (labels(&[("target", &t.name), ("probe", t.method)]), &**t)).collect();
 
     w.family(&catalogue::PROBE_PHASE);
+    for target in &snapshot.targets {
+        if let Some(took) = target.look_up {
+            let labels = labels(&[("target", &target.name), ("probe", target.method)]);
+            w.sample(&labels, &[("phase", "resolve")], took.as_secs_f64());
+        }
+    }
     for (labels, target) in &targets {
         for (phase, of) in PHASES {
             if let Some(worst) = details(target).filter_map(of).max() {

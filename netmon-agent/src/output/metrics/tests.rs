@@ -113,6 +113,7 @@ fn full() -> Snapshot {
             AddressView { detail: detail(5, 503, 1_800_000_000), ..address("fd00::2", 10) },
             address("10.0.0.3", 10),
         ],
+        look_up: Some(Duration::from_millis(2)),
         ..TargetView::default()
     };
     let connect = Some(Duration::from_millis(7));
@@ -277,6 +278,7 @@ fn of_a_targets_addresses_the_worst_is_told_and_what_is_not_known_is_left_out() 
         value(&samples, "netmon_probe_phase_duration_seconds", &[of[0], of[1], ("phase", phase)])
     };
     assert_eq!((phase(web, "connect"), phase(web, "tls"), phase(web, "request")), (0.005, 0.01, 0.015));
+    assert_eq!(phase(web, "resolve"), 0.002);
     assert_eq!(value(&samples, "netmon_probe_http_status_code", &web), 503.0);
     assert_eq!(value(&samples, "netmon_probe_certificate_expiry_timestamp_seconds", &web), 1_800_000_000.0);
     assert_eq!(
@@ -284,7 +286,7 @@ fn of_a_targets_addresses_the_worst_is_told_and_what_is_not_known_is_left_out() 
         (0.007, 5.0)
     );
     let count = |name: &str| samples.keys().filter(|(n, _)| n == name).count();
-    assert_eq!(count("netmon_probe_phase_duration_seconds"), 4);
+    assert_eq!(count("netmon_probe_phase_duration_seconds"), 5);
     for name in ["http_status_code", "dns_rcode", "certificate_expiry_timestamp_seconds"] {
         assert_eq!(count(&format!("netmon_probe_{name}")), 1, "{name}");
     }

@@ -39,7 +39,8 @@ pub(super) struct Worker {
     hosts: HashMap<String, Vec<IpAddr>>,
     dns: Arc<Dns>,
     lookups: JoinSet<(Half, Half)>,
-    under_way: HashMap<Id, Arc<str>>,
+    /// What is asked for, and since when.
+    under_way: HashMap<Id, (Arc<str>, Mono)>,
     look_at: Mono,
 }
 
@@ -138,7 +139,7 @@ impl Worker {
                 None => {
                     let (dns, asked) = (Arc::clone(&self.dns), Arc::clone(&name));
                     let task = self.lookups.spawn(async move { dns.look_up(&asked).await });
-                    self.under_way.insert(task.id(), name);
+                    self.under_way.insert(task.id(), (name, Mono::now()));
                 }
             }
         }
@@ -164,10 +165,18 @@ impl Worker {
     }
 
     fn ended(&mut self, id: Id, v4: Half, v6: Half) -> Vec<Observation> {
-        let Some(name) = self.under_way.remove(&id) else { return Vec::new() };
-        let old = self.names.get(&name).map_or(&[][..], |known| &known.addresses);
+        let Some((name, since)) = self.under_way.remove(&id) else { return Vec::new() };
+        let known = self.names.get(&name);
+        let old = known.map_or(&[][..], |known| &known.addresses);
         let result = combine(v4, v6, old);
-        self.take(&name, result)
+        let at = Mono::now();
+        let timed = |target: &TargetId| {
+            let evidence = Evidence::LookedUp { target: *target, took: at.since(since) };
+            Observation { at, evidence }
+        };
+        let timed: Vec<_> = known.map(|known| known.targets.iter().map(timed).collect()).unwrap_or_default();
+        // The time comes last: what was found out may make the target another one.
+        [self.take(&name, result), timed].concat()
     }
 
     fn take(&mut self, name: &Arc<str>, result: Result<Resolved, Failure>) -> Vec<Observation> {
