@@ -143,6 +143,7 @@ async fn serve(
             metrics: metrics::Options {
                 windows: config.metrics.windows,
                 native_histograms: config.metrics.native_histograms,
+                lean: config.metrics.lean,
             },
             ..api::Options::default()
         },

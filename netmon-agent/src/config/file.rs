@@ -108,6 +108,7 @@ pub(super) struct Kernel {
 pub(super) struct Metrics {
     pub(super) windows: bool,
     pub(super) native_histograms: bool,
+    pub(super) lean: bool,
 }
 
 /// Thresholds: each is left at its default when absent.

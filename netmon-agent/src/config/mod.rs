@@ -78,6 +78,8 @@ pub struct MetricsConfig {
     pub windows: bool,
     /// Whether round-trip times are told as native histograms to scrapers that take them.
     pub native_histograms: bool,
+    /// Whether a target has few series: no buckets of histograms, and only those failures that there were.
+    pub lean: bool,
 }
 
 /// A configured target.

@@ -25,8 +25,8 @@ const MAX_DROP_REASONS: usize = 32;
 pub(super) const MAX_NAME: usize = 128;
 
 pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
-    let file::Metrics { windows, native_histograms } = f.metrics;
-    let metrics = MetricsConfig { windows, native_histograms };
+    let file::Metrics { windows, native_histograms, lean } = f.metrics;
+    let metrics = MetricsConfig { windows, native_histograms, lean };
     let interval = interval(&f.defaults.interval)?;
     let timeout = timeout(&f.defaults.timeout)?;
     let MetricsConfig { native_histograms, .. } = metrics;

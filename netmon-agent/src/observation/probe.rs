@@ -88,6 +88,17 @@ impl FailureReason {
         Self::SendError,
     ];
 
+    /// Whether probes by this method (see `Method::as_str`) can fail so.
+    pub fn concerns(self, method: &str) -> bool {
+        match self {
+            Self::Refused => matches!(method, "tcp" | "dns" | "http"),
+            Self::ServFail | Self::NxDomain => method == "dns",
+            Self::Status | Self::Tls => method == "http",
+            Self::Protocol => matches!(method, "dns" | "http"),
+            _ => true,
+        }
+    }
+
     /// The word for it in labels, JSON and reasons.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -38,6 +38,8 @@ pub struct Options {
     pub windows: bool,
     /// Native histograms of round-trip times, to scrapers that take protobuf.
     pub native_histograms: bool,
+    /// Few series a target: of histograms the sum and the count, and only those failures that there were.
+    pub lean: bool,
 }
 
 /// The exposition of a snapshot and of the agent's own counters.

@@ -1,6 +1,6 @@
 //! Families of targets.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, net::IpAddr, time::Duration};
 
 use super::{
     Options, WallOffset,
@@ -18,6 +18,7 @@ use crate::{
 /// A target's addresses as one.
 struct Together {
     labels: String,
+    method: &'static str,
     counters: ProbeCounters,
     jitter: Option<Duration>,
     ttl: Option<u8>,
@@ -52,14 +53,15 @@ pub(super) fn write(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset, opti
     let at = snapshot.at.mono;
     let targets: Vec<Together> =
         targets.iter().map(|t| together(t, spans.iter().map(|s| worst(t, *s, at, &mut quantiles)))).collect();
-    counts(w, &targets);
-    round_trips(w, &targets);
+    counts(w, &targets, options.lean);
+    round_trips(w, &targets, options.lean);
     windows(w, &targets);
 
     let bounds = BURST_BUCKETS.map(|n| n as f64);
     w.family(&catalogue::PROBE_BURST);
     for t in &targets {
-        w.histogram(&t.labels, &bounds, &t.counters.burst_buckets, t.counters.burst_sum as f64);
+        let (bounds, counts) = buckets(options.lean, &bounds, &t.counters.burst_buckets);
+        w.histogram(&t.labels, bounds, &counts, t.counters.burst_sum as f64);
     }
 }
 
@@ -83,7 +85,12 @@ fn info(w: &mut Writer, target: &TargetView) {
     }
 }
 
-fn counts(w: &mut Writer, targets: &[Together]) {
+/// A histogram's buckets; the one for all alone where series are to be few.
+fn buckets<'a>(lean: bool, bounds: &'a [f64], counts: &'a [u64]) -> (&'a [f64], Cow<'a, [u64]>) {
+    if lean { (&[], vec![counts.iter().sum()].into()) } else { (bounds, counts.into()) }
+}
+
+fn counts(w: &mut Writer, targets: &[Together], lean: bool) {
     type Field = fn(&ProbeCounters) -> u64;
     let families: [(&Family, Field); 9] = [
         (&catalogue::PROBES, |c| c.concluded),
@@ -105,7 +112,10 @@ fn counts(w: &mut Writer, targets: &[Together]) {
     w.family(&catalogue::PROBE_FAILURES);
     for t in targets {
         for (i, reason) in FailureReason::ALL.into_iter().enumerate().filter(|(i, _)| *i != SEND_ERROR) {
-            w.sample(&t.labels, &[("reason", reason.as_str())], t.counters.failures[i]);
+            let count = t.counters.failures[i];
+            if count > 0 || !lean && reason.concerns(t.method) {
+                w.sample(&t.labels, &[("reason", reason.as_str())], count);
+            }
         }
     }
 }
@@ -113,11 +123,12 @@ fn counts(w: &mut Writer, targets: &[Together]) {
 /// A local send error is no failure of the target, and has a family of its own.
 const SEND_ERROR: usize = FailureReason::SendError as usize;
 
-fn round_trips(w: &mut Writer, targets: &[Together]) {
+fn round_trips(w: &mut Writer, targets: &[Together], lean: bool) {
     w.family(&catalogue::PROBE_RTT);
     for t in targets {
         let (counters, sum) = (&t.counters, t.counters.rtt_sum.as_secs_f64());
-        w.native_histogram(&t.labels, &RTT_BUCKETS, &counters.rtt_buckets, sum, t.native.as_ref());
+        let (bounds, counts) = buckets(lean, &RTT_BUCKETS, &counters.rtt_buckets);
+        w.native_histogram(&t.labels, bounds, &counts, sum, t.native.as_ref());
     }
     w.family(&catalogue::PROBE_RTT_QUANTILE);
     for t in targets {
@@ -179,6 +190,7 @@ fn together(target: &TargetView, windows: impl Iterator<Item = Worst>) -> Togeth
     }
     Together {
         labels: labels(&[("target", &target.name), ("probe", target.method)]),
+        method: target.method,
         counters,
         jitter: target.addresses.iter().filter_map(|a| a.stats.jitter()).max(),
         ttl: target.addresses.iter().filter_map(|a| a.stats.ttl()).min(),

@@ -145,7 +145,7 @@ fn text(format: Format) -> String {
 }
 
 fn bytes(format: Format) -> Vec<u8> {
-    let options = Options { windows: true, native_histograms: true };
+    let options = Options { windows: true, native_histograms: true, lean: false };
     render(&full(), false, WallOffset::default(), &Own::new(), options, format)
 }
 
@@ -267,6 +267,32 @@ fn longer_windows_are_for_those_who_ask() {
     let text = render(&full(), false, WallOffset::default(), &Own::new(), Options::default(), Format::Text);
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains("netmon_probe_rtt_quantile_seconds{") && !text.contains("window"), "{text}");
+}
+
+#[test]
+fn lean_is_half_the_series_and_the_same_sums() {
+    let rendered = |lean| {
+        let options = Options { lean, ..Options::default() };
+        let text = render(&full(), false, WallOffset::default(), &Own::new(), options, Format::Text);
+        parse(&String::from_utf8(text).unwrap()).1
+    };
+    let (usual, lean) = (rendered(false), rendered(true));
+    let probes = lean.iter().filter(|((_, labels), _)| labels.contains_key("probe"));
+    probes.for_each(|(series, value)| assert_eq!(usual.get(series), Some(value), "{series:?}"));
+    let of_targets = |samples: &Samples| samples.keys().filter(|(_, l)| l.contains_key("probe")).count();
+    assert!(of_targets(&lean) * 2 <= of_targets(&usual), "{} of {}", of_targets(&lean), of_targets(&usual));
+}
+
+#[test]
+fn a_failure_that_a_method_can_not_have_is_no_series() {
+    let (_, samples) = parse(&text(Format::Text));
+    let has = |probe: &str, reason: &str| {
+        samples.keys().any(|(name, labels)| {
+            name == "netmon_probe_failures_total" && labels["probe"] == probe && labels["reason"] == reason
+        })
+    };
+    assert!(has("http", "tls") && has("dns", "nxdomain") && has("icmp", "ttl_exceeded"));
+    assert!(!has("icmp", "tls") && !has("http", "nxdomain") && !has("dns", "http_status"));
 }
 
 #[test]
