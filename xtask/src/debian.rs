@@ -19,32 +19,51 @@ const NEEDED: [(&str, &str); 7] = [
     ("xz", "xz-utils"),
 ];
 /// Only unpacked, never installed: its package would start a server.
-const PROMETHEUS: &str = "prometheus";
+const UNPACKED: [(&str, &str); 1] = [("promtool", "prometheus")];
 
-/// Installs what is missing when this is root on Debian; otherwise says what it is.
+/// Program and package of what probes are held against.
+const PEERS: [(&str, &str); 4] =
+    [("ip", "iproute2"), ("ping", "iputils-ping"), ("fping", "fping"), ("tcpdump", "tcpdump")];
+/// The one of them whose package would start a server.
+const PEERS_UNPACKED: [(&str, &str); 1] = [("prometheus-blackbox-exporter", "prometheus-blackbox-exporter")];
+
+/// Installs what the tests miss when this is root on Debian; otherwise says what it is.
 ///
 /// # Errors
 /// When a package cannot be had.
 pub fn provide() -> Result<()> {
-    let missing: Vec<_> =
-        NEEDED.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect();
-    let prometheus = find("promtool").is_none();
-    if missing.is_empty() && !prometheus {
+    have(&NEEDED, &UNPACKED)
+}
+
+/// Likewise the programs that probes are held against.
+///
+/// # Errors
+/// When a package cannot be had.
+pub fn provide_peers() -> Result<()> {
+    have(&PEERS, &PEERS_UNPACKED)
+}
+
+fn have(installed: &[(&str, &'static str)], unpacked: &[(&str, &'static str)]) -> Result<()> {
+    let missing = |programs: &[(&str, &'static str)]| -> Vec<&'static str> {
+        programs.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect()
+    };
+    let (installed, unpacked) = (missing(installed), missing(unpacked));
+    if installed.is_empty() && unpacked.is_empty() {
         println!("nothing is missing");
         return Ok(());
     }
     let root = is_root();
     if !root || find("apt-get").is_none() {
-        let wanted = [missing, if prometheus { vec![PROMETHEUS] } else { vec![] }].concat().join(" ");
+        let wanted = [installed, unpacked].concat().join(" ");
         let why = if root { "there is no apt-get here" } else { "installing needs root" };
         println!("missing, and {why}: apt-get install {wanted}");
         return Ok(());
     }
     run(apt_get().args(["--quiet", "update"]))?;
-    if !missing.is_empty() {
-        run(apt_get().args(["--quiet", "--yes", "--no-install-recommends", "install"]).args(&missing))?;
+    if !installed.is_empty() {
+        run(apt_get().args(["--quiet", "--yes", "--no-install-recommends", "install"]).args(&installed))?;
     }
-    if prometheus { unpack(PROMETHEUS) } else { Ok(()) }
+    unpacked.into_iter().try_for_each(unpack)
 }
 
 /// Where programs of unpacked packages are.

@@ -23,10 +23,7 @@ const SCRAPES: u32 = 1_000;
 /// Prints its cost as a multiple of ours at 1,000 targets.
 pub fn measure(arguments: &Arguments) -> Result<()> {
     let Some(program) = find_program("prometheus-blackbox-exporter") else {
-        bail!(
-            "blackbox_exporter is missing. It need not be installed, which would start it: in target/debian, \
-             apt-get download prometheus-blackbox-exporter && dpkg -x *.deb ."
-        );
+        bail!("blackbox_exporter is missing; as root on Debian, `cargo xtask bench probes` fetches it");
     };
     let netns = loopback()?;
     let port = cost::listen(&netns)?;
