@@ -150,7 +150,8 @@ impl HttpRequest {
         if host.is_empty() || port == 0 {
             return Err(UrlError::Nowhere);
         }
-        let path = uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
+        // Written out it has the first slash, which a URL may leave out before its query.
+        let path = uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
         Ok(Self { tls, port, host, path, ..Self::default() })
     }
 }
@@ -191,6 +192,7 @@ mod tests {
         let some = |tls, host: &str, port, path: &str| Some((tls, host.to_owned(), port, path.to_owned()));
         assert_eq!(parts("https://a.example/x?y=1"), some(true, "a.example", 443, "/x?y=1"));
         assert_eq!(parts("http://[::1]:8080"), some(false, "::1", 8080, "/"));
+        assert_eq!(parts("https://a.example?y=1"), some(true, "a.example", 443, "/?y=1"));
         for bad in ["", "a.example", "ftp://a/", "https://", "https://u:p@a/", "http://a:0/", "https:///x"] {
             assert_eq!(parts(bad), None, "{bad}");
         }
