@@ -120,8 +120,11 @@ impl Worker {
         }
         self.names = names;
         self.schedule.set(Mono::now(), &self.names.keys().cloned().collect::<HashSet<_>>());
-        self.hosts_file.changed();
+        let changed = self.hosts_file.changed();
         self.read_hosts();
+        if changed {
+            self.schedule.hurry(Mono::now());
+        }
         news
     }
 
