@@ -335,16 +335,20 @@ impl Core {
         let resolved: HashMap<(TargetId, &str), _> =
             self.health.targets().map(|t| ((t.spec.id, t.spec.host.as_str()), &t.spec.addresses)).collect();
         let mut names = HashMap::new();
+        let mut unsuited = false;
         for p in &mut planned {
             if p.spec.addresses.is_empty() {
                 names.insert(p.spec.id, p.spec.host.clone());
                 let known = resolved.get(&(p.spec.id, p.spec.host.as_str()));
                 p.spec.addresses = known.map(|a| (*a).clone()).unwrap_or_default();
+                let all = p.spec.addresses.len();
                 p.spec.addresses.retain(|address| p.path.suits(*address));
+                unsuited |= p.spec.addresses.len() < all;
             }
         }
         self.resolver.set(&names);
-        if planned == self.planned {
+        // The core was told of the addresses that no probe will go to, and has to forget them though the plan is the same.
+        if planned == self.planned && !unsuited {
             return;
         }
         self.health.set_targets(now, planned.iter().map(|p| p.spec.clone()).collect());
