@@ -37,7 +37,8 @@ pub type Refresh = oneshot::Sender<()>;
 /// At most so many batches are taken before the timers get their turn.
 const BATCHES: usize = 64;
 
-/// How often routes that vanished are looked at again, and figures that nobody asked for are read.
+/// How often routes that vanished and the system's resolvers are looked at again, and figures that nobody asked for are
+/// read.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 
 /// Changes of targets alone are published no more often than this for each target that there is: a tenth of a second
@@ -227,6 +228,7 @@ impl Core {
         if housekeeping {
             self.next_housekeeping = now.mono + HOUSEKEEPING;
             self.tcp.flush_log();
+            self.planner.follow(resolvers(RESOLV_CONF.as_ref()));
         }
         let wanted = self.health.wants_progress();
         for observation in self.tcp.step(now, self.health.network(), wanted) {
@@ -313,6 +315,7 @@ impl Core {
             self.health.network().default_routes().iter().map(|r| (r.gateway, r.ifindex)).collect();
         if ways.iter().any(|way| !self.ways.contains(way)) {
             self.resolver.poke();
+            self.planner.follow(resolvers(RESOLV_CONF.as_ref()));
         }
         self.ways = ways;
     }
