@@ -82,6 +82,14 @@ impl Planner {
         self.resolvers = resolvers;
     }
 
+    /// From now on these resolvers. While there are none the last ones stay targets: a file is being written anew, or was
+    /// emptied with the link that they are behind, and that is the very time to say that they can't be reached.
+    pub fn follow(&mut self, resolvers: Vec<IpAddr>) {
+        if !resolvers.is_empty() {
+            self.resolvers = resolvers;
+        }
+    }
+
     /// All targets, given the network as it is now. Order: gateways, resolvers, public hosts, configured ones.
     pub fn plan(&mut self, now: Mono, network: &Network) -> Vec<Planned> {
         let config = Arc::clone(&self.config);
@@ -266,6 +274,19 @@ mod tests {
         );
         assert_eq!((all[0].spec.link, all[1].spec.link), (None, Some(IfIndex(2))));
         assert_eq!(all[2].spec.method, Method::dns(53));
+    }
+
+    #[test]
+    fn the_systems_resolvers_are_followed_but_not_into_nothing() {
+        let mut p = planner("");
+        let mut dns = |resolvers: &[&str]| {
+            p.follow(resolvers.iter().map(|r| r.parse().unwrap()).collect());
+            let all = p.plan(Mono::default(), &Network::default());
+            all.into_iter().filter(|t| t.spec.scope == "dns").map(|t| t.spec.host).collect::<Vec<_>>()
+        };
+        assert_eq!(dns(&["10.1.0.53", "::1"]), ["10.1.0.53", "::1"]);
+        assert_eq!(dns(&[]), ["10.1.0.53", "::1"]);
+        assert_eq!(dns(&["::1"]), ["::1"]);
     }
 
     #[test]

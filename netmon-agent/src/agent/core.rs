@@ -37,7 +37,8 @@ pub type Refresh = oneshot::Sender<()>;
 /// At most so many batches are taken before the timers get their turn.
 const BATCHES: usize = 64;
 
-/// How often routes that vanished are looked at again, and figures that nobody asked for are read.
+/// How often routes that vanished and the system's resolvers are looked at again, and figures that nobody asked for are
+/// read.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 
 /// Changes of targets alone are published no more often than this for each target that there is: a tenth of a second
@@ -227,6 +228,7 @@ impl Core {
         if housekeeping {
             self.next_housekeeping = now.mono + HOUSEKEEPING;
             self.tcp.flush_log();
+            self.planner.follow(resolvers(RESOLV_CONF.as_ref()));
         }
         let wanted = self.health.wants_progress();
         for observation in self.tcp.step(now, self.health.network(), wanted) {
@@ -313,6 +315,7 @@ impl Core {
             self.health.network().default_routes().iter().map(|r| (r.gateway, r.ifindex)).collect();
         if ways.iter().any(|way| !self.ways.contains(way)) {
             self.resolver.poke();
+            self.planner.follow(resolvers(RESOLV_CONF.as_ref()));
         }
         self.ways = ways;
     }
@@ -335,16 +338,20 @@ impl Core {
         let resolved: HashMap<(TargetId, &str), _> =
             self.health.targets().map(|t| ((t.spec.id, t.spec.host.as_str()), &t.spec.addresses)).collect();
         let mut names = HashMap::new();
+        let mut unsuited = false;
         for p in &mut planned {
             if p.spec.addresses.is_empty() {
                 names.insert(p.spec.id, p.spec.host.clone());
                 let known = resolved.get(&(p.spec.id, p.spec.host.as_str()));
                 p.spec.addresses = known.map(|a| (*a).clone()).unwrap_or_default();
+                let all = p.spec.addresses.len();
                 p.spec.addresses.retain(|address| p.path.suits(*address));
+                unsuited |= p.spec.addresses.len() < all;
             }
         }
         self.resolver.set(&names);
-        if planned == self.planned {
+        // The core was told of the addresses that no probe will go to, and has to forget them though the plan is the same.
+        if planned == self.planned && !unsuited {
             return;
         }
         self.health.set_targets(now, planned.iter().map(|p| p.spec.clone()).collect());

@@ -30,7 +30,9 @@ pub(super) fn target(
     let printable = |s: &str| !s.is_empty() && s.len() <= MAX_NAME && !s.chars().any(char::is_control);
     if !printable(name.get_ref()) {
         let what = format!("a target's name has 1 to {MAX_NAME} bytes and no control characters");
-        return Err(Fault::at(name.span(), what));
+        let fault = Fault::at(name.span(), what);
+        let borrowed = t.name.is_none();
+        return Err(if borrowed { fault.hint("give the target a `name` of its own") } else { fault });
     }
     if !names.insert(name.get_ref().clone()) {
         let message = format!("target \"{}\" is there twice", name.get_ref());

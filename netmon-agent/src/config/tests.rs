@@ -193,6 +193,8 @@ fn faults_of_methods_and_ways_name_their_place() {
     ] {
         refused(&format!("{host}{line}"), column, words);
     }
+    let long = format!("url = \"http://a/{}\"", "x".repeat(128));
+    refused(&format!("{host}{long}"), "3:7", "give the target a `name`");
     let v4 = "[[target]]\nhost = \"192.0.2.1\"\nsource = \"::1\"";
     refused(v4, "3:10", "of one family");
 }

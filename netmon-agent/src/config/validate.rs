@@ -29,7 +29,6 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let metrics = MetricsConfig { windows, native_histograms, lean };
     let interval = interval(&f.defaults.interval)?;
     let timeout = timeout(&f.defaults.timeout)?;
-    let MetricsConfig { native_histograms, .. } = metrics;
     let health = Settings { native_histograms, ..thresholds::settings(f.health, &f.devices)? };
     let watch = watch(&f.devices)?;
     let kernel = kernel(f.kernel)?;

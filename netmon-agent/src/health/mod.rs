@@ -229,9 +229,11 @@ impl Health {
         }
     }
 
-    /// Sets the thresholds and the watched devices to these. Evidence is kept.
+    /// Sets the thresholds and the watched devices to these. Evidence is kept, and so is the kind of histograms, which is
+    /// chosen once.
     pub fn configure(&mut self, now: Moment, settings: Settings, watch: Watch) {
-        self.settings = settings;
+        let native_histograms = self.settings.native_histograms;
+        self.settings = Settings { native_histograms, ..settings };
         self.watch = watch;
         if self.links == LinkKnowledge::Known {
             self.links_judged_anew(now);

@@ -123,7 +123,7 @@ pub enum UrlError {
     /// It names a user.
     #[error("holds a user's name, which everybody could read in labels and reports")]
     User,
-    /// No host, or port 0.
+    /// No host, or no port from 1 to 65535.
     #[error("names no host and port to connect to")]
     Nowhere,
 }
@@ -141,16 +141,23 @@ impl HttpRequest {
             Some("http") => false,
             _ => return Err(UrlError::Scheme),
         };
-        if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+        let authority = uri.authority().map_or("", |a| a.as_str());
+        if authority.contains('@') {
             return Err(UrlError::User);
         }
-        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-        // One that is there but no number is not the usual one.
-        let port = uri.port().map_or(if tls { 443 } else { 80 }, |port| port.as_u16());
+        let host = uri.host().unwrap_or_default();
+        // One that is there but no port is not the usual one; `Uri::port` does not tell it from none.
+        let port: u16 = match authority.strip_prefix(host).unwrap_or_default() {
+            "" | ":" if tls => 443,
+            "" | ":" => 80,
+            rest => rest.strip_prefix(':').and_then(|port| port.parse().ok()).unwrap_or(0),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         if host.is_empty() || port == 0 {
             return Err(UrlError::Nowhere);
         }
-        let path = uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
+        // Written out it has the first slash, which a URL may leave out before its query.
+        let path = uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
         Ok(Self { tls, port, host, path, ..Self::default() })
     }
 }
@@ -191,7 +198,13 @@ mod tests {
         let some = |tls, host: &str, port, path: &str| Some((tls, host.to_owned(), port, path.to_owned()));
         assert_eq!(parts("https://a.example/x?y=1"), some(true, "a.example", 443, "/x?y=1"));
         assert_eq!(parts("http://[::1]:8080"), some(false, "::1", 8080, "/"));
-        for bad in ["", "a.example", "ftp://a/", "https://", "https://u:p@a/", "http://a:0/", "https:///x"] {
+        assert_eq!(parts("https://a.example?y=1"), some(true, "a.example", 443, "/?y=1"));
+        assert_eq!(parts("http://[::1]"), some(false, "::1", 80, "/"));
+        assert_eq!(parts("https://a.example:/"), some(true, "a.example", 443, "/"));
+        for bad in ["", "a.example", "ftp://a/", "https://", "https://u:p@a/", "https:///x"] {
+            assert_eq!(parts(bad), None, "{bad}");
+        }
+        for bad in ["http://a:0/", "http://a:65536/", "http://a:8o80/", "http://[::1]x/"] {
             assert_eq!(parts(bad), None, "{bad}");
         }
     }

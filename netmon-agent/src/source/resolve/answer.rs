@@ -2,6 +2,10 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+/// Addresses of one family that are taken at most. An answer by TCP has room for four thousand, and each one is probed,
+/// remembered and told of: whoever answers must not have this machine flood others.
+const MOST: usize = 256;
+
 /// Addresses of one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
@@ -103,6 +107,8 @@ pub(super) struct Resolved {
     pub(super) ttl: Duration,
     /// Whether one family's resolver failed; its old addresses are among these.
     pub(super) partly: bool,
+    /// Addresses that there was no room for.
+    pub(super) left_out: usize,
 }
 
 /// One family is enough. Where the other's resolver failed, as opposed to having no address, its old addresses stay.
@@ -120,7 +126,13 @@ pub(super) fn combine(v4: Half, v6: Half, old: &[IpAddr]) -> Result<Resolved, Fa
     };
     addresses.sort_unstable();
     addresses.dedup();
-    Ok(Resolved { addresses, ttl, partly })
+    let v4 = addresses.partition_point(IpAddr::is_ipv4);
+    let mut v6 = addresses.split_off(v4);
+    let left_out = addresses.len().saturating_sub(MOST) + v6.len().saturating_sub(MOST);
+    addresses.truncate(MOST);
+    v6.truncate(MOST);
+    addresses.append(&mut v6);
+    Ok(Resolved { addresses, ttl, partly, left_out })
 }
 
 #[cfg(test)]
@@ -148,6 +160,17 @@ mod tests {
         let a = a.unwrap();
         assert_eq!(a.addresses, ips(&["10.0.0.2", "10.0.0.9", "fe80::1"]));
         assert_eq!((a.ttl, a.partly), (Duration::from_secs(30), false));
+    }
+
+    #[test]
+    fn no_more_of_a_family_are_taken_than_there_is_room_for_and_the_same_each_time() {
+        let many: Vec<String> = (0..300).rev().map(|i| format!("10.0.{}.{}", i / 256, i % 256)).collect();
+        let mut many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let first = combine(found(&many, 60), found(&["2001:db8::1"], 60), &[]).unwrap();
+        assert_eq!((first.addresses.len(), first.left_out), (MOST + 1, 44));
+        assert_eq!(first.addresses[MOST - 1..], ips(&["10.0.0.255", "2001:db8::1"]));
+        many.rotate_left(100);
+        assert_eq!(combine(found(&many, 60), found(&["2001:db8::1"], 60), &[]), Ok(first));
     }
 
     #[test]

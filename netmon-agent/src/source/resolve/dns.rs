@@ -212,6 +212,8 @@ impl Peer {
                         Failure::Closed(label(), words)
                     }
                     io::ErrorKind::HostUnreachable => Failure::Unreachable(label(), words),
+                    // A connection that nobody answers.
+                    io::ErrorKind::TimedOut => Failure::Silent(vec![label()]),
                     _ => Failure::NoWay(label(), words),
                 }
             }

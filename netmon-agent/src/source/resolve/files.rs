@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::Read,
+    io::{ErrorKind, Read},
     net::IpAddr,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -41,8 +41,9 @@ impl Watched {
     /// Its text; empty when it can't be read, as the C library takes it.
     pub(super) fn read(&self) -> String {
         let mut bytes = Vec::new();
-        if let Ok(file) = File::open(&self.path)
-            && let Err(error) = file.take(MOST).read_to_end(&mut bytes)
+        let read = File::open(&self.path).and_then(|file| file.take(MOST).read_to_end(&mut bytes));
+        if let Err(error) = read
+            && error.kind() != ErrorKind::NotFound
         {
             tracing::warn!(%error, file = %self.path.display(), "can't read it to its end");
         }

@@ -120,8 +120,11 @@ impl Worker {
         }
         self.names = names;
         self.schedule.set(Mono::now(), &self.names.keys().cloned().collect::<HashSet<_>>());
-        self.hosts_file.changed();
+        let changed = self.hosts_file.changed();
         self.read_hosts();
+        if changed {
+            self.schedule.hurry(Mono::now());
+        }
         news
     }
 
@@ -133,7 +136,7 @@ impl Worker {
         while let Some(name) = self.schedule.begin(Mono::now()) {
             match self.own(&name) {
                 Some(addresses) => {
-                    let resolved = Resolved { addresses, ttl: OWN, partly: false };
+                    let resolved = Resolved { addresses, ttl: OWN, partly: false, left_out: 0 };
                     news.extend(self.take(&name, Ok(resolved)));
                 }
                 None => {
@@ -192,6 +195,9 @@ impl Worker {
             Ok(r) => {
                 let healed = known.failure.take().is_some();
                 let other = r.addresses != known.addresses;
+                if other && r.left_out > 0 {
+                    tracing::warn!(%name, left_out = r.left_out, "a name has more addresses than are probed");
+                }
                 known.addresses = r.addresses;
                 healed || other
             }

@@ -223,6 +223,37 @@ async fn a_poke_ends_a_pause() {
 }
 
 #[tokio::test]
+async fn a_hosts_file_that_changes_along_with_the_names_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, mut told) = mpsc::channel(4);
+    let options = Options {
+        resolv_conf: folder.path().join("resolv.conf"),
+        hosts: folder.path().join("hosts"),
+        look: Duration::from_secs(3600),
+        pace: Pace { shortest: Duration::from_millis(10), ..Pace::default() },
+        ..Options::default()
+    };
+    let hosts = options.hosts.clone();
+    std::fs::write(&hosts, "10.0.0.1 a.example\n").unwrap();
+    let mut resolver = Resolver::new(out, options);
+    resolver.set(&HashMap::from([(TargetId(1), "a.example".to_owned())]));
+    let first = told.recv().await.unwrap();
+    assert_eq!(first[0].evidence, Evidence::Resolved { target: TargetId(1), addresses: ips(&["10.0.0.1"]) });
+    std::fs::write(&hosts, "10.0.0.2 a.example\n10.0.0.3 b.example\n").unwrap();
+    let both = [(TargetId(1), "a.example".to_owned()), (TargetId(2), "b.example".to_owned())];
+    resolver.set(&HashMap::from(both));
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        let news = tokio::time::timeout(Duration::from_secs(5), told.recv()).await.unwrap().unwrap();
+        seen.extend(news.into_iter().map(|o| o.evidence));
+    }
+    for (id, address) in [(1, "10.0.0.2"), (2, "10.0.0.3")] {
+        let expected = Evidence::Resolved { target: TargetId(id), addresses: ips(&[address]) };
+        assert!(seen.contains(&expected), "{seen:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_thousand_names_are_resolved_while_some_are_silent() {
     let server = Server::start("127.0.0.1:0").await;
     let names: HashMap<TargetId, String> =

@@ -62,7 +62,7 @@ struct Entry {
     common: Option<Common>,
 }
 
-/// Every configuration in use.
+/// Every configuration that was asked for since the thread began: one for each of `Whom`.
 #[derive(Debug, Default)]
 pub(super) struct Trust(Mutex<HashMap<Whom, Entry>>);
 
