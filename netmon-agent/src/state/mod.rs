@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::{
     capability::Capability,
-    health::{AddressStats, Reason, State, Subject, Verdict},
+    health::{AddressStats, Departed, Reason, State, Subject, Verdict},
     observation::{IfIndex, Link, ProbeDetail, TcpCounters, TcpReading},
     time::{Boot, Moment},
 };
@@ -94,6 +94,8 @@ pub struct TargetView {
     pub look_up: Option<Duration>,
     /// Evidence by address.
     pub addresses: Vec<AddressView>,
+    /// What the addresses counted that it no longer has; none before the first is gone.
+    pub departed: Option<Arc<Departed>>,
 }
 
 /// Evidence of one address of a target.

@@ -83,6 +83,7 @@ fn target(t: &Target) -> TargetView {
         verdict: t.verdict.clone(),
         look_up: t.look_up,
         addresses: t.addresses.iter().map(address).collect(),
+        departed: t.departed.clone(),
     }
 }
 
