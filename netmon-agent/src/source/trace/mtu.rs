@@ -11,7 +11,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use super::path::{Limit, PathMtu};
 
-/// Bytes of a probe that passes everywhere: no link of IPv4 may take less than 68 (RFC 791), of IPv6 less than 1280.
+/// Bytes of a probe that passes everywhere: the narrowest links there are take 296 (SLIP), though RFC 791 lets a link of
+/// IPv4 take 68; of IPv6 none takes less than 1280.
 pub(super) const SMALL: u32 = 80;
 /// The largest IP packet.
 pub(super) const LARGEST: u32 = 65_535;
