@@ -206,7 +206,7 @@ pub struct Target {
     pub host: String,
     /// `gateway`, `dns`, `internet`, or as configured.
     pub scope: String,
-    /// How it is probed: `icmp`, `tcp`, `dns` …
+    /// How it is probed: `icmp`, `tcp`, `udp`, `dns`, `http`.
     pub probe: String,
     /// Its verdict.
     pub state: State,
@@ -230,9 +230,9 @@ pub struct TargetAddress {
     pub address: String,
     /// `ipv4` or `ipv6`.
     pub family: String,
-    /// Lost of the probes concluded in the last 60 s, 0–1; null before the first.
+    /// Lost of the probes concluded in the last 60 s, 0–1; null where there was none.
     pub loss_ratio: Option<f64>,
-    /// Round-trip times of the last 60 s.
+    /// Round-trip times.
     pub rtt: Rtt,
     /// Interarrival jitter by RFC 3550, nanoseconds; null before the second reply.
     pub jitter_ns: Option<u64>,
@@ -310,14 +310,14 @@ pub struct Phases {
     pub request_ns: Option<u64>,
 }
 
-/// Round-trip times, nanoseconds; null before the first reply.
+/// Round-trip times, nanoseconds; null where there was no reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rtt {
-    /// Of the last reply.
+    /// Of the last reply, however long ago.
     pub last_ns: Option<u64>,
-    /// Median.
+    /// Median of the last 60 s.
     pub p50_ns: Option<u64>,
-    /// 99th percentile.
+    /// 99th percentile of the last 60 s.
     pub p99_ns: Option<u64>,
 }
 
@@ -343,7 +343,7 @@ pub struct Change {
     pub seq: u64,
     /// When, RFC 3339.
     pub at: String,
-    /// `state`, `device`, `target` or `gap`.
+    /// `state`, `device`, `target` or `gap`; `update`, where every update was asked for.
     pub kind: String,
     /// Name of the device or target; `network` for the verdict over all.
     pub subject: String,

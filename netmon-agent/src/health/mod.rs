@@ -65,8 +65,8 @@ pub use reach::{Reach, Way};
 pub use retransmits::READ_INTERVAL;
 pub use settings::{BURST, LOST_FOR_DOWN, Settings};
 pub use stats::{
-    AddressStats, BURST_BUCKETS, Figures, NativeHistogram, ProbeCounters, Quantiles, RTT_BUCKETS, Span,
-    WINDOW, rtt_bucket,
+    AddressStats, BURST_BUCKETS, Departed, Figures, NativeHistogram, ProbeCounters, Quantiles, RTT_BUCKETS,
+    Span, WINDOW, rtt_bucket,
 };
 pub use target::{Role, Target, TargetSpec};
 pub use verdict::{Reason, ReasonCode, State, Subject, Verdict};

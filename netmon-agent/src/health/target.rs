@@ -6,6 +6,7 @@ use super::{
     address::AddressEvidence,
     flaps::Flaps,
     reach::{Reach, Way},
+    stats::Departed,
     verdict::{Reason, ReasonCode, State, Verdict},
 };
 use crate::observation::{FailureReason, IfIndex, Method, NeighbourState, TargetId};
@@ -54,6 +55,8 @@ pub struct Target {
     pub unresolved: Option<String>,
     /// How long the last look-up of its name took; none where no resolver was asked.
     pub look_up: Option<Duration>,
+    /// What the addresses counted that it no longer has, shared with snapshots; none before the first is gone.
+    pub departed: Option<Arc<Departed>>,
     pub(super) flaps: Flaps,
 }
 

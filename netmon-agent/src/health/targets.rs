@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use super::{
@@ -77,15 +78,17 @@ impl Health {
         if moved {
             addresses.iter_mut().for_each(|a| a.fsm.succeed(now.mono));
         }
+        let mut departed = old.as_mut().and_then(|t| t.departed.take());
         for a in previous {
             self.timers.set((id, a.address), None);
+            Arc::make_mut(departed.get_or_insert_default()).add(&a.stats);
         }
         let (verdict, flaps) = match old {
             Some(t) => (t.verdict, t.flaps),
             None => (Verdict { since: now, ..Verdict::default() }, Flaps::default()),
         };
         self.scopes.entry(spec.scope.clone()).or_default().put(&spec.name, verdict.state);
-        self.targets.insert(id, Target { spec, addresses, verdict, unresolved, look_up, flaps });
+        self.targets.insert(id, Target { spec, addresses, verdict, unresolved, look_up, departed, flaps });
         self.dirty = true;
         if moved {
             self.attend(now.mono, id);

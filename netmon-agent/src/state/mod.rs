@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::{
     capability::Capability,
-    health::{AddressStats, Reason, State, Subject, Verdict},
+    health::{AddressStats, Departed, Reason, State, Subject, Verdict},
     observation::{IfIndex, Link, ProbeDetail, TcpCounters, TcpReading},
     time::{Boot, Moment},
 };
@@ -86,7 +86,7 @@ pub struct TargetView {
     pub host: String,
     /// Its scope.
     pub scope: String,
-    /// How it is probed: `icmp`, `tcp`, `dns`.
+    /// How it is probed: [`crate::observation::Method::as_str`].
     pub method: &'static str,
     /// Its verdict.
     pub verdict: Verdict,
@@ -94,6 +94,8 @@ pub struct TargetView {
     pub look_up: Option<Duration>,
     /// Evidence by address.
     pub addresses: Vec<AddressView>,
+    /// What the addresses counted that it no longer has; none before the first is gone.
+    pub departed: Option<Arc<Departed>>,
 }
 
 /// Evidence of one address of a target.
@@ -244,7 +246,7 @@ impl Board {
         self.shared.writer.borrow().clone()
     }
 
-    /// Whether the state is so old that nobody may be released on it. Stricter than [`Board::is_stale`]: a core that
+    /// Whether the state is fresh enough for somebody to be released on it. Stricter than [`Board::is_stale`]: a core that
     /// runs looks at its evidence every second, so one that did not for longer was stopped, and a waiter whose time
     /// came meanwhile waits for its next word (R14).
     pub fn may_release(&self, now: Boot) -> bool {
@@ -267,8 +269,10 @@ impl Board {
         self.shared.writer.subscribe()
     }
 
-    /// The changes after number `seq`, oldest first; an error when some of them have left the backlog (or `seq` is of
-    /// an earlier boot), with the oldest number that could be had.
+    /// The changes after number `seq`, oldest first.
+    ///
+    /// # Errors
+    /// When some of them have left the backlog, or `seq` is of an earlier boot.
     pub fn changes_after(&self, seq: u64) -> Result<Vec<Arc<ChangeEvent>>, BacklogOverrun> {
         let current = self.snapshot();
         let backlog = self.shared.backlog.lock().unwrap_or_else(PoisonError::into_inner);
@@ -284,15 +288,14 @@ impl Board {
 
 /// Changes were asked for that the backlog no longer has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("changes before number {newest} are no longer kept")]
+#[error("not all changes up to number {newest} are kept any more")]
 pub struct BacklogOverrun {
     /// Number of the newest change.
     pub newest: u64,
 }
 
-/// Key for sorting and looking up devices.
 impl DeviceView {
-    /// Its index.
+    /// Its index, by which devices are looked up.
     pub fn index(&self) -> IfIndex {
         self.link.index
     }

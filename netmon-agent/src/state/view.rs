@@ -17,7 +17,7 @@ pub fn devices(health: &Health, now: Mono) -> Vec<Arc<DeviceView>> {
     health.devices().filter_map(|d| device(d, health, now)).map(Arc::new).collect()
 }
 
-/// The targets of `health` at `now`, every figure anew.
+/// The targets of `health`, every figure anew.
 pub fn targets(health: &Health) -> Vec<Arc<TargetView>> {
     health.targets().map(|t| Arc::new(target(t))).collect()
 }
@@ -83,6 +83,7 @@ fn target(t: &Target) -> TargetView {
         verdict: t.verdict.clone(),
         look_up: t.look_up,
         addresses: t.addresses.iter().map(address).collect(),
+        departed: t.departed.clone(),
     }
 }
 

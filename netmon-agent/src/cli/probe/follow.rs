@@ -105,6 +105,7 @@ impl Printer<'_> {
     }
 
     fn take(&mut self, seen: &[Observation]) -> io::Result<()> {
+        self.report.look_at_clocks();
         for observation in seen {
             self.report.take(observation, &mut self.out)?;
         }

@@ -8,6 +8,7 @@ use std::{
 
 use super::summary::Summary;
 use crate::{
+    cli::text::printable,
     observation::{FailureReason, Method, ProbeDetail, ProbeOutcome},
     time::Mono,
 };
@@ -69,7 +70,7 @@ impl Host {
         digits: u8,
     ) -> Self {
         Self {
-            name: name.chars().map(|c| if c.is_control() { '?' } else { c }).collect(),
+            name: printable(name),
             address,
             how,
             is_dns: matches!(method, Method::Dns(_)),

@@ -122,7 +122,7 @@ fn subjects(wanted: Vec<Wanted>, choice: Choice<'_>) -> (Vec<Subject>, bool) {
                 method: method.clone(),
             })),
             Err(e) => {
-                say(format_args!("netmon probe: {}: {e}", printable(&name)));
+                say(format_args!("netmon probe: {}: {}", printable(&name), super::told(&e)));
                 unknown = true;
             }
         }

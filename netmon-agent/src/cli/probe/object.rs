@@ -135,11 +135,13 @@ pub(super) fn summary(host: &Host) -> Value {
         summary.phases.medians().map(|(name, d)| (format!("{name}_p50_ns"), nanos(d).into())).collect();
     json!({
         "target": host.name, "address": host.address, "probe": host.how,
-        "sent": summary.sent, "received": summary.received, "lost": summary.lost, "loss_ratio": summary.loss(),
+        "sent": summary.sent, "received": summary.received, "lost": summary.lost,
+        // What nothing was heard of is null, and not 0.
+        "loss_ratio": (summary.received + summary.lost > 0).then(|| summary.loss()),
         "late": summary.late, "duplicates": summary.duplicates, "reordered": summary.reordered,
         "corrupted": summary.corrupted, "inconclusive": summary.inconclusive, "send_errors": summary.send_errors,
         "failures": keyed(&summary.failures),
-        "rtt": rtt, "jitter_ns": nanos(summary.jitter().unwrap_or_default()),
+        "rtt": rtt, "jitter_ns": summary.jitter().map(nanos),
         "loss_bursts": {"count": count, "longest": longest, "lengths": keyed(&summary.bursts.lengths())},
         "ttl": {"seen": keyed(&summary.ttl.seen), "changes": summary.ttl.changes},
         "timestamps": stamps, "phases": phases, "statuses": keyed(&summary.statuses),
@@ -210,6 +212,7 @@ mod tests {
         host.summary.take(1, &failed(FailureReason::Timeout));
         let object = summary(&host);
         assert_eq!((object.get("rtt_ns"), &object["rtt"]), (None, &Value::Null));
+        assert_eq!((&object["jitter_ns"], &object["loss_ratio"]), (&Value::Null, &json!(1.0)));
         assert_eq!(object["failures"], json!({"timeout": 1}));
         assert_eq!(object["loss_bursts"], json!({"count": 1, "longest": 1, "lengths": {"1": 1}}));
     }

@@ -29,7 +29,7 @@ pub(super) struct Report {
     format: Format,
     /// Only sums, nothing of the single probe.
     quiet: bool,
-    /// Both clocks at one moment, to tell a person when a probe left.
+    /// Both clocks at one moment, to tell when a probe left.
     clocks: (Mono, Wall),
 }
 
@@ -37,6 +37,11 @@ impl Report {
     /// `hosts`: in the order of their target numbers.
     pub(super) fn new(hosts: Vec<Host>, format: Format, quiet: bool) -> Self {
         Self { hosts, format, quiet, clocks: (Mono::now(), Wall::now()) }
+    }
+
+    /// Looks at both clocks anew: the wall's may be set, and the other stands still while the machine is suspended.
+    pub(super) fn look_at_clocks(&mut self) {
+        self.clocks = (Mono::now(), Wall::now());
     }
 
     pub(super) fn hosts(&self) -> &[Host] {

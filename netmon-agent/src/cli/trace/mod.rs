@@ -66,7 +66,7 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
     let address = match address_of(&args.host, args.ipv4, args.ipv6) {
         Ok(address) => address,
         Err(e) => {
-            say(format_args!("netmon trace: {}: {e}", printable(&args.host)));
+            say(format_args!("netmon trace: {}: {}", printable(&args.host), super::told(&e)));
             return Ok(ExitCode::from(EXIT_ERROR));
         }
     };

@@ -49,6 +49,40 @@ impl ProbeCounters {
     pub fn lost(&self) -> u64 {
         self.failures.iter().sum::<u64>() - self.failures[FailureReason::SendError as usize]
     }
+
+    /// Counts all that `more` has.
+    pub fn add(&mut self, more: &Self) {
+        // Taken apart by name, so that a new counter can't be forgotten here.
+        let Self {
+            concluded,
+            replies,
+            failures,
+            inconclusive,
+            late,
+            duplicates,
+            reordered,
+            corrupted,
+            ttl_changes,
+            rtt_buckets,
+            rtt_sum,
+            burst_buckets,
+            burst_sum,
+        } = more;
+        let all = |sum: &mut [u64], more: &[u64]| sum.iter_mut().zip(more).for_each(|(s, m)| *s += m);
+        self.concluded += concluded;
+        self.replies += replies;
+        all(&mut self.failures, failures);
+        self.inconclusive += inconclusive;
+        self.late += late;
+        self.duplicates += duplicates;
+        self.reordered += reordered;
+        self.corrupted += corrupted;
+        self.ttl_changes += ttl_changes;
+        all(&mut self.rtt_buckets, rtt_buckets);
+        self.rtt_sum += *rtt_sum;
+        all(&mut self.burst_buckets, burst_buckets);
+        self.burst_sum += burst_sum;
+    }
 }
 
 /// Index of the bucket that holds `seconds`.

@@ -5,6 +5,7 @@
 
 mod buckets;
 mod counters;
+mod departed;
 mod figures;
 mod history;
 mod native;
@@ -17,6 +18,7 @@ mod tests;
 use std::time::Duration;
 
 pub use counters::{BURST_BUCKETS, ProbeCounters, RTT_BUCKETS, rtt_bucket};
+pub use departed::Departed;
 pub use figures::{Figures, Quantiles, Span};
 pub use native::NativeHistogram;
 

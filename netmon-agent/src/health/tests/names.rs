@@ -147,3 +147,21 @@ fn another_host_under_the_same_target_starts_anew() {
     w.run(4000);
     assert_eq!(w.target("named"), (State::Up, None));
 }
+
+#[test]
+fn what_former_addresses_counted_is_kept() {
+    let mut w = named();
+    resolved(&mut w, &["9.9.9.8", "9.9.9.9"]);
+    w.run(4000);
+    let replies = |w: &World| {
+        let t = w.health.targets().find(|t| t.spec.id == NAMED).unwrap();
+        let kept = t.departed.as_ref().map_or(0, |d| d.counters.replies);
+        kept + t.addresses.iter().map(|a| a.stats.counters.replies).sum::<u64>()
+    };
+    let before = replies(&w);
+    assert!(before > 0);
+    for addresses in [&["9.9.9.9"][..], &["9.9.9.7", "9.9.9.8"], &["9.9.9.9"]] {
+        resolved(&mut w, addresses);
+        assert_eq!(replies(&w), before, "{addresses:?}");
+    }
+}

@@ -95,7 +95,7 @@ fn text(status: StatusCode, text: String) -> Response {
 }
 
 async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    let Ok(_permit) = app.scrapes.try_acquire() else {
+    let Ok(permit) = app.scrapes.clone().try_acquire_owned() else {
         app.own.scraped(false);
         return reply::busy("too many scrapes at once");
     };
@@ -105,7 +105,11 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let gzip = accepts_gzip(&headers);
     let big = app.board.snapshot().targets.len() >= BIG;
     let worker = app.clone();
-    let work = move || exposition(&worker, format, gzip);
+    let work = move || {
+        // Held until the work is done, even if the client has gone.
+        let _permit = permit;
+        exposition(&worker, format, gzip)
+    };
     let made = if big { tokio::task::spawn_blocking(work).await.ok().flatten() } else { work() };
     let Some(body) = made else {
         return reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written");

@@ -57,7 +57,7 @@ macro_rules! families {
                 Family { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
         )*
 
-        /// Every family, in the order in which they are written.
+        /// Every family.
         pub const ALL: &[Family] = &[$($id),*];
     };
 }
@@ -130,7 +130,7 @@ families! {
     PROBE_DUPLICATES: Counter "netmon_probe_duplicates_total" ["target" "probe"] "Second answers to one probe.";
     PROBE_REORDERED: Counter "netmon_probe_reordered_total" ["target" "probe"] "Answers that came out of order.";
     PROBE_CORRUPTED: Counter "netmon_probe_corrupted_total" ["target" "probe"] "Answers whose payload was another than was sent; no replies.";
-    PROBE_TTL: Gauge "netmon_probe_reply_ttl" ["target" "probe"] "Received time to live or hop limit of the last reply, where known; the lowest of the target's addresses.";
+    PROBE_TTL: Gauge "netmon_probe_reply_ttl" ["target" "probe"] "Received time to live or hop limit of the last reply that told it; the lowest of the target's addresses.";
     PROBE_TTL_CHANGES: Counter "netmon_probe_ttl_changes_total" ["target" "probe"] "Replies whose time to live was another than that of the reply before: the way back has changed.";
     PROBE_RTT_WINDOW: Summary "netmon_probe_rtt_window_seconds" ["target" "probe" "window" "quantile"] "Quantiles of the round-trip times of 5 minutes and an hour, of the target's worst address; only with windows = true.";
     PROBE_WINDOW_LOSS: Gauge "netmon_probe_window_loss_ratio" ["target" "probe" "window"] "Lost of the probes concluded in 5 minutes and an hour, 0 to 1, of the target's worst address; only with windows = true.";

@@ -4,7 +4,8 @@
 //! written directly, which at 200,000 series is twenty times faster. No family comes from both.
 //!
 //! A target's series are of all its addresses together, so a change in DNS makes no new series: counters and histograms
-//! are summed; quantiles, jitter, loss and TTL are those of its worst address. The addresses stand in `netmon_target_info`.
+//! are summed, over former addresses too, so that they only grow; quantiles, jitter, loss and TTL are those of its worst
+//! address. The addresses stand in `netmon_target_info`.
 
 pub mod catalogue;
 mod details;

@@ -41,14 +41,20 @@ pub fn format(accept: &str, native: bool) -> Format {
     }
 }
 
-/// Whether `Accept-Encoding` allows gzip.
+/// Whether `Accept-Encoding` allows gzip: by name, or else by `*`.
 pub fn accepts_gzip(accept_encoding: &str) -> bool {
-    accept_encoding.split(',').any(|range| {
+    let (mut named, mut others) = (None, false);
+    for range in accept_encoding.split(',') {
         let mut parts = range.split(';').map(str::trim);
         let coding = parts.next().unwrap_or_default();
         let refused = parts.filter_map(|p| p.strip_prefix("q=")).any(|q| q.trim().parse() == Ok(0.0f32));
-        (coding.eq_ignore_ascii_case("gzip") || coding == "*") && !refused
-    })
+        if coding.eq_ignore_ascii_case("gzip") {
+            named = Some(!refused);
+        } else if coding == "*" {
+            others = !refused;
+        }
+    }
+    named.unwrap_or(others)
 }
 
 #[cfg(test)]
@@ -89,5 +95,6 @@ mod tests {
     fn gzip_is_for_those_who_ask() {
         assert!(accepts_gzip("gzip") && accepts_gzip("deflate, gzip;q=0.5") && accepts_gzip("*"));
         assert!(!accepts_gzip("") && !accepts_gzip("gzip;q=0") && !accepts_gzip("identity"));
+        assert!(!accepts_gzip("gzip;q=0, *") && accepts_gzip("gzip, *;q=0"));
     }
 }

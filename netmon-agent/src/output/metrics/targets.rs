@@ -15,7 +15,7 @@ use crate::{
     time::Mono,
 };
 
-/// A target's addresses as one.
+/// A target's addresses as one: those that it has, and in the sums those that it had.
 struct Together {
     labels: String,
     method: &'static str,
@@ -184,9 +184,9 @@ fn quantiles(w: &mut Writer, labels: &str, more: &[(&str, &str)], window: &Worst
 }
 
 fn together(target: &TargetView, windows: impl Iterator<Item = Worst>) -> Together {
-    let mut counters = ProbeCounters::default();
+    let mut counters = target.departed.as_ref().map(|d| d.counters.clone()).unwrap_or_default();
     for address in &target.addresses {
-        add(&mut counters, &address.stats.counters);
+        counters.add(&address.stats.counters);
     }
     Together {
         labels: labels(&[("target", &target.name), ("probe", target.method)]),
@@ -200,7 +200,10 @@ fn together(target: &TargetView, windows: impl Iterator<Item = Worst>) -> Togeth
 }
 
 fn native(target: &TargetView) -> Option<NativeHistogram> {
-    let mut sum = NativeHistogram::default();
+    let mut sum = match &target.departed {
+        Some(departed) => departed.native.clone()?,
+        None => NativeHistogram::default(),
+    };
     target.addresses.iter().try_for_each(|a| a.stats.native().map(|native| sum.add(native))).map(|()| sum)
 }
 
@@ -214,37 +217,4 @@ fn worst(target: &TargetView, span: Span, at: Mono, quantiles: &mut Quantiles) -
         worst.loss = worst.loss.into_iter().chain(f.loss_ratio()).max_by(f64::total_cmp);
     }
     worst
-}
-
-fn add(sum: &mut ProbeCounters, more: &ProbeCounters) {
-    // Taken apart by name, so that a new counter can't be forgotten here.
-    let ProbeCounters {
-        concluded,
-        replies,
-        failures,
-        inconclusive,
-        late,
-        duplicates,
-        reordered,
-        corrupted,
-        ttl_changes,
-        rtt_buckets,
-        rtt_sum,
-        burst_buckets,
-        burst_sum,
-    } = more;
-    let all = |sum: &mut [u64], more: &[u64]| sum.iter_mut().zip(more).for_each(|(s, m)| *s += m);
-    sum.concluded += concluded;
-    sum.replies += replies;
-    all(&mut sum.failures, failures);
-    sum.inconclusive += inconclusive;
-    sum.late += late;
-    sum.duplicates += duplicates;
-    sum.reordered += reordered;
-    sum.corrupted += corrupted;
-    sum.ttl_changes += ttl_changes;
-    all(&mut sum.rtt_buckets, rtt_buckets);
-    sum.rtt_sum += *rtt_sum;
-    all(&mut sum.burst_buckets, burst_buckets);
-    sum.burst_sum += burst_sum;
 }

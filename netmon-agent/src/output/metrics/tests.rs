@@ -9,12 +9,12 @@ use std::{
 use super::*;
 use crate::{
     capability::Capability,
-    health::{AddressStats, Reason, ReasonCode},
+    health::{AddressStats, Departed, Reason, ReasonCode},
     observation::{
         FailureReason, IfIndex, ProbeDetail, ProbeOutcome, TcpCounters, TcpNamespace, TcpProgram, TcpReading,
         TcpRtt, TcpTotals, TcpUnattributed,
     },
-    state::{AddressView, DeviceView, OwnCounters, TargetView},
+    state::{AddressView, DeviceView, OwnCounters, ProbeCounters, TargetView},
     time::{Boot, Moment, Mono, Wall},
 };
 
@@ -260,6 +260,27 @@ fn values_come_back() {
     assert_eq!(get("netmon_capability", &[("name", "bpf")]), 0.0);
     assert_eq!(get("netmon_wait_requests_total", &[("result", "satisfied")]), 0.0);
     assert!(!text(Format::Text).contains("reason=\"send_error\""));
+}
+
+#[test]
+fn what_former_addresses_counted_stays_in_the_sums() {
+    let counters = ProbeCounters { concluded: 9, replies: 7, ..ProbeCounters::default() };
+    let departed = Some(Arc::new(Departed { counters, ..Departed::default() }));
+    let mut snapshot = full();
+    let web = TargetView { departed, ..(*snapshot.targets[1]).clone() };
+    snapshot.targets[1] = Arc::new(web);
+    let rendered = |snapshot: &Snapshot| {
+        let walls = WallOffset::default();
+        let text = render(snapshot, false, walls, &Own::new(), Options::default(), Format::Text);
+        parse(&String::from_utf8(text).unwrap()).1
+    };
+    let (before, after) = (rendered(&full()), rendered(&snapshot));
+    let more = |name: &str| {
+        let web = [("target", "web"), ("probe", "http")];
+        value(&after, name, &web) - value(&before, name, &web)
+    };
+    assert_eq!((more("netmon_probes_total"), more("netmon_probe_replies_total")), (9.0, 7.0));
+    assert_eq!(more("netmon_probe_late_total"), 0.0);
 }
 
 #[test]

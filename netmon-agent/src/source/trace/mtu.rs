@@ -11,12 +11,16 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use super::path::{Limit, PathMtu};
 
-/// Bytes of a probe that passes everywhere: no link of IPv4 may take less than 68 (RFC 791), of IPv6 less than 1280.
+/// Bytes of a probe that passes everywhere: the narrowest links there are take 296 (SLIP), though RFC 791 lets a link of
+/// IPv4 take 68; of IPv6 none takes less than 1280.
 pub(super) const SMALL: u32 = 80;
 /// The largest IP packet.
 pub(super) const LARGEST: u32 = 65_535;
 /// So many answers are waited for in vain before a size is too big.
 const TRIES: u8 = 2;
+/// So many sizes that routers tell are tried as they are: one a hop would be many. Whoever tells one byte less each time
+/// would be asked for all sizes there are.
+const BELIEVED: usize = 32;
 /// Sizes that links have: tunnels of all kinds below 1500; FDDI; jumbo frames (RFC 1191 section 7.1, and practice).
 const COMMON: [u32; 20] = [
     296, 508, 576, 1006, 1280, 1320, 1360, 1380, 1400, 1420, 1440, 1450, 1460, 1472, 1480, 1492, 1500, 2002,
@@ -133,7 +137,8 @@ impl Search {
 
     /// Takes what came of a question, be it the last or an earlier one.
     pub(super) fn learn(&mut self, question: Question, outcome: Outcome) {
-        let current = self.question() == Some(question);
+        let asked = self.question();
+        let current = asked == Some(question);
         let to_anchor = self.anchors.first().is_some_and(|a| a.ttl() == question.ttl);
         match outcome {
             Outcome::Silent if !current => return,
@@ -150,8 +155,11 @@ impl Search {
             Outcome::TooBig { .. } if self.stage == Stage::Anchor && current => self.silent(question.size),
             Outcome::TooBig { by, bytes } => self.refuse(question.size, by, bytes),
         }
-        self.silences = 0;
         self.go_on();
+        // An answer to an earlier question says nothing of this one: whoever repeats his would keep it open for ever.
+        if current || self.question() != asked {
+            self.silences = 0;
+        }
     }
 
     /// What was found; `None` if nobody answered.
@@ -228,7 +236,9 @@ impl Search {
     }
 
     fn refuse(&mut self, size: u32, by: Option<IpAddr>, bytes: u32) {
-        let exact = bytes >= self.least && bytes > self.passed && bytes < size;
+        let told = |refusal: &&Refusal| matches!(refusal, Refusal::Told { exact: true, .. });
+        let believed = self.refused.values().filter(told).count() < BELIEVED;
+        let exact = believed && bytes >= self.least && bytes > self.passed && bytes < size;
         let border = if exact { bytes + 1 } else { size };
         let refusal = by.map_or(Refusal::Device { exact }, |by| Refusal::Told { by, exact });
         if border > self.passed {

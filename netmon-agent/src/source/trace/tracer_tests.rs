@@ -297,6 +297,30 @@ fn a_router_that_promises_too_much_hides_a_black_hole() {
 }
 
 #[test]
+fn who_repeats_an_answer_or_tells_ever_less_holds_nobody_up() {
+    let (mut search, mut asked) = (Search::new(false, vec![Anchor::Destination(FAR)], vec![]), 0);
+    let small = Question { ttl: FAR, size: SMALL };
+    search.learn(small, Outcome::Passed);
+    while let Some(question) = search.question() {
+        asked += 1;
+        assert!(asked < 100, "{search:?}");
+        // Again and again that the small one came there, and of what is asked nothing.
+        search.learn(small, Outcome::Passed);
+        search.learn(question, Outcome::Silent);
+    }
+    assert_eq!(search.result(|_| None).map(|mtu| mtu.bytes), Some(SMALL));
+
+    let (mut search, mut asked) = (Search::new(false, vec![Anchor::Destination(FAR)], vec![]), 0);
+    search.learn(small, Outcome::Passed);
+    while let Some(question) = search.question() {
+        asked += 1;
+        assert!(asked < 100, "{search:?}");
+        search.learn(question, Outcome::TooBig { by: Some(router(1)), bytes: question.size - 1 });
+    }
+    assert_eq!(search.result(|_| None).map(|mtu| mtu.bytes), Some(SMALL));
+}
+
+#[test]
 fn lost_packets_make_no_black_hole() {
     for lost in 1..=5 {
         let world = World::new(3);
