@@ -141,12 +141,17 @@ impl HttpRequest {
             Some("http") => false,
             _ => return Err(UrlError::Scheme),
         };
-        if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+        let authority = uri.authority().map_or("", |a| a.as_str());
+        if authority.contains('@') {
             return Err(UrlError::User);
         }
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-        // One that is there but no number is not the usual one.
-        let port = uri.port().map_or(if tls { 443 } else { 80 }, |port| port.as_u16());
+        // One that is there but no port is not the usual one. An address in brackets has colons of its own.
+        let port: u16 = match authority.rsplit_once(':') {
+            Some((_, port)) if !port.is_empty() && !port.ends_with(']') => port.parse().unwrap_or(0),
+            _ if tls => 443,
+            _ => 80,
+        };
         if host.is_empty() || port == 0 {
             return Err(UrlError::Nowhere);
         }
@@ -191,7 +196,11 @@ mod tests {
         let some = |tls, host: &str, port, path: &str| Some((tls, host.to_owned(), port, path.to_owned()));
         assert_eq!(parts("https://a.example/x?y=1"), some(true, "a.example", 443, "/x?y=1"));
         assert_eq!(parts("http://[::1]:8080"), some(false, "::1", 8080, "/"));
+        assert_eq!(parts("https://[2001:db8::1]/"), some(true, "2001:db8::1", 443, "/"));
         for bad in ["", "a.example", "ftp://a/", "https://", "https://u:p@a/", "http://a:0/", "https:///x"] {
+            assert_eq!(parts(bad), None, "{bad}");
+        }
+        for bad in ["https://a:65536/", "http://[::1]:99999", "http://a:x/"] {
             assert_eq!(parts(bad), None, "{bad}");
         }
     }
