@@ -20,7 +20,7 @@ use crate::{
     capability::Capability,
     config::Config,
     health::{Event, Health, Role, Subject},
-    observation::{Evidence, IfIndex, Network, NetworkChange, Observation, SourceKind, TargetId},
+    observation::{Evidence, IfIndex, Network, NetworkChange, Observation, Route, SourceKind, TargetId},
     output::log,
     plan::{FALLBACK_PORTS, Planned, Planner, resolvers},
     source::{
@@ -108,6 +108,9 @@ struct Core {
     lost: Arc<Lost>,
     seq: u64,
     planned: Vec<Planned>,
+    /// The routes without a gateway there were, and which of what is planned they lead to.
+    connected: Vec<Route>,
+    on_link: Vec<bool>,
     /// Whether the configuration was valid the last time it was read, and when it last was.
     config: (bool, Boot),
     replan_due: bool,
@@ -149,6 +152,8 @@ impl Core {
             lost,
             seq: parts.board.snapshot().seq,
             planned: Vec::new(),
+            connected: Vec::new(),
+            on_link: Vec::new(),
             config: (true, now.boot),
             replan_due: false,
             retry_due: false,
@@ -344,13 +349,23 @@ impl Core {
             }
         }
         self.resolver.set(&names);
-        if planned == self.planned {
+        let network = self.health.network();
+        let connected: Vec<Route> = network.connected_routes().cloned().collect();
+        let same = planned == self.planned;
+        if same && connected == self.connected {
             return;
         }
-        self.health.set_targets(now, planned.iter().map(|p| p.spec.clone()).collect());
-        let network = self.health.network();
-        self.engine.set_targets(planned.iter().map(|p| probe_spec(p, network)).collect());
-        self.planned = planned;
+        self.connected = connected;
+        let on_link: Vec<bool> = planned.iter().map(|p| is_on_link(p, network)).collect();
+        if same && on_link == self.on_link {
+            return;
+        }
+        if !same {
+            self.health.set_targets(now, planned.iter().map(|p| p.spec.clone()).collect());
+        }
+        let specs = planned.iter().zip(&on_link).map(|(p, on_link)| probe_spec(p, *on_link));
+        self.engine.set_targets(specs.collect());
+        (self.planned, self.on_link) = (planned, on_link);
     }
 
     fn reload(&mut self, config: Option<Arc<Config>>) {
@@ -405,14 +420,19 @@ impl Core {
     }
 }
 
-fn probe_spec(p: &Planned, network: &Network) -> probe::TargetSpec {
+/// Whether no router lies between.
+fn is_on_link(p: &Planned, network: &Network) -> bool {
+    p.spec.role == Role::Gateway || p.spec.addresses.iter().all(|a| network.is_on_link(*a))
+}
+
+fn probe_spec(p: &Planned, on_link: bool) -> probe::TargetSpec {
     probe::TargetSpec {
         path: Arc::clone(&p.path),
         fallback_ports: FALLBACK_PORTS.to_vec(),
         interval: p.interval,
         timeout: p.timeout,
         scope: p.spec.link.map_or(0, |i| i.0),
-        on_link: p.spec.role == Role::Gateway || p.spec.addresses.iter().all(|a| network.is_on_link(*a)),
+        on_link,
         ..probe::TargetSpec::new(p.spec.id, p.spec.addresses.clone(), p.spec.method.clone())
     }
 }
