@@ -37,7 +37,7 @@ pub type Refresh = oneshot::Sender<()>;
 /// At most so many batches are taken before the timers get their turn.
 const BATCHES: usize = 64;
 
-/// How often routes that vanished are looked at again, and figures that nobody asked for are read.
+/// How often routes that vanished and the system's resolvers are looked at again.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 
 /// Changes of targets alone are published no more often than this for each target that there is: a tenth of a second
@@ -237,6 +237,9 @@ impl Core {
         for observation in self.tcp.step(now, self.health.network(), wanted) {
             self.health.handle(now, observation);
         }
+        if housekeeping {
+            self.note_resolvers();
+        }
         if std::mem::take(&mut self.replan_due) || housekeeping {
             self.replan(now);
         }
@@ -318,8 +321,18 @@ impl Core {
             self.health.network().default_routes().iter().map(|r| (r.gateway, r.ifindex)).collect();
         if ways.iter().any(|way| !self.ways.contains(way)) {
             self.resolver.poke();
+            self.note_resolvers();
         }
         self.ways = ways;
+    }
+
+    /// Another network has other resolvers, and at the start of the machine there may be none yet. A file that names none
+    /// changes nothing: it may be in the making.
+    fn note_resolvers(&mut self) {
+        let found = resolvers(RESOLV_CONF.as_ref());
+        if !found.is_empty() {
+            self.planner.configure(Arc::clone(&self.parts.config), found);
+        }
     }
 
     /// Reads the counters that the kernel keeps and nobody is told of.
