@@ -166,8 +166,8 @@ pub enum ProbeOutcome {
         /// Who said so (the sender of an ICMP error), where somebody did.
         reporter: Option<IpAddr>,
     },
-    /// Its time ran out while the engine itself ran late or lost datagrams, or a full buffer kept it from being sent: it
-    /// proves nothing (rule R13).
+    /// Its time ran out while the engine itself ran late, lost datagrams or had closed its socket, or a full buffer kept it
+    /// from being sent: it proves nothing (rule R13).
     Inconclusive {
         /// How late the engine was.
         lag: Duration,
