@@ -56,7 +56,7 @@ macro_rules! clock {
         impl std::ops::Add<Duration> for $name {
             type Output = Self;
             fn add(self, d: Duration) -> Self {
-                Self(self.0.saturating_add(d.as_nanos() as u64))
+                Self(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
             }
         }
     };
