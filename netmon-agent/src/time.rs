@@ -5,7 +5,6 @@
 //! | [`Mono`] | `CLOCK_MONOTONIC` | no | never | every deadline and every duration in the health core |
 //! | [`Boot`] | `CLOCK_BOOTTIME` | yes | never | telling how old a published state is, across processes |
 //! | [`Wall`] | `CLOCK_REALTIME` | yes | yes | socket timestamps and what a person reads |
-//!
 //! | [`DeviceTime`] | a network card's | – | may | hardware stamps, two of one card |
 //!
 //! They never meet in one subtraction: a wall-clock step spoils no RTT and no deadline.
