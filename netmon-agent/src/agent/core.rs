@@ -214,7 +214,10 @@ impl Core {
             if let NetworkChange::LinkGone(index) = change {
                 self.tcp.forget(*index, observation.at);
             }
-            self.retry_due |= !matches!(change, NetworkChange::LinkStats(_));
+            // What is known of neighbours changes every minute, and keeps nothing from being sent.
+            let of_neighbours =
+                matches!(change, NetworkChange::Neighbour(_) | NetworkChange::NeighbourGone { .. });
+            self.retry_due |= !of_neighbours && !matches!(change, NetworkChange::LinkStats(_));
         }
         // The engine has to know the addresses too.
         self.replan_due |= matches!(observation.evidence, Evidence::Resolved { .. });
