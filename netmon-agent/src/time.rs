@@ -5,7 +5,6 @@
 //! | [`Mono`] | `CLOCK_MONOTONIC` | no | never | every deadline and every duration in the health core |
 //! | [`Boot`] | `CLOCK_BOOTTIME` | yes | never | telling how old a published state is, across processes |
 //! | [`Wall`] | `CLOCK_REALTIME` | yes | yes | socket timestamps and what a person reads |
-//!
 //! | [`DeviceTime`] | a network card's | – | may | hardware stamps, two of one card |
 //!
 //! They never meet in one subtraction: a wall-clock step spoils no RTT and no deadline.
@@ -56,7 +55,7 @@ macro_rules! clock {
         impl std::ops::Add<Duration> for $name {
             type Output = Self;
             fn add(self, d: Duration) -> Self {
-                Self(self.0.saturating_add(d.as_nanos() as u64))
+                Self(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
             }
         }
     };

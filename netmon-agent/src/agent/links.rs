@@ -20,10 +20,10 @@ type Side = (mpsc::UnboundedReceiver<Observation>, Option<Arc<netlink::Counters>
 
 /// Starts telling of links: by netlink, or where that can't be had or is not wanted, by looking at sysfs once an
 /// interval. Unbounded, because reader and core take turns on one thread and the kernel bounds what can wait.
-pub(super) fn start(config: &Config, capabilities: &Mutex<Vec<Capability>>) -> Side {
+pub(super) fn start(config: &Config, capabilities: &Arc<Mutex<Vec<Capability>>>) -> Side {
     let (out, receiver) = mpsc::unbounded_channel();
     let options = netlink::Options::default();
-    let note = |c: Capability| capabilities.lock().unwrap_or_else(PoisonError::into_inner).push(c);
+    let note = |c| put(capabilities, c);
     let interval = config.interval;
     if !config.netlink {
         note(Capability::missing(
@@ -38,10 +38,12 @@ pub(super) fn start(config: &Config, capabilities: &Mutex<Vec<Capability>>) -> S
         Ok(source) => {
             note(Capability::works("netlink", "links, addresses and routes are told of as they change"));
             let counters = source.counters();
+            let capabilities = Arc::clone(capabilities);
             tokio::spawn(async move {
                 let emit = |o| drop(out.send(o));
                 let error = source.run(emit).await;
                 tracing::error!(%error, "netlink is lost; links are looked at once an interval from now on");
+                put(&capabilities, without(&error));
                 let gap = Observation { at: Mono::now(), evidence: Evidence::Gap(SourceKind::Netlink) };
                 if out.send(gap).is_ok() {
                     poll_sysfs(options, interval, out).await;
@@ -50,15 +52,25 @@ pub(super) fn start(config: &Config, capabilities: &Mutex<Vec<Capability>>) -> S
             (receiver, Some(counters))
         }
         Err(error) => {
-            note(Capability::missing(
-                "netlink",
-                format!("{error}; links are looked at once an interval"),
-                NETLINK_REMEDY,
-            ));
+            note(without(&error));
             tokio::spawn(poll_sysfs(options, interval, out));
             (receiver, None)
         }
     }
+}
+
+/// What is so from now on, whatever was before.
+fn put(capabilities: &Mutex<Vec<Capability>>, new: Capability) {
+    let mut all = capabilities.lock().unwrap_or_else(PoisonError::into_inner);
+    match all.iter_mut().find(|known| known.name == new.name) {
+        Some(known) => *known = new,
+        None => all.push(new),
+    }
+}
+
+fn without(error: &netlink::NetlinkError) -> Capability {
+    let detail = format!("{error}; links are looked at once an interval");
+    Capability::missing("netlink", detail, NETLINK_REMEDY)
 }
 
 async fn poll_sysfs(options: netlink::Options, interval: Duration, out: mpsc::UnboundedSender<Observation>) {

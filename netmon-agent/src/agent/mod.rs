@@ -225,7 +225,7 @@ async fn reload_from(
     let config = match loaded {
         Ok(config) => {
             tracing::info!(
-                "SIGHUP: configuration read anew; `listen` and `socket`, [kernel] and [metrics] take effect at the next start"
+                "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel] and [metrics] take effect at the next start"
             );
             Some(Arc::new(config))
         }

@@ -200,11 +200,12 @@ mod tests {
         assert_eq!(parts("http://[::1]:8080"), some(false, "::1", 8080, "/"));
         assert_eq!(parts("https://a.example?y=1"), some(true, "a.example", 443, "/?y=1"));
         assert_eq!(parts("http://[::1]"), some(false, "::1", 80, "/"));
+        assert_eq!(parts("https://[2001:db8::1]/"), some(true, "2001:db8::1", 443, "/"));
         assert_eq!(parts("https://a.example:/"), some(true, "a.example", 443, "/"));
         for bad in ["", "a.example", "ftp://a/", "https://", "https://u:p@a/", "https:///x"] {
             assert_eq!(parts(bad), None, "{bad}");
         }
-        for bad in ["http://a:0/", "http://a:65536/", "http://a:8o80/", "http://[::1]x/"] {
+        for bad in ["http://a:0/", "http://a:65536/", "http://a:8o80/", "http://[::1]x/", "http://[::1]:99999"] {
             assert_eq!(parts(bad), None, "{bad}");
         }
     }

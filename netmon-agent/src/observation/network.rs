@@ -352,7 +352,12 @@ impl Network {
 
     /// Whether `address` is reached without a gateway: a route covers it that has none and is no default route.
     pub fn is_on_link(&self, address: IpAddr) -> bool {
-        self.routes.iter().any(|r| r.gateway.is_none() && !r.is_default() && r.covers(address))
+        self.connected_routes().any(|r| r.covers(address))
+    }
+
+    /// Routes to what is reached without a gateway.
+    pub fn connected_routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter().filter(|r| r.gateway.is_none() && !r.is_default())
     }
 
     /// Default routes, best metric first.

@@ -1,5 +1,6 @@
-//! The seam to the kernel's socket interface: batches of datagrams with their ancillary data, the error queue,
-//! the socket options no safe crate offers, and waiting for descriptors that others read. The only unsafe code of the agent lives here.
+//! The seam to the kernel's socket interface: batches of datagrams with their ancillary data, the error queue, the
+//! socket options no safe crate offers, and waiting for descriptors that others read; and giving memory back. The only
+//! unsafe code of the agent lives here, but for the marks in `source/bpf` that say what is plain data.
 
 mod batch;
 mod cmsg;

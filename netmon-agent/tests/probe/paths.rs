@@ -158,8 +158,8 @@ fn a_size_is_kept_to_and_what_must_not_be_fragmented_may_be_too_big() {
     });
 }
 
-/// A namespace beyond the veth `near`, its end of which is `far`, with the address 10.9.0.2; it ends with the returned
-/// sender.
+/// A namespace beyond the veth `near`, its end of which is `far`, with the addresses 10.9.0.2 and fd09::2; it ends with
+/// the returned sender.
 fn beyond() -> mpsc::Sender<()> {
     let near = nix::unistd::gettid();
     let (keep, kept) = mpsc::channel::<()>();
@@ -168,7 +168,8 @@ fn beyond() -> mpsc::Sender<()> {
         unshare(CloneFlags::CLONE_NEWNET).expect("a namespace");
         shell("ip link add far type veth peer name near");
         shell(&format!("ip link set near netns {near}"));
-        shell("ip addr add 10.9.0.2/24 dev far; ip link set far up; ip link set lo up");
+        shell("ip addr add 10.9.0.2/24 dev far; ip addr add fd09::2/64 dev far nodad");
+        shell("ip link set far up; ip link set lo up");
         done.send(()).expect("somebody waits");
         let _ = kept.recv();
     });
@@ -183,7 +184,6 @@ fn a_device_needs_no_route_and_may_come_and_go() {
         let address = "ip addr add 10.9.0.1/24 dev near noprefixroute; ip link set near up";
         shell(address);
         let to: IpAddr = "10.9.0.2".parse().expect("an address");
-        let by = |device: &str| PathOptions { device: Some(device.to_owned()), ..PathOptions::default() };
         let mut probing = Probing::start();
         probing.run(vec![
             target(1, to, Method::Icmp, 3),
@@ -195,21 +195,39 @@ fn a_device_needs_no_route_and_may_come_and_go() {
         assert!(probing.all_answered(2), "{:?}", probing.outcomes(2));
         assert!(probing.all_failed(3, Refused, None), "{:?}", probing.outcomes(3));
         assert!(probing.all_failed(4, SendError, None), "{:?}", probing.outcomes(4));
-        // Another device of the name has another index: the socket is made anew.
-        let endless = TargetSpec { count: None, ..on(by("near"), target(5, to, Method::Icmp, 1)) };
-        probing.engine.set_targets(vec![endless]);
-        let count = |events: &[ProbeEvent], what: fn(&ProbeOutcome) -> bool| {
-            events.iter().filter(|e| e.target == TargetId(5) && what(&e.outcome)).count()
-        };
-        probing.until(|events| count(events, is_reply) > 0);
-        shell("ip link del near");
-        probing.until(|events| count(events, is_unsent) > 0);
-        drop(far);
-        let before = count(&probing.events, is_reply);
-        let _far = beyond();
-        shell(address);
-        probing.until(|events| count(events, is_reply) > before);
+        device_comes_and_goes(probing, far, address, to);
     });
+}
+
+#[test]
+fn a_device_made_anew_is_found_by_ipv6_too() {
+    in_netns(|| {
+        let far = beyond();
+        let address = "ip addr add fd09::1/64 dev near nodad; ip link set near up";
+        shell(address);
+        device_comes_and_goes(Probing::start(), far, address, "fd09::2".parse().expect("an address"));
+    });
+}
+
+fn by(device: &str) -> PathOptions {
+    PathOptions { device: Some(device.to_owned()), ..PathOptions::default() }
+}
+
+/// Another device of the name has another index: the socket is made anew.
+fn device_comes_and_goes(mut probing: Probing, far: mpsc::Sender<()>, address: &str, to: IpAddr) {
+    let endless = TargetSpec { count: None, ..on(by("near"), target(5, to, Method::Icmp, 1)) };
+    probing.engine.set_targets(vec![endless]);
+    let count = |events: &[ProbeEvent], what: fn(&ProbeOutcome) -> bool| {
+        events.iter().filter(|e| e.target == TargetId(5) && what(&e.outcome)).count()
+    };
+    probing.until(|events| count(events, is_reply) > 0);
+    shell("ip link del near");
+    probing.until(|events| count(events, is_unsent) > 0);
+    drop(far);
+    let before = count(&probing.events, is_reply);
+    let _far = beyond();
+    shell(address);
+    probing.until(|events| count(events, is_reply) > before);
 }
 
 fn is_reply(outcome: &ProbeOutcome) -> bool {

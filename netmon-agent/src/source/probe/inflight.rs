@@ -12,7 +12,7 @@ use crate::{
 pub(super) const LATE_TURN: Duration = Duration::from_millis(100);
 /// For so long after its time-out a probe's answer is still known for a late one.
 pub(super) const LATE_ANSWER: Duration = Duration::from_secs(4);
-/// Probes remembered at most, beyond those that wait: five seconds of 200,000 a second.
+/// Probes remembered at most, unless the oldest of more still waits: five seconds of 200,000 a second.
 pub(super) const REMEMBERED: usize = 1 << 20;
 
 /// A probe's number within this engine, in the order of sending.
@@ -362,6 +362,7 @@ mod tests {
         assert_eq!(judge_timeout(lag, false), ProbeOutcome::Inconclusive { lag });
         assert_eq!(judge_timeout(Duration::ZERO, true), ProbeOutcome::Inconclusive { lag: Duration::ZERO });
     }
+
     #[test]
     fn a_hundred_thousand_under_way_are_told_apart_and_time_out_in_turn() {
         let (mut flight, mut answered) = (InFlight::default(), 0);

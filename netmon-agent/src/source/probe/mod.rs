@@ -4,11 +4,12 @@
 //! The thread sleeps until something is due, and each turn of it reads every socket before it judges a time-out, so
 //! an answer that waits in a buffer is never taken for a lost one.
 //!
-//! Where probes are dense, what is due is gathered to turns of 10 to 20 ms; arrivals do not wake the thread then, and are
-//! no less exact for it, since the kernel stamps them. A probe sent and answered costs 1.3 (100,000 targets at 1/s) to 2.4
+//! Where probes are dense, what is due is gathered to turns of 10 to 20 ms; arrivals do not wake the thread then, and
+//! are no less exact for it where the kernel stamps them: answers by ICMP and UDP, and TCP's handshake. What it does not
+//! stamp (a refusal in ICMP's place, DNS over TCP, how long a connection took) is true to a turn only. A probe sent and answered costs 1.3 (100,000 targets at 1/s) to 2.4
 //! times (1,000) what two bare system calls do. Every probe of the last seconds is remembered, for late answers and
-//! duplicates: some 1.9 KB a target at 1/s, so 15 MB for 10,000 and 180 MB for 100,000, and at most 2^20 probes beyond
-//! those that wait. (`cargo xtask bench probes` measures all of it.)
+//! duplicates: some 1.9 KB a target at 1/s, so 15 MB for 10,000 and 180 MB for 100,000, and at most 2^20 probes, or all
+//! those since the oldest that still waits. (`cargo xtask bench probes` measures all of it.)
 //!
 //! | file | what |
 //! |---|---|

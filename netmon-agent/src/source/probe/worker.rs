@@ -193,7 +193,8 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
             let (seq, place, sent) = (probe.seq, usize::from(probe.place), probe.sent);
             let Some(key) = self.schedule.lane(probe.lane).map(|lane| lane.key) else { continue };
             let prober = self.probers.get(place);
-            let mut dropped = false;
+            // Where targets go another way now, the socket that an answer would have come to is closed.
+            let mut dropped = prober.is_none();
             if let Some(prober) = prober {
                 if let Some(detail) = prober.known(token) {
                     self.told.push(observation(now, key, seq, ProbeOutcome::Detail(detail)));

@@ -152,7 +152,7 @@ fn answer(
 }
 
 impl Prober for DnsProber {
-    fn send(&mut self, request: &Request<'_>, _shared: &mut Shared) -> io::Result<Departure> {
+    fn send(&mut self, request: &Request<'_>, shared: &mut Shared) -> io::Result<Departure> {
         let Method::Dns(spec) = &request.spec.method else { return Err(request.misplaced()) };
         let invalid = |e| io::Error::new(io::ErrorKind::InvalidInput, e);
         let question = Question::new(&spec.name, spec.record).map_err(invalid)?;
@@ -165,8 +165,12 @@ impl Prober for DnsProber {
             match socket.connect(&to.into()) {
                 Ok(()) => {}
                 Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {}
-                // The event that follows says so again, as a failure of the probe's.
-                Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {}
+                // Told so here, it is not told again by the event that follows.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+                    let what = What::Failed { reason: FailureReason::Refused, reporter: None };
+                    shared.answers.push(Answer { token: request.token, at: Mono::now(), what });
+                    return Ok(Departure { at: sent, attempts: 1 });
+                }
                 Err(e) => return Err(e),
             }
             watch(&self.epoll, &socket, key, EpollFlags::EPOLLOUT)?;

@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::epoll::{Epoll, EpollFlags};
+use nix::{
+    net::if_::if_nametoindex,
+    sys::epoll::{Epoll, EpollFlags},
+};
 
 use super::{
     super::{
@@ -160,6 +163,8 @@ pub(super) struct IcmpProber {
     path: Arc<PathOptions>,
     /// None until it can be opened: the device may not be there yet.
     socket: Option<IcmpSocket>,
+    /// Index of the device that the socket is bound to, if to any.
+    device: Option<u32>,
     /// What is sent, laid out anew each time.
     bytes: Vec<u8>,
     /// The socket before the last reopening: answers to it are still on their way.
@@ -194,6 +199,7 @@ impl IcmpProber {
             family,
             path,
             socket: None,
+            device: None,
             bytes: Vec::new(),
             retired: None,
             sent: Sent::default(),
@@ -215,6 +221,7 @@ impl IcmpProber {
         watch(&self.epoll, &socket.socket, EventKey::new(self.place, Token(0), 0), EpollFlags::EPOLLIN)?;
         self.stamping = false;
         self.drops = 0;
+        self.device = index_of_device(&self.path);
         Ok(self.socket.replace(socket))
     }
 
@@ -321,6 +328,11 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO))
 }
 
+/// The device of a way as it is now, if the way has one and it is there.
+fn index_of_device(path: &PathOptions) -> Option<u32> {
+    if_nametoindex(path.device.as_deref()?).ok()
+}
+
 /// Reads a datagram as a reply to this socket; with how many bytes of it at most were kept.
 fn reply<'a>(socket: &IcmpSocket, datagram: &Datagram<'a>) -> Option<(icmp::Answer<'a>, usize)> {
     let bytes = match datagram.address?.ip() {
@@ -362,7 +374,13 @@ impl Prober for IcmpProber {
                     self.socket = None;
                     return Err(e);
                 }
-                Err(e) if attempt == ATTEMPTS => return Err(e),
+                Err(e) if attempt == ATTEMPTS => {
+                    // To IPv6 a device that is no more is one that no route leads by (ENETUNREACH).
+                    if self.device != index_of_device(&self.path) {
+                        self.socket = None;
+                    }
+                    return Err(e);
+                }
                 // It may be an error that another target's probe met: taken off the socket, it is gone.
                 Err(_) => {
                     let failures = self.read_errors(shared);

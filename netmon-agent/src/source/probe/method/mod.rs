@@ -174,8 +174,11 @@ fn watch(epoll: &Epoll, fd: impl AsFd, key: EventKey, flags: EpollFlags) -> io::
     Ok(epoll.add(fd, EpollEvent::new(flags, key.0))?)
 }
 
-/// Reads one of a socket's queues to its end, batch by batch. A pending error, which may be another probe's, is taken
-/// off and passed over: the error queue holds it in full.
+/// More than any buffer holds that is asked for here (`sockets`): when so many are read, all that waited at first are.
+const MOST_DRAINED: usize = 1 << 16;
+
+/// Reads one of a socket's queues to its end, batch by batch; in a flood, to where it ended at first. A pending error,
+/// which may be another probe's, is taken off and passed over: the error queue holds it in full.
 pub(in crate::source) fn drain(
     socket: &impl AsFd,
     queue: Queue,
@@ -192,7 +195,7 @@ pub(in crate::source) fn drain(
                 let read = Stamp::now();
                 count += n;
                 batch.iter().for_each(|datagram| each(read, datagram));
-                if !batch.is_full() {
+                if !batch.is_full() || count >= MOST_DRAINED {
                     return (count, met_error);
                 }
             }

@@ -160,13 +160,9 @@ fn refused(token: Token, attempt: &Attempt, read: Stamp) -> Answer {
     let what = if attempt.in_place_of_icmp {
         What::Reply { trip: round_trip(attempt.sent, None, None, read), ttl: None }
     } else {
-        What::Failed { reason: FailureReason::Refused, reporter: peer(attempt) }
+        What::Failed { reason: FailureReason::Refused, reporter: None }
     };
     Answer { token, at: read.mono, what }
-}
-
-fn peer(attempt: &Attempt) -> Option<IpAddr> {
-    attempt.socket.peer_addr().ok()?.as_socket().map(|a| a.ip())
 }
 
 impl Prober for TcpProber {

@@ -1,8 +1,9 @@
 //! The core's loop: evidence in, verdicts out. One thread; netlink is read on it too, so that a lost link is published
 //! without a thread being woken.
 
+mod targets;
+
 use std::{
-    collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -19,10 +20,10 @@ use super::{
 use crate::{
     capability::Capability,
     config::Config,
-    health::{Event, Health, Role, Subject},
-    observation::{Evidence, IfIndex, Network, NetworkChange, Observation, SourceKind, TargetId},
+    health::{Event, Health, Subject},
+    observation::{Evidence, IfIndex, NetworkChange, Observation, Route, SourceKind},
     output::log,
-    plan::{FALLBACK_PORTS, Planned, Planner, resolvers},
+    plan::{Planned, Planner, resolvers},
     source::{
         bpf, netlink, probe,
         resolve::{self, Resolver},
@@ -37,8 +38,7 @@ pub type Refresh = oneshot::Sender<()>;
 /// At most so many batches are taken before the timers get their turn.
 const BATCHES: usize = 64;
 
-/// How often routes that vanished and the system's resolvers are looked at again, and figures that nobody asked for are
-/// read.
+/// How often routes that vanished and the system's resolvers are looked at again.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 
 /// Changes of targets alone are published no more often than this for each target that there is: a tenth of a second
@@ -109,6 +109,9 @@ struct Core {
     lost: Arc<Lost>,
     seq: u64,
     planned: Vec<Planned>,
+    /// The routes without a gateway there were, and which of what is planned they lead to.
+    connected: Vec<Route>,
+    on_link: Vec<bool>,
     /// Whether the configuration was valid the last time it was read, and when it last was.
     config: (bool, Boot),
     replan_due: bool,
@@ -150,6 +153,8 @@ impl Core {
             lost,
             seq: parts.board.snapshot().seq,
             planned: Vec::new(),
+            connected: Vec::new(),
+            on_link: Vec::new(),
             config: (true, now.boot),
             replan_due: false,
             retry_due: false,
@@ -210,7 +215,10 @@ impl Core {
             if let NetworkChange::LinkGone(index) = change {
                 self.tcp.forget(*index, observation.at);
             }
-            self.retry_due |= !matches!(change, NetworkChange::LinkStats(_));
+            // What is known of neighbours changes every minute, and keeps nothing from being sent.
+            let of_neighbours =
+                matches!(change, NetworkChange::Neighbour(_) | NetworkChange::NeighbourGone { .. });
+            self.retry_due |= !of_neighbours && !matches!(change, NetworkChange::LinkStats(_));
         }
         // The engine has to know the addresses too.
         self.replan_due |= matches!(observation.evidence, Evidence::Resolved { .. });
@@ -309,17 +317,6 @@ impl Core {
         }
     }
 
-    /// A new way out of the machine may be a way to a resolver, or to one that knows other names.
-    fn note_ways(&mut self) {
-        let ways: Vec<_> =
-            self.health.network().default_routes().iter().map(|r| (r.gateway, r.ifindex)).collect();
-        if ways.iter().any(|way| !self.ways.contains(way)) {
-            self.resolver.poke();
-            self.planner.follow(resolvers(RESOLV_CONF.as_ref()));
-        }
-        self.ways = ways;
-    }
-
     /// Reads the counters that the kernel keeps and nobody is told of.
     fn read_figures(&mut self) {
         let now = Moment::now();
@@ -330,34 +327,6 @@ impl Core {
         let evidence = Evidence::Network(NetworkChange::LinkStats(stats));
         self.health.handle(now, Observation { at: now.mono, evidence });
         self.tcp.flush_log();
-    }
-
-    /// The targets may be others now: tells the core, the engine and the resolver.
-    fn replan(&mut self, now: Moment) {
-        let mut planned = self.planner.plan(now.mono, self.health.network());
-        let resolved: HashMap<(TargetId, &str), _> =
-            self.health.targets().map(|t| ((t.spec.id, t.spec.host.as_str()), &t.spec.addresses)).collect();
-        let mut names = HashMap::new();
-        let mut unsuited = false;
-        for p in &mut planned {
-            if p.spec.addresses.is_empty() {
-                names.insert(p.spec.id, p.spec.host.clone());
-                let known = resolved.get(&(p.spec.id, p.spec.host.as_str()));
-                p.spec.addresses = known.map(|a| (*a).clone()).unwrap_or_default();
-                let all = p.spec.addresses.len();
-                p.spec.addresses.retain(|address| p.path.suits(*address));
-                unsuited |= p.spec.addresses.len() < all;
-            }
-        }
-        self.resolver.set(&names);
-        // The core was told of the addresses that no probe will go to, and has to forget them though the plan is the same.
-        if planned == self.planned && !unsuited {
-            return;
-        }
-        self.health.set_targets(now, planned.iter().map(|p| p.spec.clone()).collect());
-        let network = self.health.network();
-        self.engine.set_targets(planned.iter().map(|p| probe_spec(p, network)).collect());
-        self.planned = planned;
     }
 
     fn reload(&mut self, config: Option<Arc<Config>>) {
@@ -409,17 +378,5 @@ impl Core {
             config_valid: self.config.0,
             config_read: self.config.1,
         }
-    }
-}
-
-fn probe_spec(p: &Planned, network: &Network) -> probe::TargetSpec {
-    probe::TargetSpec {
-        path: Arc::clone(&p.path),
-        fallback_ports: FALLBACK_PORTS.to_vec(),
-        interval: p.interval,
-        timeout: p.timeout,
-        scope: p.spec.link.map_or(0, |i| i.0),
-        on_link: p.spec.role == Role::Gateway || p.spec.addresses.iter().all(|a| network.is_on_link(*a)),
-        ..probe::TargetSpec::new(p.spec.id, p.spec.addresses.clone(), p.spec.method.clone())
     }
 }
