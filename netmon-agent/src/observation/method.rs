@@ -205,7 +205,9 @@ mod tests {
         for bad in ["", "a.example", "ftp://a/", "https://", "https://u:p@a/", "https:///x"] {
             assert_eq!(parts(bad), None, "{bad}");
         }
-        for bad in ["http://a:0/", "http://a:65536/", "http://a:8o80/", "http://[::1]x/", "http://[::1]:99999"] {
+        for bad in
+            ["http://a:0/", "http://a:65536/", "http://a:8o80/", "http://[::1]x/", "http://[::1]:99999"]
+        {
             assert_eq!(parts(bad), None, "{bad}");
         }
     }
