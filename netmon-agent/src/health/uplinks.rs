@@ -89,9 +89,10 @@ impl Uplinks {
             network.links.get(link).map_or_else(|| format!("#{}", link.0), |l| l.name.escaped())
         };
         self.0.retain(|u| {
-            // One that carries is noted anew; a worse one, or one whose route was only put behind, is not missed.
-            let put_behind = || stand().any(|(_, link)| *link == u.link);
-            u.v4 != v4 || !(carrying.contains(&u.link) || put_behind() || u.metric > best)
+            // One that carries is noted anew; one whose route was only put behind, or a worse one, is not missed. A device
+            // that was made anew is another link of the same name.
+            let stands = || stand().any(|(_, link)| *link == u.link || name(link) == u.name);
+            u.v4 != v4 || !(u.metric > best || stands())
         });
         let family = if v4 { "IPv4" } else { "IPv6" };
         let names: Vec<String> = carrying.iter().map(name).collect();
@@ -232,6 +233,19 @@ mod tests {
         assert_eq!(t.missed(), []);
         t.lose(3);
         assert_eq!(t.missed(), [], "a better one had taken its place");
+    }
+
+    #[test]
+    fn r2b_a_device_made_anew_is_the_same_uplink() {
+        let mut t = table(&[(2, 100), (3, 200)]);
+        t.lose(2);
+        t.network.links.remove(&IfIndex(2));
+        assert_eq!(t.missed().len(), 1);
+        let index = IfIndex(9);
+        t.network.links.insert(index, Link { index, name: IfName::new(*b"eth2"), ..Link::default() });
+        t.usable.insert(index);
+        t.route(9, 100);
+        assert_eq!(t.missed(), []);
     }
 
     #[test]
