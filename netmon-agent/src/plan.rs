@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     config::Config,
-    health::{Role, TargetSpec},
+    health::{Role, TargetSpec, UPLINK_MEMORY},
     observation::{IfIndex, Method, Network, PathOptions, Route, TargetId},
     time::Mono,
 };
@@ -29,7 +29,7 @@ pub const FALLBACK_PORTS: &[u16] = &[53, 443];
 
 /// How long a gateway whose route vanished is still a target, its link being fine: an operator who takes a route away
 /// for good gets rid of the alarm without a restart.
-pub const GATEWAY_MEMORY: Duration = Duration::from_secs(600);
+pub const GATEWAY_MEMORY: Duration = UPLINK_MEMORY;
 
 /// A target with all that probing it takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,7 +90,8 @@ impl Planner {
         }
     }
 
-    /// All targets, given the network as it is now. Order: gateways, resolvers, public hosts, configured ones.
+    /// All targets, given the network as it is now. Order: gateways, resolvers, public hosts, configured ones. A VRF's
+    /// gateways are not among them: what is not bound to the VRF can't reach them, and has nothing of them.
     pub fn plan(&mut self, now: Mono, network: &Network) -> Vec<Planned> {
         let config = Arc::clone(&self.config);
         let mut all = Vec::new();
@@ -129,7 +130,7 @@ impl Planner {
                 method: t.method.clone(),
                 role: Role::Plain,
                 addresses: t.host.parse().into_iter().collect(),
-                link: None,
+                link: t.path.device.as_deref().and_then(|device| bound_to(device, network)),
             };
             let (path, interval, timeout) = (t.path.clone(), t.interval, t.timeout);
             all.push(Planned { spec, path, interval, timeout });
@@ -173,11 +174,17 @@ impl Planner {
     /// The public hosts are asked by IPv6 where that alone ever had a default route. One of IPv4 that goes away again is
     /// missed: it must not turn into health by the other family.
     fn asks_by_v6(&mut self, network: &Network) -> bool {
-        for r in network.routes.iter().filter(|r| r.is_default()) {
+        for r in network.default_routes() {
             self.families[usize::from(r.destination.is_ipv6())] = true;
         }
         self.families == [false, true]
     }
+}
+
+/// The device or VRF of this name, or none while no links are known; 0, which no link has, where it is not there.
+fn bound_to(device: &str, network: &Network) -> Option<IfIndex> {
+    let named = || network.links.values().find(|l| l.name.as_bytes() == device.as_bytes());
+    (!network.links.is_empty()).then(|| named().map_or(IfIndex(0), |l| l.index))
 }
 
 fn gateway_of(route: &Route, network: &Network) -> Option<Gateway> {
@@ -192,7 +199,7 @@ fn gateway_of(route: &Route, network: &Network) -> Option<Gateway> {
 
 /// Whether a gateway that no default route names any more is still one to ask for.
 fn is_missed(now: Mono, gateway: &Gateway, seen: Seen, network: &Network) -> bool {
-    let others = network.routes.iter().filter(|r| r.is_default());
+    let others = network.default_routes().into_iter();
     let mut others = others.filter(|r| r.gateway.is_some_and(|g| g.is_ipv4() == gateway.address.is_ipv4()));
     let lately = now.since(seen.at) <= GATEWAY_MEMORY;
     match network.links.get(&seen.link) {
@@ -313,6 +320,23 @@ mod tests {
         assert!(!names(&p.plan(s(100_000), &n)).contains(&"gateway-10.0.0.1"));
         let n = network(&[("10.0.0.1", 2)]);
         assert_eq!(p.plan(s(100_001), &n)[0].spec.id, id, "a number is for ever");
+    }
+
+    #[test]
+    fn a_vrfs_gateway_is_no_target_and_a_bound_target_has_its_device() {
+        let mut n = network(&[("10.0.0.1", 2), ("10.9.0.1", 3)]);
+        n.routes[1].table = 10;
+        let mut p = planner("[[target]]\nhost = \"10.9.0.7\"\nvrf = \"red\"");
+        let bound = |p: &mut Planner, n: &Network| p.plan(Mono::default(), n).last().unwrap().spec.link;
+        assert_eq!(bound(&mut p, &Network::default()), None, "nothing is known yet");
+        assert_eq!(bound(&mut p, &n), Some(IfIndex(0)), "no such device");
+        let red = crate::observation::IfName::new(*b"red");
+        let vrf = Link { index: IfIndex(9), name: red, table: Some(10), ..Link::default() };
+        n.links.insert(vrf.index, vrf);
+        assert_eq!(bound(&mut p, &n), Some(IfIndex(9)));
+        let mut fresh = planner("");
+        let all = fresh.plan(Mono::default(), &n);
+        assert_eq!(names(&all)[..2], ["gateway-10.0.0.1", "dns-10.0.0.53"]);
     }
 
     #[test]

@@ -41,10 +41,11 @@ enum Task {
     },
     /// Measure: flaps, idle, read, exact, kernel, churn, or all of them (root); `probes` for the cost and truth of probes
     /// beside other programs (root); `api` for waiters and scrapes by the thousand; `sockdiag` for a dump of TCP sockets
-    /// beside `ss`; `targets` for the agent with up to 100,000 of them (root).
+    /// beside `ss`; `handle` for what the core costs an observation; `targets` for the agent with up to 100,000 of them
+    /// (root); `verdict` for how soon it is down and up again, and that hogs make it say neither (root).
     Bench {
         /// Options of the bench; `--help` lists them. `api waiters [COUNT…]`, `api conditions [COUNT]`, `api scrape
-        /// [TARGETS]`, `api read`, `sockdiag [SOCKETS…]` need no root.
+        /// [TARGETS]`, `api read`, `handle [TARGETS]`, `sockdiag [SOCKETS…]` need no root.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
@@ -69,7 +70,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Kernels(options) => kernels::perform(&options),
         Task::Lab { options } => run(&mut tool("netmon-lab", &options)),
         Task::Bench { options } => match options.split_first() {
-            Some((bench, options)) if bench == "api" || bench == "sockdiag" => {
+            Some((bench, options)) if ["api", "handle", "sockdiag"].contains(&bench.as_str()) => {
                 let bench = ["bench", "--quiet", "--package", "netmon-agent", "--bench", bench, "--"];
                 run(cargo(&bench).args(options))
             }

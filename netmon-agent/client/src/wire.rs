@@ -59,6 +59,9 @@ pub struct Reason {
     pub subject: String,
     /// For people: one line with the numbers.
     pub detail: String,
+    /// Number of the rule that says so, `R1` to `R16`; absent where it is no rule's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
 }
 
 /// The whole published state: `GET /v1/status`.

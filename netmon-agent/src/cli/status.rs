@@ -147,7 +147,8 @@ mod tests {
 
     #[test]
     fn a_screen_is_eighty_columns_wide_and_harmless() {
-        let reason = Reason { code: "loss".into(), subject: "x".repeat(90), detail: "\x1b[2J".into() };
+        let (subject, rule) = ("x".repeat(90), Some("R9".to_owned()));
+        let reason = Reason { code: "loss".into(), subject, detail: "\x1b[2J".into(), rule };
         let device = Device {
             name: "e\x1b".repeat(20),
             state: State::Degraded,

@@ -63,7 +63,7 @@ pub(super) fn coloured(state: State, width: usize) -> String {
     format!("{style}{:width$}{style:#}", state.as_str())
 }
 
-/// `code subject: detail`, joined by `; `.
+/// `code subject (rule): detail`, joined by `; `.
 pub(super) fn reasons(all: &[Reason]) -> String {
     let mut out = String::new();
     for reason in all {
@@ -73,6 +73,9 @@ pub(super) fn reasons(all: &[Reason]) -> String {
         out.push_str(&reason.code);
         if !reason.subject.is_empty() {
             let _ = write!(out, " {}", reason.subject);
+        }
+        if let Some(rule) = &reason.rule {
+            let _ = write!(out, " ({rule})");
         }
         if !reason.detail.is_empty() {
             let _ = write!(out, ": {}", reason.detail);

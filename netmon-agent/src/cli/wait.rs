@@ -126,7 +126,7 @@ fn wait(args: &WaitArgs, client: &Client, started: Boot) -> Result<Waited, Error
 
 /// What a wait came to whose agent did not say.
 fn unanswered(error: &Error) -> Waited {
-    let reason = Reason { code: "no_answer".into(), subject: String::new(), detail: error.to_string() };
+    let reason = Reason { code: "no_answer".into(), detail: error.to_string(), ..Reason::default() };
     Waited { blocking: vec![reason], ..Waited::default() }
 }
 

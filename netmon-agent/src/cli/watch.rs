@@ -133,11 +133,12 @@ mod tests {
             reasons: vec![Reason {
                 code: "no_carrier".into(),
                 subject: "eth0".into(),
-                detail: String::new(),
+                rule: Some("R2".into()),
+                ..Reason::default()
             }],
             ..Change::default()
         };
         let line = anstream::adapter::strip_str(&text_line(&change)).to_string();
-        assert_eq!(line, "2026-01-01T00:00:00.000Z down     device eth0  no_carrier eth0");
+        assert_eq!(line, "2026-01-01T00:00:00.000Z down     device eth0  no_carrier eth0 (R2)");
     }
 }

@@ -133,9 +133,10 @@ impl Config {
         validate::validate(file).map_err(|e| e.locate(text, path))
     }
 
-    /// R15: the age at which the state is stale: three of the longest interval.
+    /// R15: the age at which the state is stale: three of the longest interval by default.
     pub fn stale_after(&self) -> Duration {
-        self.targets.iter().map(|t| t.interval).fold(self.interval, Duration::max) * 3
+        self.targets.iter().map(|t| t.interval).fold(self.interval, Duration::max)
+            * self.health.stale_intervals
     }
 }
 

@@ -208,6 +208,27 @@ fn thresholds_are_read_by_name() {
     let h = c.health;
     assert_eq!((h.loss_ratio, h.loss_left, h.retransmit_segments), (0.1, 2, 1000));
     assert_eq!((h.flap_max, h.rto_pause), (Duration::from_secs(600), Duration::from_secs(9)));
+    let c = parse("[health]\nburst = [\"100ms\", \"1s\"]\nstale_intervals = 5\nlatency_recent = 5").unwrap();
+    assert_eq!(c.health.burst, [100, 1000].map(Duration::from_millis));
+    assert_eq!((c.stale_after(), c.health.latency_recent), (Duration::from_secs(10), 5));
+}
+
+#[test]
+fn every_threshold_has_a_key_and_every_key_stands_in_the_readme() {
+    let of = |text: &'static str, head: &str, before: &str| -> Vec<&'static str> {
+        let body = text.split_once(head).and_then(|(_, rest)| rest.split_once("\n}")).unwrap().0;
+        let name =
+            |line: &'static str| line.trim().strip_prefix(before)?.split_once(": ").map(|(name, _)| name);
+        body.lines().filter_map(name).collect()
+    };
+    let keys = of(include_str!("file.rs"), "struct Health {", "pub(super) ");
+    let thresholds = of(include_str!("../health/settings.rs"), "struct Settings {", "pub ");
+    let elsewhere = ["required", "preferred", "native_histograms"];
+    let missing: Vec<_> = thresholds.iter().filter(|t| !keys.contains(t) && !elsewhere.contains(t)).collect();
+    assert!(thresholds.len() > 30 && missing.is_empty(), "no key for {missing:?}");
+    let readme = include_str!("../../../README.md");
+    let untold: Vec<_> = keys.iter().filter(|key| !readme.contains(&format!("`{key}`"))).collect();
+    assert!(untold.is_empty(), "not in the README's table of the rules: {untold:?}");
 }
 
 #[test]
@@ -230,6 +251,17 @@ fn thresholds_must_fit_together() {
     refused("[health]\nretransmit_ratio = 0.9\nretransmit_segments = 8", "3:23", "even if all of 8 segments");
     refused("[health]\nprogress_window = \"3s\"", "2:19", "progress_stale is no shorter");
     refused("[health]\nretransmit_window = \"6m\"", "2:21", "no shorter than retransmit_window");
+    refused("[health]\nlate_tick = \"4s\"", "2:13", "late_tick is shorter than stall_gap");
+    refused("[health]\nloss_samples = 61", "2:16", "between 10 and 60");
+    refused("[health]\nloss_ratio = 0.9\nconfidence = 5", "2:14", "no loss of 60 probes is surely more");
+    refused(
+        "[health]\nretransmit_cluster = 100\nretransmit_ratio = 0.5",
+        "3:20",
+        "even if all of 400 segments",
+    );
+    refused("[health]\nburst = []", "2:9", "for one lost packet");
+    refused("[health]\nburst = [\"1s\", \"1s\"]", "2:9", "increase");
+    refused("[health]\nburst = [\"31s\"]", "2:9", "within 30 s");
     refused("[health]\nloss_rate = 0.1", "2:1", "did you mean `loss_ratio`?");
 }
 

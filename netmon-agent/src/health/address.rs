@@ -143,10 +143,11 @@ impl AddressEvidence {
         self.fsm.state() == State::Up && (self.loss.is_degraded() || self.latency.is_degraded())
     }
 
-    pub(super) fn impairments(&self, subject: &str) -> impl Iterator<Item = Reason> {
+    pub(super) fn impairments(&self, subject: &str, settings: &Settings) -> impl Iterator<Item = Reason> {
         let what = self.address.to_string();
         let up = self.fsm.state() == State::Up;
-        let all = up.then(|| [self.loss.reason(subject, &what), self.latency.reason(subject, &what)]);
+        let all =
+            up.then(|| [self.loss.reason(subject, &what, settings), self.latency.reason(subject, &what)]);
         all.into_iter().flatten().flatten()
     }
 

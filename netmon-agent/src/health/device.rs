@@ -2,8 +2,11 @@
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use super::verdict::{Reason, ReasonCode, State};
-use crate::observation::{Address, IfName, Link, Network, OperState};
+use super::{
+    stack,
+    verdict::{Reason, ReasonCode, State},
+};
+use crate::observation::{Address, IfName, Link, Network};
 
 /// Which devices are watched, by patterns over their printable names.
 #[derive(Clone, Debug)]
@@ -32,28 +35,25 @@ impl Watch {
     }
 }
 
-/// R2 for one link: admin up, carrier, operational, with an address. Up, or down with the first thing that is missing.
+/// R2 for one link: admin up, carrier, operational, with an address, and so what it stands on ([`stack`]). Up, or down
+/// with the first thing that is missing.
 pub fn judge(link: &Link, network: &Network) -> (State, Vec<Reason>) {
-    let name = link.name.escaped();
-    let down = |code, detail: String| (State::Down, vec![Reason::new(code, &name, detail)]);
-    if !link.admin_up {
-        return down(ReasonCode::AdminDown, format!("{name} is set down by the administrator"));
+    if let Some(reasons) = stack::fault(link, network) {
+        return (State::Down, reasons);
     }
-    if !link.carrier {
-        return down(ReasonCode::NoCarrier, format!("{name} has no carrier"));
+    if link.is_of_kind("vrf") {
+        return stack::judge_vrf(link, network);
     }
-    if !matches!(link.oper, OperState::Up | OperState::Unknown) {
-        return down(ReasonCode::OperDown, format!("{name} is operationally {}", link.oper.as_str()));
-    }
-    // A port of a bond, bridge or VRF serves by its master's address.
-    if link.master.is_none() && !has_address(link, network) {
-        return down(ReasonCode::NoAddress, format!("{name} has no usable address"));
+    if !has_address(link, network) && !stack::is_carrier(link, network) {
+        let name = link.name.escaped();
+        let detail = format!("{name} has no usable address");
+        return (State::Down, vec![Reason::new(ReasonCode::NoAddress, name, detail)]);
     }
     (State::Up, Vec::new())
 }
 
 /// A link-local address is enough only where a default route stands on the link (unnumbered uplinks).
-fn has_address(link: &Link, network: &Network) -> bool {
+pub(super) fn has_address(link: &Link, network: &Network) -> bool {
     let routed = network.routes.iter().any(|r| r.is_default() && r.ifindex == link.index);
     let serves = |a: &Address| a.usable && (routed || !a.is_link_local());
     network.addresses_of(link.index).any(serves)
@@ -62,7 +62,7 @@ fn has_address(link: &Link, network: &Network) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observation::{IfIndex, NetworkChange, Route};
+    use crate::observation::{IfIndex, NetworkChange, OperState, Route};
 
     fn network(address: Option<&str>) -> Network {
         let mut n = Network::default();
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn each_missing_thing_has_its_reason() {
+    fn r2_each_missing_thing_has_its_reason() {
         let ok = network(Some("10.0.0.2"));
         assert_eq!(code(&link(), &ok), None);
         assert_eq!(code(&Link { admin_up: false, ..link() }, &ok), Some(ReasonCode::AdminDown));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn link_local_serves_an_unnumbered_uplink_only() {
+    fn r2_link_local_serves_an_unnumbered_uplink_only() {
         let mut n = network(Some("fe80::1"));
         assert_eq!(code(&link(), &n), Some(ReasonCode::NoAddress));
         n.routes.push(Route {

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn three_flaps_in_half_a_minute_suppress_and_two_do_not() {
+    fn r12_three_flaps_in_half_a_minute_suppress_and_two_do_not() {
         let mut flaps = Flaps::default();
         let last = flap(&mut flaps, 0, 15, 2);
         assert_eq!(tell(&mut flaps, last, State::Up), State::Up);
@@ -131,14 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn slow_flaps_never_suppress() {
+    fn r12_slow_flaps_never_suppress() {
         let mut flaps = Flaps::default();
         flap(&mut flaps, 0, 60, 500);
         assert_eq!(flaps.until(), None);
     }
 
     #[test]
-    fn five_steady_minutes_end_any_suppression() {
+    fn r12_five_steady_minutes_end_any_suppression() {
         let mut flaps = Flaps::default();
         let last = flap(&mut flaps, 0, 1, 1000);
         assert_eq!(tell(&mut flaps, last + 299, State::Up), State::Degraded);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_of_another_is_no_flap() {
+    fn r12_a_fault_of_another_is_no_flap() {
         let mut flaps = Flaps::default();
         for t in 0..100 {
             let state = if t % 2 == 0 { State::Up } else { State::Down };
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_between_two_states_hides_no_flap() {
+    fn r12_unknown_between_two_states_hides_no_flap() {
         let mut flaps = Flaps::default();
         for t in [0, 4, 8] {
             for (i, state) in [State::Up, State::Unknown, State::Down].into_iter().enumerate() {

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
-    settings::{BURST, FIRST_BURST, LOST_FOR_DOWN, Settings},
+    settings::{FIRST_BURST, Settings},
     verdict::State,
 };
 use crate::{observation::FailureReason, time::Mono};
@@ -133,7 +133,7 @@ impl AddressFsm {
                 *again_at = hasten_until.filter(|end| now < *end).map(|_| now + settings.recovery_interval);
             }
         }
-        if self.is_suspect() && self.losses >= LOST_FOR_DOWN {
+        if self.is_suspect() && usize::from(self.losses) > settings.burst.len() {
             self.phase = Phase::Down { streak: 0, again_at: None, hasten_until: None };
         }
     }
@@ -161,10 +161,10 @@ impl AddressFsm {
     }
 
     /// It takes the place of one that was up, under the same name: up as well, but examined, until its own probes tell.
-    pub fn succeed(&mut self, now: Mono) {
+    pub fn succeed(&mut self, now: Mono, settings: &Settings) {
         if self.phase == Phase::Unknown {
             self.phase = Phase::Up;
-            self.examine(now, &BURST);
+            self.examine(now, &settings.burst);
         }
     }
 
@@ -253,7 +253,8 @@ impl AddressFsm {
         let shift = now.since(origin).saturating_sub(settings.suspect_min);
         let was_up = self.phase == Phase::Up;
         let latest = if was_up { Duration::MAX } else { FIRST_BURST };
-        let extras = BURST.iter().map(|offset| (origin + shift + latest.min(*offset)).max(now)).collect();
+        let due = |offset: &Duration| (origin + shift + latest.min(*offset)).max(now);
+        let extras = settings.burst.iter().map(due).collect();
         self.phase = Phase::Suspect { was_up, extras };
     }
 }
@@ -302,23 +303,23 @@ mod tests {
     }
 
     #[test]
-    fn one_reply_makes_a_new_target_up() {
+    fn r1_one_reply_makes_a_new_target_up() {
         assert_eq!(run(5000, |_| true), [(10, State::Up)]);
     }
 
     #[test]
-    fn a_silent_new_target_is_down_within_three_seconds() {
+    fn r1_a_silent_new_target_is_down_within_three_seconds() {
         assert_eq!(run(9000, |_| false), [(2700, State::Down)]);
     }
 
     #[test]
-    fn a_blackhole_right_after_a_reply_is_seen_within_the_bound() {
+    fn r4_a_blackhole_right_after_a_reply_is_seen_within_the_bound() {
         let changes = run(20_000, |t| t <= 4000);
         assert_eq!(changes, [(10, State::Up), (9000, State::Down)], "2 s to the next probe, then 3 s");
     }
 
     #[test]
-    fn a_short_total_outage_is_no_down() {
+    fn r4_a_short_total_outage_is_no_down() {
         for start in (0..2000).step_by(50) {
             let outage = 4000 + start..4000 + start + 1800;
             let changes = run(20_000, |t| !outage.contains(&t));
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn recovery_takes_three_replies_and_at_most_three_seconds() {
+    fn r8_recovery_takes_three_replies_and_at_most_three_seconds() {
         let changes = run(30_000, |t| !(4001..15_001).contains(&t));
         assert_eq!(changes.len(), 3);
         let (at, state) = changes[2];
@@ -336,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_reply_in_recovery_starts_the_count_anew() {
+    fn r8_a_lost_reply_in_recovery_starts_the_count_anew() {
         let settings = Settings::default();
         let mut fsm = AddressFsm::default();
         fsm.force_down();
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inconclusive_probe_convicts_nobody() {
+    fn r13_an_inconclusive_probe_convicts_nobody() {
         let settings = Settings::default();
         let mut fsm = AddressFsm::default();
         for seq in 0..50 {
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_nothing_can_be_sent_to_is_down() {
+    fn r4_a_target_that_nothing_can_be_sent_to_is_down() {
         let settings = Settings::default();
         let mut fsm = AddressFsm::default();
         fsm.sent(ms(0), 1, LATE);
@@ -384,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_from_before_a_stall_do_not_count() {
+    fn r14_replies_from_before_a_stall_do_not_count() {
         let settings = Settings::default();
         let mut fsm = AddressFsm::default();
         fsm.sent(ms(0), 1, LATE);

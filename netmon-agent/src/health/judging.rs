@@ -9,11 +9,12 @@ use super::{
     overall::{self, LinkFinding},
     reach::{Reach, Way, Ways},
     retransmits::Retransmits,
+    stack,
     target::Surroundings,
     verdict::{Reason, ReasonCode, State, Subject, Verdict},
 };
 use crate::{
-    observation::{IfIndex, Neighbour, TargetId},
+    observation::{IfIndex, Neighbour, Route, TargetId},
     time::Moment,
 };
 
@@ -25,10 +26,12 @@ impl Health {
         self.judge_overall(now);
     }
 
-    /// R2, R10 and R12 for one watched device.
+    /// R2, R2b (its ports), R10 and R12 for one watched device.
     pub(super) fn judge_device(&mut self, now: Moment, index: IfIndex) {
         let Some(link) = self.network.links.get(&index) else { return };
         let mut judged = device::judge(link, &self.network);
+        let served = |port: IfIndex| self.devices.get(&port).is_some_and(|d| d.in_service);
+        let mut impairments = stack::lost_ports(link, &self.network, served);
         let device = self.devices.entry(index).or_insert_with(|| Device {
             index,
             name: String::new(),
@@ -40,10 +43,9 @@ impl Health {
         device.name = link.name.escaped();
         device.in_service |= judged.0 == State::Up;
         device.retransmits.expire(now.mono, &self.settings);
-        if judged.0 == State::Up
-            && let Some(reason) = device.retransmits.reason(&device.name)
-        {
-            judged = (State::Degraded, vec![reason]);
+        impairments.extend(device.retransmits.reason(&device.name, &self.settings));
+        if judged.0 == State::Up && !impairments.is_empty() {
+            judged = (State::Degraded, impairments);
         }
         let (state, reasons) = device.flaps.damp(now.mono, &self.settings, &device.name, true, judged);
         let reviews = [device.flaps.until(), device.retransmits.until(&self.settings)];
@@ -79,6 +81,7 @@ impl Health {
         let still_gateway = |a: IpAddr| is_gateway(network, a, link);
         let progress = |way: &Way| self.progress.along(now.mono, way, &self.settings);
         let around = Surroundings {
+            settings: &self.settings,
             links_known: self.links == LinkKnowledge::Known,
             link_names: &link_names,
             neighbour: &neighbour,
@@ -120,7 +123,7 @@ impl Health {
             links: self.link_finding(ways),
             required_down: self.required_down(),
             excuse: self.excuse(now.mono),
-            device_faults: self.device_faults(&[State::Down, State::Degraded]),
+            device_faults: self.faults(),
             scopes: &self.scopes,
             quorum: &self.settings.quorum,
         };
@@ -172,25 +175,25 @@ impl Health {
             LinkKnowledge::Known => {}
         }
         let usable = usable_links(&self.network, &self.settings);
-        if self.network.routes.iter().any(|r| r.is_default() && usable.contains(&r.ifindex))
+        // A VRF's default route is none of the machine's own, unless there never was another.
+        let own = |r: &Route| self.uplinks.is_empty() || self.network.vrf_of(r).is_none();
+        let carries = |r: &Route| r.is_default() && usable.contains(&r.ifindex) && own(r);
+        if self.network.routes.iter().any(carries)
             || ways.routed
             // The machine itself needs no link; but a resolver of its own makes no network either.
             || ways.local
         {
             return LinkFinding::Usable;
         }
-        let mut reasons: Vec<Reason> = self
-            .uplinks
-            .iter()
-            .filter_map(|i| self.network.links.get(i))
-            .flat_map(|link| device::judge(link, &self.network).1)
-            .collect();
-        for d in self.device_faults(&[State::Down]) {
+        let mut reasons: Vec<Reason> = Vec::new();
+        let uplinks = self.uplinks.iter().filter_map(|i| self.network.links.get(i));
+        let faults = uplinks.flat_map(|link| device::judge(link, &self.network).1);
+        for d in faults.chain(self.device_faults(&[State::Down])) {
             if !reasons.iter().any(|r| r.subject == d.subject) {
                 reasons.push(d);
             }
         }
-        reasons.push(match self.network.routes.iter().any(|r| r.is_default()) {
+        reasons.push(match self.network.routes.iter().any(|r| r.is_default() && own(r)) {
             false => Reason::new(ReasonCode::NoRoute, "", "no default route, and no route to any target"),
             true => Reason::new(ReasonCode::NoUsableLink, "", "no usable link carries a default route"),
         });
@@ -222,11 +225,30 @@ impl Health {
         reasons
     }
 
-    /// R2b: why devices that have been in service are in one of these states.
+    /// R2b: what is wrong with devices, and uplinks that are lost while another carries. Each reason once: what stands on
+    /// a device gives that device's reasons too.
+    fn faults(&self) -> Vec<Reason> {
+        let mut faults: Vec<Reason> = Vec::new();
+        let missed = if self.links == LinkKnowledge::Known { self.carriers.reasons() } else { Vec::new() };
+        for reason in self.device_faults(&[State::Down, State::Degraded]).into_iter().chain(missed) {
+            if !faults.contains(&reason) {
+                faults.push(reason);
+            }
+        }
+        faults
+    }
+
+    /// R2b: why devices that have been in service are in one of these states. The loss of a port is its master's to tell,
+    /// where that is watched.
     fn device_faults(&self, states: &[State]) -> Vec<Reason> {
         let faulty = self.devices.values().filter(|d| d.in_service && states.contains(&d.verdict.state));
         let counts =
             |d: &&Device| self.settings.preferred.is_empty() || self.settings.preferred.contains(&d.name);
-        faulty.filter(counts).flat_map(|d| d.verdict.reasons.iter().cloned()).collect()
+        let told = |d: &&Device| {
+            let port = self.network.links.get(&d.index).filter(|link| stack::is_port(link, &self.network));
+            let master = port.filter(|_| d.verdict.state == State::Down).and_then(|link| link.master);
+            !master.is_some_and(|master| self.devices.contains_key(&master))
+        };
+        faulty.filter(counts).filter(told).flat_map(|d| d.verdict.reasons.iter().cloned()).collect()
     }
 }

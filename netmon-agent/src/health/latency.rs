@@ -1,7 +1,8 @@
 //! R11: latency of one address against its own past.
 //!
-//! Degraded while the median of the last [`RECENT`] samples lies more than a margin above the base: the greatest of six
-//! standard deviations (1.4826 · the median absolute deviation), the base itself, and [`Settings::latency_floor`].
+//! Degraded while the median of the last [`Settings::latency_recent`] samples lies more than a margin above the base: the
+//! greatest of [`Settings::latency_deviations`] (each 1.4826 · the median absolute deviation), the base itself, and
+//! [`Settings::latency_floor`].
 //! It is left when that median is back under half the margin, not before [`Settings::degraded_dwell`].
 //!
 //! The base is the median of about an hour, from a histogram whose counts halve every half hour (and only as far as
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::time::Mono;
 
-/// Samples of the recent median.
+/// Samples of the recent median, by default and at most.
 pub const RECENT: usize = 15;
 
 /// How often the counts of the base halve.
@@ -42,6 +43,8 @@ pub struct Latency {
     recent: [u32; RECENT],
     next: u8,
     filled: u8,
+    /// How many of them count.
+    recent_samples: u8,
     /// Samples until the base is worked out anew.
     until_base: u8,
     counts: [u16; BUCKETS],
@@ -58,6 +61,7 @@ impl Default for Latency {
             recent: [0; RECENT],
             next: 0,
             filled: 0,
+            recent_samples: RECENT as u8,
             until_base: 0,
             counts: [0; BUCKETS],
             total: 0,
@@ -77,6 +81,7 @@ impl Latency {
     /// A sample was answered. `steady` is false while the address is not up by other rules: then it is no norm.
     pub fn record(&mut self, now: Mono, rtt: Duration, steady: bool, settings: &Settings) {
         let micros = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
+        self.recent_samples = settings.latency_recent.clamp(1, RECENT as u8);
         self.recent[usize::from(self.next)] = micros;
         self.next = (self.next + 1) % RECENT as u8;
         self.filled = (self.filled + 1).min(RECENT as u8);
@@ -105,19 +110,22 @@ impl Latency {
         Some(Reason::new(ReasonCode::Latency, subject, detail))
     }
 
-    /// Of what is recent; meaningful when there are [`RECENT`] samples.
+    /// Of what is recent; meaningful when there are enough samples.
     fn median(&self) -> u32 {
-        let mut sorted = self.recent;
-        *sorted.select_nth_unstable(RECENT / 2).1
+        let (mut newest_first, count) = (self.recent, usize::from(self.recent_samples));
+        newest_first.rotate_left(usize::from(self.next));
+        newest_first.reverse();
+        *newest_first[..count].select_nth_unstable(count / 2).1
     }
 
     fn judge(&mut self, now: Mono, settings: &Settings) {
-        let Some((base, margin)) = self.base.filter(|_| usize::from(self.filled) == RECENT) else { return };
+        let Some((base, margin)) = self.base.filter(|_| self.filled >= self.recent_samples) else { return };
         let above = self.median().saturating_sub(base);
         match self.degraded {
             None => self.degraded = (above > margin).then_some(now),
             Some(since) if now.since(since) >= HELD => {
-                *self = Self { recent: self.recent, next: self.next, filled: self.filled, ..Self::default() };
+                let Self { recent, next, filled, recent_samples, .. } = *self;
+                *self = Self { recent, next, filled, recent_samples, ..Self::default() };
             }
             Some(since) if above <= margin / 2 && now.since(since) >= settings.degraded_dwell => {
                 self.degraded = None;
@@ -143,7 +151,7 @@ impl Latency {
         if self.total >= enough && self.until_base == 0 {
             self.until_base = RECENT as u8;
             let (base, deviation) = self.centre();
-            let spread = (6.0 * 1.4826 * f64::from(deviation)) as u32;
+            let spread = (settings.latency_deviations * 1.4826 * f64::from(deviation)) as u32;
             let floor = u32::try_from(settings.latency_floor.as_micros()).unwrap_or(u32::MAX);
             self.base = Some((base, spread.max(base).max(floor)));
         }
@@ -219,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn median_and_deviation_are_those_of_the_samples() {
+    fn r11_median_and_deviation_are_those_of_the_samples() {
         let mut l = Latency::default();
         // 20 ± 0…10 ms, evenly: the median is 20, the median deviation 5.
         for i in 0..2001u32 {
@@ -231,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rise_is_seen_after_eight_samples_and_left_after_the_dwell() {
+    fn r11_a_rise_is_seen_after_eight_samples_and_left_after_the_dwell() {
         let (mut l, mut t) = (Latency::default(), 0);
         feed(&mut l, &mut t, 12.0, 200);
         assert_eq!(feed(&mut l, &mut t, 23.0, 100), 100, "less than twice the base");
@@ -245,14 +253,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_hundred_samples_are_no_base() {
+    fn r11_the_first_hundred_samples_are_no_base() {
         let (mut l, mut t) = (Latency::default(), 0);
         feed(&mut l, &mut t, 1.0, 99);
         assert_eq!(feed(&mut l, &mut t, 500.0, 8), 8);
     }
 
     #[test]
-    fn the_base_is_frozen_and_given_up_after_an_hour() {
+    fn r11_the_base_is_frozen_and_given_up_after_an_hour() {
         let (mut l, mut t) = (Latency::default(), 0);
         feed(&mut l, &mut t, 10.0, 300);
         feed(&mut l, &mut t, 80.0, 20);
@@ -264,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_forgets_after_an_hour_or_two() {
+    fn r11_a_base_forgets_after_an_hour_or_two() {
         let (mut l, mut t) = (Latency::default(), 0);
         feed(&mut l, &mut t, 5.0, 1800);
         // A slow change, each step small against the margin.

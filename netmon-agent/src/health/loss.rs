@@ -1,4 +1,4 @@
-//! R9: loss of one address, over 60 samples: 120 s at the usual interval.
+//! R9: loss of one address, over [`Settings::loss_samples`]: 60 of them are 120 s at the usual interval.
 //!
 //! A sample is one probe of those that are far enough apart (`sampling`); a burst adds none of its own, so a second of
 //! silence is one lost sample and not six.
@@ -16,11 +16,8 @@ use super::{
 };
 use crate::time::Mono;
 
-/// Samples of the window.
+/// Samples of the window, by default and at most: there is a bit for each.
 pub const SAMPLES: u32 = 60;
-
-/// Samples without which nothing is said: half a window.
-pub const ENOUGH: u32 = SAMPLES / 2;
 
 /// An outage longer than this makes the samples of before it too old.
 const MEMORY: Duration = Duration::from_secs(120);
@@ -58,16 +55,18 @@ impl Loss {
         if self.fell.take().is_some_and(|fell| now.since(fell) > MEMORY) {
             *self = Self::default();
         }
-        self.run = if lost { (self.run + 1).min(SAMPLES) } else { 0 };
-        self.bits = (self.bits << 1 | u64::from(lost)) & ((1 << SAMPLES) - 1);
-        self.samples = (self.samples + 1).min(SAMPLES);
-        if self.samples < ENOUGH {
+        let window = settings.loss_samples.min(SAMPLES);
+        self.run = if lost { (self.run + 1).min(window) } else { 0 };
+        self.bits = (self.bits << 1 | u64::from(lost)) & ((1 << window) - 1);
+        self.samples = (self.samples + 1).min(window);
+        // Nothing is said of less than half a window.
+        if self.samples < window / 2 {
             return;
         }
         let lost = self.bits.count_ones();
         match self.degraded {
             None => {
-                let (lower, _) = wilson::interval(lost.into(), self.samples.into());
+                let (lower, _) = wilson::interval(lost.into(), self.samples.into(), settings.confidence);
                 self.degraded = (lower > settings.loss_ratio).then_some(now);
             }
             Some(since) if lost <= settings.loss_left && now.since(since) >= settings.degraded_dwell => {
@@ -86,10 +85,10 @@ impl Loss {
     }
 
     /// Why, with the numbers; while it is degraded.
-    pub fn reason(&self, subject: &str, what: &str) -> Option<Reason> {
+    pub fn reason(&self, subject: &str, what: &str, settings: &Settings) -> Option<Reason> {
         self.degraded?;
         let (lost, all) = self.counts();
-        let (lower, _) = wilson::interval(lost.into(), all.into());
+        let (lower, _) = wilson::interval(lost.into(), all.into(), settings.confidence);
         let percent = |r: f64| r * 100.0;
         let detail = format!(
             "{what}: {lost} of the last {all} probes lost ({:.1} %, surely more than {:.1} %)",
@@ -101,9 +100,10 @@ impl Loss {
 }
 
 /// Fewest lost of a full window that make it degraded; more than there are samples when nothing can.
-pub fn lost_to_enter(ratio: f64) -> u32 {
-    let enters = |lost: &u32| wilson::interval((*lost).into(), SAMPLES.into()).0 > ratio;
-    (0..=SAMPLES).find(enters).unwrap_or(SAMPLES + 1)
+pub fn lost_to_enter(settings: &Settings) -> u32 {
+    let Settings { loss_samples: all, loss_ratio: ratio, confidence, .. } = *settings;
+    let enters = |lost: &u32| wilson::interval((*lost).into(), all.into(), confidence).0 > ratio;
+    (0..=all).find(enters).unwrap_or(all + 1)
 }
 
 #[cfg(test)]
@@ -125,8 +125,8 @@ mod tests {
     }
 
     #[test]
-    fn eight_of_sixty_enter_and_one_of_sixty_leaves_after_the_dwell() {
-        assert_eq!(lost_to_enter(0.05), 8);
+    fn r9_eight_of_sixty_enter_and_one_of_sixty_leaves_after_the_dwell() {
+        assert_eq!(lost_to_enter(&Settings::default()), 8);
         let mut loss = Loss::default();
         let mut t = feed(&mut loss, 0, &[false; 60]);
         for _ in 0..7 {
@@ -145,14 +145,27 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_of_half_a_window() {
+    fn r9_a_shorter_window_is_entered_by_fewer() {
+        let short = Settings { loss_samples: 30, ..Settings::default() };
+        let enters = lost_to_enter(&short);
+        assert!(enters < 8, "{enters}");
+        let mut loss = Loss::default();
+        (0..30).for_each(|i| loss.record(s(2 * i), false, &short));
+        (30..60).for_each(|i| loss.record(s(2 * i), i < 30 + u64::from(enters) - 1, &short));
+        assert_eq!((loss.is_degraded(), loss.counts()), (false, (enters - 1, 30)));
+        (60..90).for_each(|i| loss.record(s(2 * i), i < 60 + u64::from(enters), &short));
+        assert!(loss.is_degraded());
+    }
+
+    #[test]
+    fn r9_nothing_is_said_of_half_a_window() {
         let mut loss = Loss::default();
         feed(&mut loss, 0, &[true, false].repeat(14));
         assert!(!loss.is_degraded());
     }
 
     #[test]
-    fn an_outage_takes_its_losses_with_it() {
+    fn r9_an_outage_takes_its_losses_with_it() {
         let mut loss = Loss::default();
         let mut t = feed(&mut loss, 0, &[false; 60]);
         for _ in 0..30 {
@@ -165,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_before_a_long_outage_is_forgotten() {
+    fn r9_what_was_before_a_long_outage_is_forgotten() {
         let mut loss = Loss::default();
         let t = feed(&mut loss, 0, &[true, false].repeat(30));
         assert!(loss.is_degraded());

@@ -4,7 +4,8 @@
 //! | rule | what | where |
 //! |---|---|---|
 //! | R1, R4, R8 | unknown, up, suspect, down of one address | `fsm` |
-//! | R2 | a usable link | `device`, `reach` |
+//! | R2 | a usable link | `device`, `stack`, `reach` |
+//! | R2b | ports and uplinks lost while others serve | `stack`, `uplinks` |
 //! | R2b, R6 | the verdict over all | `overall`, `judging` |
 //! | R3 | targets explained by their link | `target` |
 //! | R5 | TCP's time-outs start the burst of R4 | `rto` |
@@ -37,11 +38,13 @@ mod retransmits;
 mod rto;
 mod sampling;
 mod settings;
+mod stack;
 mod stats;
 mod target;
 mod targets;
 mod timers;
 mod trust;
+mod uplinks;
 mod verdict;
 mod wilson;
 
@@ -69,6 +72,7 @@ pub use stats::{
     Span, WINDOW, rtt_bucket,
 };
 pub use target::{Role, Target, TargetSpec};
+pub use uplinks::MEMORY as UPLINK_MEMORY;
 pub use verdict::{Reason, ReasonCode, State, Subject, Verdict};
 
 use crate::{
@@ -83,6 +87,7 @@ use progress::{Answered, Progress, note_echo};
 use rto::Timeouts;
 use timers::Timers;
 use trust::{ClockWatch, LateScore};
+use uplinks::Uplinks;
 
 /// What thresholds make of one another, for whoever takes them from outside.
 pub mod limits {
@@ -140,6 +145,7 @@ enum Review {
     Device(IfIndex),
     Target(TargetId),
     Progress,
+    Uplinks,
 }
 
 /// The core.
@@ -158,6 +164,8 @@ pub struct Health {
     network: Network,
     /// Links of the default routes as they last were, the best first.
     uplinks: Vec<IfIndex>,
+    /// R2b: those that carry, and those that are missed.
+    carriers: Uplinks,
     devices: BTreeMap<IfIndex, Device>,
     targets: HashMap<TargetId, Target>,
     order: Vec<TargetId>,
@@ -206,6 +214,7 @@ impl Health {
             links: if netlink { LinkKnowledge::Pending(ReasonCode::Starting) } else { LinkKnowledge::Absent },
             network: Network::default(),
             uplinks: Vec::new(),
+            carriers: Uplinks::default(),
             devices: BTreeMap::new(),
             targets: HashMap::new(),
             order: Vec::new(),
@@ -232,6 +241,10 @@ impl Health {
     /// Sets the thresholds and the watched devices to these. Evidence is kept, and so is the kind of histograms, which is
     /// chosen once.
     pub fn configure(&mut self, now: Moment, settings: Settings, watch: Watch) {
+        if self.settings.preferred != settings.preferred {
+            // Others carry now, and nobody has lost anything.
+            self.carriers = Uplinks::default();
+        }
         let native_histograms = self.settings.native_histograms;
         self.settings = Settings { native_histograms, ..settings };
         self.watch = watch;
@@ -302,6 +315,7 @@ impl Health {
                 Review::Device(_) => {}
                 Review::Target(id) => self.judge_target(now, id),
                 Review::Progress => self.progress_is_stale(now),
+                Review::Uplinks => self.uplinks_forgotten(now),
             }
         }
         if self.settle_at.take().is_some() || !self.settled || self.interrupted.is_some() {

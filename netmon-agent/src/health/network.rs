@@ -8,11 +8,12 @@ use super::{
     reach::{self, Reach, Way},
     retransmits::Retransmits,
     settings::Settings,
+    stack,
     target::{Role, TargetSpec},
     verdict::{Reason, ReasonCode, State, Subject, Verdict},
 };
 use crate::{
-    observation::{IfIndex, Network, NetworkChange, Route},
+    observation::{IfIndex, Network, NetworkChange, Route, TargetId},
     time::Moment,
 };
 
@@ -31,10 +32,11 @@ pub struct Device {
     pub(super) retransmits: Retransmits,
 }
 
-/// Links that R2 finds usable: all but loopback, or the preferred ones where some are given.
+/// Links that R2 finds usable and that can carry a route: all but loopback and ports, or the preferred ones where some
+/// are given.
 pub(super) fn usable_links(network: &Network, settings: &Settings) -> BTreeSet<IfIndex> {
     let carries = |name: &str| settings.preferred.is_empty() || settings.preferred.iter().any(|p| p == name);
-    let links = network.links.values().filter(|l| !l.loopback);
+    let links = network.links.values().filter(|l| !l.loopback && !stack::is_port(l, network));
     let usable = links.filter(|l| carries(&l.name.escaped()) && device::judge(l, network).0 == State::Up);
     usable.map(|l| l.index).collect()
 }
@@ -76,7 +78,7 @@ pub(super) fn is_gateway(network: &Network, address: IpAddr, link: Option<IfInde
             .iter()
             .any(|c| c.gateway.is_none() && !c.is_default() && c.ifindex == r.ifindex && c.covers(address)),
     };
-    let mut defaults = network.routes.iter().filter(|r| r.is_default());
+    let mut defaults = network.routes.iter().filter(|r| r.is_default() && reach::serves(network, r, link));
     defaults.clone().any(|r| r.gateway == Some(address) && link.is_none_or(|l| l == r.ifindex))
         || defaults.any(|r| r.gateway.is_some_and(|g| g.is_ipv4() == address.is_ipv4()) && on_its_link(&r))
 }
@@ -161,6 +163,14 @@ impl Health {
         self.judge_overall(now);
     }
 
+    /// R2b: an uplink whose route went has been missed for long enough.
+    pub(super) fn uplinks_forgotten(&mut self, now: Moment) {
+        if self.carriers.expire(now.mono) {
+            self.judge_overall(now);
+        }
+        self.reviews.set(Review::Uplinks, self.carriers.until());
+    }
+
     /// R2 for each watched device.
     fn judge_devices(&mut self, now: Moment) {
         let watched = |l: &crate::observation::Link| self.watch.watches(&l.name);
@@ -187,30 +197,43 @@ impl Health {
     fn update_reach(&mut self, now: Moment, first: bool) {
         self.ways = None;
         let usable = usable_links(&self.network, &self.settings);
+        self.carriers.look(now.mono, &self.network, &usable);
+        self.reviews.set(Review::Uplinks, self.carriers.until());
         self.echoes.retain(|link, _| self.network.links.contains_key(link));
         for id in self.order.clone() {
-            let Some(target) = self.targets.get_mut(&id) else { continue };
-            let mut touched = false;
-            for a in &mut target.addresses {
-                a.way = way_of(&self.network, &usable, &target.spec, a.address);
-                let reach = reach_of(&self.network, &usable, &target.spec, a.address);
-                let was = std::mem::replace(&mut a.reach, reach);
-                match (was.stands(), a.reach.stands()) {
-                    // One that never had a route is down as well, and has to come back as any other (R8).
-                    (_, false) if a.fsm.state() != State::Down => a.lose_link(now.mono),
-                    // At the start every target is being probed already.
-                    (false, true) if first => continue,
-                    (false, true) if a.fsm.state() == State::Unknown => {
-                        self.events.push_back(Event::Probe { target: id, address: a.address });
-                    }
-                    (false, true) => a.fsm.hasten(now.mono, &self.settings),
-                    _ => continue,
+            self.update_reach_of(now, id, &usable, first);
+        }
+    }
+
+    /// The same for one target.
+    pub(super) fn update_reach_of(
+        &mut self,
+        now: Moment,
+        id: TargetId,
+        usable: &BTreeSet<IfIndex>,
+        first: bool,
+    ) {
+        let Some(target) = self.targets.get_mut(&id) else { return };
+        let mut touched = false;
+        for a in &mut target.addresses {
+            a.way = way_of(&self.network, usable, &target.spec, a.address);
+            let reach = reach_of(&self.network, usable, &target.spec, a.address);
+            let was = std::mem::replace(&mut a.reach, reach);
+            match (was.stands(), a.reach.stands()) {
+                // One that never had a route is down as well, and has to come back as any other (R8).
+                (_, false) if a.fsm.state() != State::Down => a.lose_link(now.mono),
+                // At the start every target is being probed already.
+                (false, true) if first => continue,
+                (false, true) if a.fsm.state() == State::Unknown => {
+                    self.events.push_back(Event::Probe { target: id, address: a.address });
                 }
-                touched = true;
+                (false, true) => a.fsm.hasten(now.mono, &self.settings),
+                _ => continue,
             }
-            if touched {
-                self.attend(now.mono, id);
-            }
+            touched = true;
+        }
+        if touched {
+            self.attend(now.mono, id);
         }
     }
 }

@@ -180,7 +180,7 @@ mod tests {
     use State::{Degraded, Down, Unknown, Up};
 
     #[test]
-    fn scopes_decide_by_r6() {
+    fn r6_scopes_decide() {
         let is = |all: &[(&str, &[State])]| state(&scopes(all), |_| {});
         assert_eq!(is(&[("gateway", &[Up]), ("internet", &[Up, Up])]), Up);
         assert_eq!(is(&[("gateway", &[Up]), ("internet", &[Up, Down])]), Degraded);
@@ -196,13 +196,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_up_before_every_target_had_its_first_verdict() {
+    fn r1_nothing_is_up_before_every_target_had_its_first_verdict() {
         let s = scopes(&[("a", &[Up, Unknown])]);
         assert_eq!(state(&s, |e| e.settled = false), Unknown);
     }
 
     #[test]
-    fn links_outrank_targets() {
+    fn r2_links_outrank_targets() {
         let s = scopes(&[("a", &[Up])]);
         assert_eq!(state(&s, |e| e.links = LinkFinding::Unusable(Vec::new())), Down);
         let gap = Reason::new(ReasonCode::Gap, "", "");
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn an_excuse_holds_for_targets_alone() {
+    fn r7_an_excuse_holds_for_targets_alone() {
         let s = scopes(&[("gateway", &[Down])]);
         let why = Reason::new(ReasonCode::IcmpFiltered, "", "");
         assert_eq!(state(&s, |e| e.excuse = Some(why.clone())), Degraded);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quorum_makes_a_scope_down_earlier() {
+    fn r6_a_quorum_makes_a_scope_down_earlier() {
         let s = scopes(&[("internet", &[Up, Down, Down])]);
         let quorum = BTreeMap::from([("internet".to_owned(), 2)]);
         let mut e = Evidence {
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mass_outage_lists_few_reasons() {
+    fn r6_a_mass_outage_lists_few_reasons() {
         let s = scopes(&[("a", &[Down; 100])]);
         let e = Evidence {
             settled: true,

@@ -4,9 +4,6 @@ use std::{cmp::Reverse, collections::BTreeSet, net::IpAddr};
 
 use crate::observation::{IfIndex, Network, Route};
 
-/// `RT_TABLE_MAIN`, `include/uapi/linux/rtnetlink.h`.
-const MAIN_TABLE: u32 = 254;
-
 /// How an address can be reached, by links and routes alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reach {
@@ -27,8 +24,16 @@ impl Reach {
     }
 }
 
+/// Whether what is bound to the link `on` can go by this route: one over the link, or in the table of the VRF that it is.
+/// What is bound to none goes by every route but those of VRFs.
+pub fn serves(network: &Network, route: &Route, on: Option<IfIndex>) -> bool {
+    let Some(on) = on else { return network.vrf_of(route).is_none() };
+    let in_its_table = || network.links.get(&on).is_some_and(|vrf| vrf.table == Some(route.table));
+    route.ifindex == on || in_its_table()
+}
+
 /// Judges one address against what netlink told; `usable` tells R2's verdict of a link. A link-local address is of the
-/// link `on`.
+/// link `on`, and probes may be bound to it: a VRF too.
 pub fn reach(
     network: &Network,
     usable: impl Fn(IfIndex) -> bool,
@@ -40,7 +45,7 @@ pub fn reach(
         return Reach::Local;
     }
     let mut lost = BTreeSet::new();
-    for route in network.routes.iter().filter(|r| r.covers(address) && here(r.ifindex)) {
+    for route in network.routes.iter().filter(|r| r.covers(address) && serves(network, r, on)) {
         if usable(route.ifindex) {
             return Reach::Routed;
         }
@@ -61,14 +66,18 @@ pub fn reach_gateway(
     gateway: IpAddr,
     on: Option<IfIndex>,
 ) -> Reach {
-    let named = network.routes.iter().filter(|r| r.is_default() && r.gateway == Some(gateway));
-    let links: BTreeSet<IfIndex> =
-        named.map(|r| r.ifindex).filter(|i| on.is_none_or(|on| on == *i)).collect();
+    let links: BTreeSet<IfIndex> = named_by(network, gateway, on).map(|r| r.ifindex).collect();
     match links.is_empty() {
         true => reach(network, usable, gateway, on),
         false if links.iter().any(|i| usable(*i)) => Reach::Routed,
         false => Reach::LinkDown(links),
     }
+}
+
+/// Default routes through this gateway.
+fn named_by(network: &Network, gateway: IpAddr, on: Option<IfIndex>) -> impl Iterator<Item = &Route> {
+    let named = network.routes.iter().filter(move |r| r.is_default() && r.gateway == Some(gateway));
+    named.filter(move |r| serves(network, r, on))
 }
 
 /// How all addresses of all targets can be reached, taken together.
@@ -105,13 +114,13 @@ pub fn way(
     address: IpAddr,
     on: Option<IfIndex>,
 ) -> Option<Way> {
-    let here = |r: &&Route| on.is_none_or(|on| on == r.ifindex) && usable(r.ifindex);
+    let here = |r: &&Route| usable(r.ifindex) && serves(network, r, on);
     let local = address.is_loopback() || network.addresses.values().any(|a| a.address == address);
     if local || network.routes_truncated {
         return None;
     }
     let covering = || network.routes.iter().filter(here).filter(|r| r.covers(address));
-    let rank = |r: &Route| (Reverse(r.prefix_len), r.table != MAIN_TABLE, r.metric);
+    let rank = |r: &Route| (Reverse(r.prefix_len), !r.is_main(), r.metric);
     let best = covering().map(rank).min()?;
     let equal = || covering().filter(|r| rank(r) == best);
     let mut links: Vec<IfIndex> = equal().map(|r| r.ifindex).collect();
@@ -127,9 +136,8 @@ pub fn way_to_gateway(
     gateway: IpAddr,
     on: Option<IfIndex>,
 ) -> Option<Way> {
-    let named = network.routes.iter().filter(|r| r.is_default() && r.gateway == Some(gateway));
-    let mut links: Vec<IfIndex> = named.map(|r| r.ifindex).filter(|i| usable(*i)).collect();
-    links.retain(|i| on.is_none_or(|on| on == *i));
+    let named = named_by(network, gateway, on).map(|r| r.ifindex);
+    let mut links: Vec<IfIndex> = named.filter(|i| usable(*i)).collect();
     links.sort_unstable();
     links.dedup();
     (!links.is_empty()).then_some(Way { links, beyond: false })
@@ -138,6 +146,7 @@ pub fn way_to_gateway(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observation::Link;
 
     fn net(routes: &[(&str, u8, u32)]) -> Network {
         let route = |(dst, len, ifi): &(&str, u8, u32)| Route {
@@ -152,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_counts_only_on_a_usable_link() {
+    fn r2_a_route_counts_only_on_a_usable_link() {
         let n = net(&[("0.0.0.0", 0, 2), ("10.0.0.0", 8, 3)]);
         let to = |a: &str, up: u32| reach(&n, |i| i.0 == up, a.parse().unwrap(), None);
         assert_eq!(to("8.8.8.8", 2), Reach::Routed);
@@ -172,12 +181,37 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_is_where_its_routes_say() {
+    fn r3_a_gateway_is_where_its_routes_say() {
         let mut n = net(&[("0.0.0.0", 0, 2), ("0.0.0.0", 0, 3), ("10.0.0.0", 24, 2)]);
         n.routes[0].gateway = Some("10.0.0.1".parse().unwrap());
         let to = |up: u32| reach_gateway(&n, |i| i.0 == up, "10.0.0.1".parse().unwrap(), None);
         assert_eq!(to(2), Reach::Routed);
         assert_eq!(to(3), Reach::LinkDown([IfIndex(2)].into()), "not over the other default route");
+    }
+
+    #[test]
+    fn r3_a_route_in_a_vrfs_table_is_for_what_is_bound_there() {
+        let mut n = net(&[("0.0.0.0", 0, 2), ("0.0.0.0", 0, 3)]);
+        n.routes[1].table = 10;
+        n.routes[1].gateway = Some("10.0.0.1".parse().unwrap());
+        let vrf = Link { index: IfIndex(9), table: Some(10), ..Link::default() };
+        n.links.insert(vrf.index, vrf);
+        let to =
+            |on: Option<u32>, up: u32| reach(&n, |i| i.0 == up, "8.8.8.8".parse().unwrap(), on.map(IfIndex));
+        assert_eq!((to(None, 2), to(None, 3)), (Reach::Routed, Reach::LinkDown([IfIndex(2)].into())));
+        for on in [Some(9), Some(3)] {
+            assert_eq!(
+                (to(on, 3), to(on, 2)),
+                (Reach::Routed, Reach::LinkDown([IfIndex(3)].into())),
+                "{on:?}"
+            );
+        }
+        assert_eq!(to(Some(0), 2), Reach::NoRoute, "bound to a device that is not there");
+        let by = |on: Option<u32>| {
+            let gateway = "10.0.0.1".parse().unwrap();
+            way_to_gateway(&n, |_| true, gateway, on.map(IfIndex)).map(|way| way.links)
+        };
+        assert_eq!((by(None), by(Some(9))), (None, Some(vec![IfIndex(3)])));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A window of [`Settings::retransmit_window`] over the kernel's counters. What is sent again for a time-out or by fast
 //! retransmit counts; tail-loss probes and SYNs are no sign of a bad link. Losses come in clusters, so only every fourth
-//! segment counts as independent ([`CLUSTER`]); one connection weighs [`Settings::retransmit_flow_share`] of what was
+//! segment counts as independent ([`Settings::retransmit_cluster`]); one connection weighs [`Settings::retransmit_flow_share`] of what was
 //! sent again at most, and some remote prefixes must be concerned: one slow peer says nothing of this link.
 //!
 //! The device is degraded when the ratio is surely above the threshold, and no longer when it is surely below. Between
@@ -25,9 +25,6 @@ use crate::{
 /// How often the counters should be read. They may be read more often, and a scrape does; the rule takes those
 /// readings that have what was sent and what was sent again as of one time.
 pub const READ_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Segments that stand for one independent one: with losses in clusters of 8, the plain bound errs in 3.8 % of windows.
-const CLUSTER: f64 = 4.0;
 
 /// Readings kept at most.
 const KEPT: u32 = 16;
@@ -63,8 +60,8 @@ pub struct Retransmits {
 
 /// Whether any growth of the counters makes a device degraded under these settings.
 pub fn can_enter(settings: &Settings) -> bool {
-    let n = f64::from(settings.retransmit_segments) / CLUSTER;
-    wilson::interval(n, n).0 > settings.retransmit_ratio
+    let n = f64::from(settings.retransmit_segments) / settings.retransmit_cluster;
+    wilson::interval(n, n, settings.confidence).0 > settings.retransmit_ratio
 }
 
 impl Retransmits {
@@ -135,7 +132,7 @@ impl Retransmits {
 
     fn judge(&mut self, now: Mono, settings: &Settings) {
         let enough = self.growth.sent >= u64::from(settings.retransmit_segments);
-        let (lower, upper) = self.bounds();
+        let (lower, upper) = self.bounds(settings);
         let spread = self.growth.prefixes >= usize::from(settings.retransmit_prefixes);
         if enough && spread && lower > settings.retransmit_ratio {
             self.found = now;
@@ -150,14 +147,21 @@ impl Retransmits {
         self.expire(now, settings);
     }
 
-    fn bounds(&self) -> (f64, f64) {
-        wilson::interval(self.growth.weighed / CLUSTER, self.growth.sent as f64 / CLUSTER)
+    /// With losses in clusters of 8, the bounds of segments as they are would err in 3.8 % of windows.
+    fn bounds(&self, settings: &Settings) -> (f64, f64) {
+        let cluster = settings.retransmit_cluster;
+        wilson::interval(
+            self.growth.weighed / cluster,
+            self.growth.sent as f64 / cluster,
+            settings.confidence,
+        )
     }
 
     /// Why, with the numbers; while it is degraded.
-    pub fn reason(&self, device: &str) -> Option<Reason> {
+    pub fn reason(&self, device: &str, settings: &Settings) -> Option<Reason> {
         self.degraded?;
         let g = &self.growth;
+        let (lower, upper) = self.bounds(settings);
         let detail = format!(
             "{device}: {} of {} TCP segments sent again in {} s, towards {} remote prefixes (surely more than {:.1} %, \
              less than {:.1} %)",
@@ -165,8 +169,8 @@ impl Retransmits {
             g.sent,
             g.over.as_secs(),
             g.prefixes,
-            self.bounds().0 * 100.0,
-            self.bounds().1 * 100.0,
+            lower * 100.0,
+            upper * 100.0,
         );
         Some(Reason::new(ReasonCode::Retransmits, device, detail))
     }
@@ -272,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn many_retransmits_degrade_and_few_end_it() {
+    fn r10_many_retransmits_degrade_and_few_end_it() {
         let (mut source, mut r, mut t) = (Source::default(), Retransmits::default(), 100);
         source.run(&mut r, &mut t, 60, (500, 2, 10, 5));
         assert!(!r.is_degraded());
@@ -287,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn one_flow_or_two_prefixes_or_other_kinds_degrade_nothing() {
+    fn r10_one_flow_or_two_prefixes_or_other_kinds_degrade_nothing() {
         for (flows, prefixes) in [(1, 1), (10, 2)] {
             let (mut source, mut r, mut t) = (Source::default(), Retransmits::default(), 100);
             source.run(&mut r, &mut t, 300, (500, 25, flows, prefixes));
@@ -303,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heavy_flow_weighs_a_fifth() {
+    fn r10_a_heavy_flow_weighs_a_fifth() {
         let mut source = Source::default();
         source.grow(1, 0, 1, 1);
         let from = Point { at: s(0), sent: 0, again: 0, spread: None };
@@ -315,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_segments_prove_nothing_and_keep_the_state_for_a_while() {
+    fn r10_too_few_segments_prove_nothing_and_keep_the_state_for_a_while() {
         let (mut source, mut r, mut t) = (Source::default(), Retransmits::default(), 100);
         source.run(&mut r, &mut t, 300, (60, 30, 10, 5));
         assert_eq!((r.is_degraded(), r.ratio(s(t), &Settings::default())), (false, None));
@@ -328,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn without_readings_it_ends_as_well() {
+    fn r10_without_readings_it_ends_as_well() {
         let (mut source, mut r, mut t) = (Source::default(), Retransmits::default(), 100);
         source.run(&mut r, &mut t, 60, (500, 50, 10, 5));
         let until = r.until(&Settings::default()).unwrap();
@@ -338,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_that_is_used_again_starts_anew() {
+    fn r10_an_index_that_is_used_again_starts_anew() {
         let (mut source, mut r, mut t) = (Source::default(), Retransmits::default(), 100);
         source.run(&mut r, &mut t, 60, (500, 0, 1, 1));
         let (mut other, before) = (Source::default(), r.points.len());
@@ -347,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn readings_may_come_at_any_pace() {
+    fn r10_readings_may_come_at_any_pace() {
         for gap in [1, 2, 3, 7, 15, 29, 31, 59] {
             let (mut source, mut r) = (Source::default(), Retransmits::default());
             for i in 1..=400 / gap {

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn two_each_towards_three_prefixes_within_a_second() {
+    fn r5_two_each_towards_three_prefixes_within_a_second() {
         let all = [(0, 2, 1), (100, 2, 2), (200, 2, 3), (300, 2, 1), (400, 2, 2), (500, 2, 3)];
         assert!(last(&all));
         assert!(!last(&all[..5]), "two prefixes twice, one once");
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn once_in_five_seconds_at_most() {
+    fn r5_once_in_five_seconds_at_most() {
         let mut timeouts = Timeouts::default();
         let mut bursts = Vec::new();
         for t in (0..20_000).step_by(50) {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_bounded() {
+    fn r5_a_flood_is_bounded() {
         let mut timeouts = Timeouts::default();
         for i in 0..100_000 {
             timeouts.note(ms(0), &on(2, i), &Settings::default());

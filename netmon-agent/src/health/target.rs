@@ -6,6 +6,7 @@ use super::{
     address::AddressEvidence,
     flaps::Flaps,
     reach::{Reach, Way},
+    settings::Settings,
     stats::Departed,
     verdict::{Reason, ReasonCode, State, Verdict},
 };
@@ -38,7 +39,8 @@ pub struct TargetSpec {
     pub role: Role,
     /// Its addresses; empty until its name is resolved.
     pub addresses: Vec<IpAddr>,
-    /// The link that a link-local address is of; the same address may be another machine on another link.
+    /// The link that a gateway's link-local address is of (the same address may be another machine on another link), or
+    /// the device or VRF that probes are bound to; 0 for one that is not there.
     pub link: Option<IfIndex>,
 }
 
@@ -62,6 +64,8 @@ pub struct Target {
 
 /// What else the judgement of a target looks at.
 pub(super) struct Surroundings<'a> {
+    /// The thresholds.
+    pub settings: &'a Settings,
     /// Whether links and routes are known; without them R3 is silent.
     pub links_known: bool,
     /// Printable names of the links that R3 blames.
@@ -122,7 +126,8 @@ impl Target {
         } else {
             State::Up
         };
-        let impairments = || self.addresses.iter().filter(routed).flat_map(|a| a.impairments(name));
+        let impairments =
+            || self.addresses.iter().filter(routed).flat_map(|a| a.impairments(name, around.settings));
         let state = match state {
             State::Up | State::Degraded if impairments().next().is_some() => {
                 reasons.extend(impairments());

@@ -63,7 +63,11 @@ impl Health {
         let unresolved = old.as_mut().filter(|_| same_host).and_then(|t| t.unresolved.take());
         let look_up = old.as_ref().filter(|_| same_host).and_then(|t| t.look_up);
         // What is probed otherwise is another thing: nothing that was seen of it counts any more.
-        let mut old = old.filter(|t| t.spec.method == spec.method && t.spec.link == spec.link);
+        // But a device that was made anew is the same way, under another number; a gateway's link is part of its address.
+        let mut old = old.filter(|t| {
+            t.spec.method == spec.method && (t.spec.link == spec.link || spec.role == Role::Plain)
+        });
+        let relinked = old.as_ref().is_some_and(|t| t.spec.link != spec.link);
         let mut previous = old.as_mut().map(|t| std::mem::take(&mut t.addresses)).unwrap_or_default();
         // A name that has moved to other addresses is the same service: no state is lost until these are heard of.
         let moved = same_host
@@ -76,7 +80,7 @@ impl Health {
             });
         let mut addresses: Vec<AddressEvidence> = addresses.collect();
         if moved {
-            addresses.iter_mut().for_each(|a| a.fsm.succeed(now.mono));
+            addresses.iter_mut().for_each(|a| a.fsm.succeed(now.mono, &self.settings));
         }
         let mut departed = old.as_mut().and_then(|t| t.departed.take());
         for a in previous {
@@ -90,6 +94,9 @@ impl Health {
         self.scopes.entry(spec.scope.clone()).or_default().put(&spec.name, verdict.state);
         self.targets.insert(id, Target { spec, addresses, verdict, unresolved, look_up, departed, flaps });
         self.dirty = true;
+        if relinked && links_known {
+            self.update_reach_of(now, id, usable, false);
+        }
         if moved {
             self.attend(now.mono, id);
         }

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn suspend_and_stall_are_told_apart() {
+    fn r14_suspend_and_stall_are_told_apart() {
         let settings = Settings::default();
         let mut watch = ClockWatch::default();
         assert_eq!(watch.look(at(0, 0), &settings), None);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_score_rises_once_a_moment_and_falls_when_quiet() {
+    fn r13_the_score_rises_once_a_moment_and_falls_when_quiet() {
         let settings = Settings::default();
         let mut score = LateScore::default();
         let s = |ms: u64| Mono::from_nanos((100_000 + ms) * 1_000_000);

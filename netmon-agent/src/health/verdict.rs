@@ -68,6 +68,10 @@ pub enum ReasonCode {
     RequiredDeviceDown,
     /// R2b: a watched device is down while another carries the traffic.
     DeviceDown,
+    /// R2b: a port of a bond or bridge is lost while another serves.
+    PortDown,
+    /// R2b: the best default route is lost while another carries.
+    UplinkLost,
     /// R3: down because of the link, not by itself.
     ExplainedByLink,
     /// R4: probes are not answered.
@@ -80,7 +84,7 @@ pub enum ReasonCode {
     DnsError,
     /// R4: a service answers, but not as it should: HTTP status, certificate, protocol.
     ServiceError,
-    /// The probe can't be sent from here.
+    /// R4: the probe can't be sent from here.
     SendFailed,
     /// The target's name can't be resolved.
     Dns,
@@ -127,6 +131,8 @@ impl ReasonCode {
             Self::NoUsableLink => "no_usable_link",
             Self::RequiredDeviceDown => "required_device_down",
             Self::DeviceDown => "device_down",
+            Self::PortDown => "port_down",
+            Self::UplinkLost => "uplink_lost",
             Self::ExplainedByLink => "explained_by_link",
             Self::NoReply => "no_reply",
             Self::Refused => "refused",
@@ -148,6 +154,79 @@ impl ReasonCode {
             Self::Throttled => "throttled",
             Self::NoEvidence => "no_evidence",
         }
+    }
+}
+
+impl ReasonCode {
+    /// Every code.
+    pub const ALL: [Self; 35] = [
+        Self::Starting,
+        Self::Suspended,
+        Self::Stalled,
+        Self::Gap,
+        Self::AdminDown,
+        Self::NoCarrier,
+        Self::OperDown,
+        Self::NoAddress,
+        Self::DeviceGone,
+        Self::NoRoute,
+        Self::NoUsableLink,
+        Self::RequiredDeviceDown,
+        Self::DeviceDown,
+        Self::PortDown,
+        Self::UplinkLost,
+        Self::ExplainedByLink,
+        Self::NoReply,
+        Self::Refused,
+        Self::Unreachable,
+        Self::DnsError,
+        Self::ServiceError,
+        Self::SendFailed,
+        Self::Dns,
+        Self::AddressDown,
+        Self::TargetDown,
+        Self::ScopeDown,
+        Self::TargetDegraded,
+        Self::GatewaySilent,
+        Self::IcmpFiltered,
+        Self::Loss,
+        Self::Retransmits,
+        Self::Latency,
+        Self::Flapping,
+        Self::Throttled,
+        Self::NoEvidence,
+    ];
+
+    /// Number of the rule that gives it, as the table of the rules has it; none where it is no rule's. R5, R8 and R13
+    /// hasten or hold back what others say, and R15 is the readers' own.
+    pub fn rule(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Starting => "R1",
+            Self::AdminDown
+            | Self::NoCarrier
+            | Self::OperDown
+            | Self::NoAddress
+            | Self::DeviceGone
+            | Self::NoRoute
+            | Self::NoUsableLink => "R2",
+            Self::RequiredDeviceDown | Self::DeviceDown | Self::PortDown | Self::UplinkLost => "R2b",
+            Self::ExplainedByLink => "R3",
+            Self::NoReply
+            | Self::Refused
+            | Self::Unreachable
+            | Self::DnsError
+            | Self::ServiceError
+            | Self::SendFailed => "R4",
+            Self::AddressDown | Self::TargetDown | Self::ScopeDown | Self::TargetDegraded => "R6",
+            Self::IcmpFiltered => "R7",
+            Self::Loss => "R9",
+            Self::Retransmits => "R10",
+            Self::Latency => "R11",
+            Self::Flapping => "R12",
+            Self::Suspended | Self::Stalled => "R14",
+            Self::Gap => "R16",
+            Self::Dns | Self::GatewaySilent | Self::Throttled | Self::NoEvidence => return None,
+        })
     }
 }
 
@@ -229,5 +308,40 @@ impl Subject {
             Self::Network => "network",
             Self::Device(n) | Self::Target(n) => n,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// What the source of [`ReasonCode`] says of each code, in its own comment.
+    fn documented() -> Vec<(&'static str, Option<&'static str>)> {
+        let source = include_str!("verdict.rs");
+        let body =
+            source.split("pub enum ReasonCode {").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
+        let mut rule = None;
+        let mut all = Vec::new();
+        for line in body.lines().map(str::trim).filter(|l| !l.is_empty()) {
+            match line.strip_prefix("/// ") {
+                Some(comment) => {
+                    let number = comment.split_once(": ").map(|(number, _)| number);
+                    rule = rule.or(number.filter(|n| n.starts_with('R') && n[1..2].parse::<u8>().is_ok()));
+                }
+                None => all.push((line.trim_end_matches(','), rule.take())),
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn each_code_has_the_number_that_its_comment_names() {
+        let known: Vec<_> = ReasonCode::ALL.iter().map(|code| (format!("{code:?}"), code.rule())).collect();
+        let told: Vec<_> = documented().into_iter().map(|(name, rule)| (name.to_owned(), rule)).collect();
+        assert_eq!(known, told);
+        let words: BTreeSet<_> = ReasonCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(words.len(), ReasonCode::ALL.len(), "two codes have one word");
     }
 }

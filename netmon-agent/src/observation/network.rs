@@ -121,12 +121,21 @@ pub struct Link {
     pub master: Option<IfIndex>,
     /// The link that it stands on: of a VLAN, a macvlan, a tunnel (`IFLA_LINK`). None when that is in another namespace.
     pub lower: Option<IfIndex>,
+    /// Routing table of a VRF (`IFLA_VRF_TABLE`); none for every other kind.
+    pub table: Option<u32>,
     /// Link-layer address.
     pub mac: Option<Vec<u8>>,
     /// Carrier transitions since the device was made (`IFLA_CARRIER_CHANGES`).
     pub carrier_changes: u32,
     /// Traffic counters as of this message.
     pub stats: LinkStats,
+}
+
+impl Link {
+    /// Whether it is of this kind (`IFLA_INFO_KIND`).
+    pub fn is_of_kind(&self, kind: &str) -> bool {
+        self.kind.as_deref() == Some(kind)
+    }
 }
 
 /// `struct rtnl_link_stats64`, the part that node_exporter shows too. Since the device was made.
@@ -166,6 +175,9 @@ impl Address {
     }
 }
 
+/// `RT_TABLE_MAIN`, `include/uapi/linux/rtnetlink.h`.
+const MAIN_TABLE: u32 = 254;
+
 /// A unicast route with one next hop; a multipath route is several of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -187,6 +199,11 @@ impl Route {
     /// Whether it is a default route.
     pub fn is_default(&self) -> bool {
         self.prefix_len == 0
+    }
+
+    /// Whether it is in the table that is asked where no rule says otherwise.
+    pub fn is_main(&self) -> bool {
+        self.table == MAIN_TABLE
     }
 
     /// Whether it covers `address`.
@@ -360,10 +377,20 @@ impl Network {
         self.routes.iter().filter(|r| r.gateway.is_none() && !r.is_default())
     }
 
-    /// Default routes, best metric first.
+    /// The VRF whose table this route is in: then it serves only what is bound to that VRF or to a member of it.
+    pub fn vrf_of(&self, route: &Route) -> Option<&Link> {
+        // Spares nearly all routes the look at every link.
+        if route.is_main() {
+            return None;
+        }
+        self.links.values().find(|l| l.table == Some(route.table))
+    }
+
+    /// The machine's own default routes, without those of VRFs: the main table's first, of these the best metric first.
     pub fn default_routes(&self) -> Vec<&Route> {
-        let mut all: Vec<&Route> = self.routes.iter().filter(|r| r.is_default()).collect();
-        all.sort_by_key(|r| r.metric);
+        let own = self.routes.iter().filter(|r| r.is_default() && self.vrf_of(r).is_none());
+        let mut all: Vec<&Route> = own.collect();
+        all.sort_by_key(|r| (!r.is_main(), r.metric));
         all
     }
 }
@@ -389,6 +416,26 @@ mod tests {
         assert!(!covers("0.0.0.0", 0, "::1"));
         assert!(covers("::", 0, "2001:db8::1"));
         assert!(covers("10.1.2.3", 32, "10.1.2.3") && !covers("10.1.2.3", 32, "10.1.2.2"));
+    }
+
+    #[test]
+    fn the_machines_own_default_routes_are_those_of_no_vrf() {
+        let route = |table, ifindex, metric| Route {
+            table,
+            destination: "0.0.0.0".parse().unwrap(),
+            prefix_len: 0,
+            gateway: None,
+            ifindex: IfIndex(ifindex),
+            metric,
+        };
+        let routes = vec![route(10, 2, 0), route(100, 3, 0), route(254, 4, 200), route(254, 5, 100)];
+        let mut n = Network { routes, ..Network::default() };
+        let vrf =
+            Link { index: IfIndex(9), kind: Some("vrf".to_owned()), table: Some(10), ..Link::default() };
+        n.links.insert(vrf.index, vrf);
+        let order: Vec<u32> = n.default_routes().iter().map(|r| r.ifindex.0).collect();
+        assert_eq!(order, [5, 4, 3], "the main table first, another after it, the VRF's not at all");
+        assert_eq!(n.vrf_of(&n.routes[0]).map(|l| l.index), Some(IfIndex(9)));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub enum Family {
 /// What kind of world it is. The default is the plain one: one uplink, both families, ping sockets open.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Uplinks of the node, 1 or 2, each with a gateway of its own; the first has the better metric.
+    /// Uplinks of the node, each with a gateway of its own; the first has the best metric, 100, the next 200 …
     pub uplinks: usize,
     /// Whether any group may open ping sockets (`net.ipv4.ping_group_range`); the kernel's default is none.
     pub ping_sockets: bool,

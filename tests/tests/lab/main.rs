@@ -7,6 +7,7 @@ mod figures;
 mod input;
 mod kernel;
 mod life;
+mod links;
 mod targets;
 mod verdict;
 mod world;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         verdict::SCENARIOS,
         targets::SCENARIOS,
         life::SCENARIOS,
+        links::SCENARIOS,
         input::SCENARIOS,
         figures::SCENARIOS,
         kernel::SCENARIOS,

@@ -68,6 +68,8 @@ enum Suite {
     Attribution,
     /// Probes while the clock steps by an hour, and by a VRF.
     Probe,
+    /// Verdicts of bonds, bridges, VLANs and VRFs.
+    Links,
     /// Each of them.
     All,
 }
@@ -87,12 +89,14 @@ const SUITE_LIMIT: Duration = Duration::from_secs(1500);
 /// When a kernel can't be had or booted, or when a figure is off by more than is known and told.
 pub fn perform(options: &Options) -> Result<()> {
     let kernels = if options.kernels.is_empty() { Kernel::value_variants() } else { &options.kernels };
-    let all = &[Suite::Attach, Suite::Retransmit, Suite::Reset, Suite::Attribution, Suite::Probe];
-    let suites = if options.suites.contains(&Suite::All) { all } else { options.suites.as_slice() };
+    let all = Suite::value_variants();
+    let all: Vec<Suite> = all.iter().copied().filter(|suite| *suite != Suite::All).collect();
+    let suites = if options.suites.contains(&Suite::All) { &all } else { &options.suites };
     judge(Store::provide(kernels, options.update)?, suites, options.kvm)
 }
 
-/// The pass that belongs to every test run: each kernel boots, takes the object, and has its clock stepped under probes.
+/// The pass that belongs to every test run: each kernel boots, takes the object, has its clock stepped under probes, and
+/// its links judged.
 ///
 /// # Errors
 /// As [`perform`]. Outside CI, kernels that can't be had are told of and left out.
@@ -102,7 +106,7 @@ pub fn pass() -> Result<()> {
             println!("SKIPPED: {e:#}");
             Ok(())
         }
-        provided => judge(provided?, &[Suite::Attach, Suite::Probe], false),
+        provided => judge(provided?, &[Suite::Attach, Suite::Probe, Suite::Links], false),
     }
 }
 

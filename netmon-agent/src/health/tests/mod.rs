@@ -8,8 +8,10 @@ mod names;
 mod probes;
 mod progress;
 mod retransmits;
+mod routes;
 mod rto;
 mod simulation;
+mod stacks;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -328,4 +330,25 @@ impl World {
 
 fn moment(ms: u64, boot_ahead: u64) -> Moment {
     Moment { mono: Mono::from_nanos(ms * 1_000_000), boot: Boot::from_nanos((ms + boot_ahead) * 1_000_000) }
+}
+
+/// Each rule has a test that says its number, where the rule is tried as a whole or stands by itself.
+#[test]
+fn every_rule_has_a_test_of_its_number() {
+    let sources = [
+        include_str!("flaps.rs"),
+        include_str!("impairments.rs"),
+        include_str!("links.rs"),
+        include_str!("probes.rs"),
+        include_str!("progress.rs"),
+        include_str!("retransmits.rs"),
+        include_str!("routes.rs"),
+        include_str!("rto.rs"),
+        include_str!("stacks.rs"),
+        include_str!("../../output/api/group.rs"),
+    ];
+    let numbers = (1..=16).map(|n| n.to_string()).chain(["2b".to_owned()]);
+    let is_tried = |n: &String| sources.iter().any(|s| s.contains(&format!("fn r{n}_")));
+    let missing: Vec<_> = numbers.filter(|n| !is_tried(n)).collect();
+    assert!(missing.is_empty(), "no test of R{missing:?}");
 }

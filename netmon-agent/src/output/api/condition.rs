@@ -214,7 +214,8 @@ fn blocked(state: State, code: &str, subject: &str, detail: &str) -> Outcome {
 }
 
 fn reason(code: &str, subject: &str, detail: &str) -> wire::Reason {
-    wire::Reason { code: code.into(), subject: subject.into(), detail: detail.into() }
+    let rule = (code == "stale").then(|| "R15".to_owned());
+    wire::Reason { code: code.into(), subject: subject.into(), detail: detail.into(), rule }
 }
 
 fn no_such<'a>(what: &str, name: &str, names: impl Iterator<Item = &'a str>) -> String {

@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stale_state_releases_nobody_until_it_is_looked_at_again() {
+    async fn r15_a_stale_state_releases_nobody_until_it_is_looked_at_again() {
         let board = board();
         let groups = Groups::new(board.clone());
         publish(&board, State::Up, ago(Duration::from_secs(5)));
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_finds_it_stale_when_woken_is_woken_again() {
+    async fn r15_who_finds_it_stale_when_woken_is_woken_again() {
         let board = board();
         let groups = Groups::new(board.clone());
         let member = join(&groups, wish(Wanted::Up, 0));

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_satisfied_releases_nobody_once_stale() {
+    fn r15_what_was_satisfied_releases_nobody_once_stale() {
         let (condition, mut judge, up) = (up_for(0), Judge::default(), published(1, State::Up));
         assert_eq!(judge.judge(&condition, &up, at(2).boot, false), UP);
         let stale = judge.judge(&condition, &up, at(9).boot, true);

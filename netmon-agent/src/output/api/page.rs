@@ -105,7 +105,8 @@ mod tests {
     #[test]
     fn names_from_outside_can_not_become_markup() {
         let hostile = "<img src=x onerror=\"a\">'&";
-        let reason = wire::Reason { code: "loss".into(), subject: hostile.into(), detail: hostile.into() };
+        let (code, rule) = ("loss".to_owned(), None);
+        let reason = wire::Reason { code, subject: hostile.into(), detail: hostile.into(), rule };
         let device =
             wire::Device { name: hostile.into(), reasons: vec![reason.clone()], ..Default::default() };
         let page = html(&Status { reasons: vec![reason], devices: vec![device], ..Default::default() });

@@ -28,6 +28,7 @@ pub fn reason(reason: &Reason) -> wire::Reason {
         code: reason.code.as_str().into(),
         subject: reason.subject.clone(),
         detail: reason.detail.clone(),
+        rule: reason.code.rule().map(str::to_owned),
     }
 }
 
@@ -77,6 +78,7 @@ pub fn stale_reason(board: &Board, now: Boot) -> wire::Reason {
         code: "stale".into(),
         subject: String::new(),
         detail: format!("not evaluated for {:.1} s", age.as_secs_f64()),
+        rule: Some("R15".into()),
     }
 }
 

@@ -23,6 +23,8 @@ const IFLA_CARRIER: u16 = 33;
 const IFLA_CARRIER_CHANGES: u16 = 35;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_VRF_TABLE: u16 = 1;
 
 const IFF_UP: u32 = 1;
 const IFF_LOOPBACK: u32 = 8;
@@ -58,7 +60,7 @@ pub(super) fn link(payload: &[u8]) -> Result<Option<Link>, Malformed> {
             IFLA_CARRIER => link.carrier &= u8_at(value, 0)? != 0,
             IFLA_CARRIER_CHANGES => link.carrier_changes = u32_at(value, 0)?,
             IFLA_ADDRESS => link.mac = Some(value.to_vec()).filter(|m| !m.is_empty()),
-            IFLA_LINKINFO => link.kind = kind_of(value)?,
+            IFLA_LINKINFO => (link.kind, link.table) = kind_of(value)?,
             IFLA_STATS64 => link.stats = stats(value)?,
             _ => {}
         }
@@ -93,14 +95,25 @@ pub(super) fn stats(value: &[u8]) -> Result<LinkStats, Malformed> {
     })
 }
 
-fn kind_of(linkinfo: &[u8]) -> Result<Option<String>, Malformed> {
+/// The kind, and the table of a VRF.
+fn kind_of(linkinfo: &[u8]) -> Result<(Option<String>, Option<u32>), Malformed> {
+    let (mut kind, mut data) = (None, &[][..]);
     for attribute in Attributes(linkinfo) {
-        let (kind, value) = attribute?;
-        if kind == IFLA_INFO_KIND {
-            return Ok(Some(String::from_utf8_lossy(c_bytes(value)).into_owned()));
+        match attribute? {
+            (IFLA_INFO_KIND, value) => kind = Some(String::from_utf8_lossy(c_bytes(value)).into_owned()),
+            (IFLA_INFO_DATA, value) => data = value,
+            _ => {}
         }
     }
-    Ok(None)
+    let mut table = None;
+    if kind.as_deref() == Some("vrf") {
+        for attribute in Attributes(data) {
+            if let (IFLA_VRF_TABLE, value) = attribute? {
+                table = Some(u32_at(value, 0)?);
+            }
+        }
+    }
+    Ok((kind, table))
 }
 
 /// `IF_OPER_*` of `include/uapi/linux/if.h`; a value from a newer kernel is as good as unknown.
@@ -152,6 +165,20 @@ mod tests {
         assert_eq!(link.kind.as_deref(), Some("veth"));
         assert_eq!(link.mac.as_deref(), Some(&[2, 0, 0, 0, 0, 1][..]));
         assert_eq!((link.stats.rx_packets, link.stats.rx_bytes, link.stats.tx_dropped), (1, 3, 8));
+    }
+
+    #[test]
+    fn a_vrf_tells_its_table() {
+        let info = |kind: &[u8]| {
+            let data = attribute(IFLA_VRF_TABLE, &10_u32.to_ne_bytes());
+            let mut m = header(0, 9, IFF_UP);
+            m.extend(attribute(IFLA_IFNAME, b"red\0"));
+            let both = [attribute(IFLA_INFO_KIND, kind), attribute(IFLA_INFO_DATA | 0x8000, &data)];
+            m.extend(attribute(IFLA_LINKINFO, &both.concat()));
+            link(&m).unwrap().unwrap()
+        };
+        assert_eq!(info(b"vrf\0").table, Some(10));
+        assert_eq!(info(b"bond\0").table, None, "another kind's first attribute is no table");
     }
 
     #[test]

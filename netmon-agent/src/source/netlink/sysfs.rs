@@ -138,6 +138,8 @@ fn link(path: &Path) -> Option<Link> {
         speed_mbps: (carrier && !virtual_device).then(|| speed_of(path)).flatten(),
         master: index(&path.join("master")),
         lower: lower_of(path),
+        // It is told by netlink alone.
+        table: None,
         mac: text(path, "address").and_then(|t| mac(&t)),
         carrier_changes: number(path, "carrier_changes").unwrap_or_default(),
         stats: stats_of(path),

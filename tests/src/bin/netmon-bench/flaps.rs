@@ -13,12 +13,13 @@ use crate::{await_up, quantile};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Faults by the dozen are what is measured here, not what is to be damped.
+pub const UNDAMPED: &str = "[health]\nflap_half_life = \"1s\"\nflap_suppress = 1000000\n";
+
 /// Takes the carrier and gives it back, `flaps` times, with one waiter for each change of the verdict over all.
 pub fn measure(flaps: usize) -> Result<()> {
     let world = World::new()?;
-    // Flaps by the dozen are what is measured here, not what is to be damped.
-    let undamped = "[health]\nflap_half_life = \"1s\"\nflap_suppress = 1000000\n";
-    let agent = Start::new(&world)?.config(undamped).start()?;
+    let agent = Start::new(&world)?.config(UNDAMPED).start()?;
     await_up(&agent)?;
     // The far end of the node's wire: what happens at the node is a loss of carrier.
     let switch = Switch::new(&world.gateways[0], "lan0")?;
@@ -55,11 +56,11 @@ pub fn measure(flaps: usize) -> Result<()> {
 }
 
 /// One request of `/v1/wait` in flight.
-struct Waiter(thread::JoinHandle<Result<(Mono, Value)>>);
+pub struct Waiter(thread::JoinHandle<Result<(Mono, Value)>>);
 
 impl Waiter {
     /// Returns once the agent holds it.
-    fn start(agent: &Agent<'_>, state: &str) -> Result<Self> {
+    pub fn start(agent: &Agent<'_>, state: &str) -> Result<Self> {
         let socket = agent.socket.clone();
         let path = format!("/v1/wait?state={state}&timeout={}s", PATIENCE.as_secs());
         let thread = thread::spawn(move || {
@@ -72,7 +73,7 @@ impl Waiter {
     }
 
     /// When the answer was there.
-    fn end(self) -> Result<Mono> {
+    pub fn end(self) -> Result<Mono> {
         let (at, answer) = self.0.join().map_err(|_| anyhow::anyhow!("the waiter panicked"))??;
         ensure!(answer["satisfied"] == true, "{answer}");
         Ok(at)

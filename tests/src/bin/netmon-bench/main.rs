@@ -1,5 +1,5 @@
-//! Measurements in the lab, printed plainly. Each is one subcommand; none given means all but `probes` and
-//! `targets`, which take long.
+//! Measurements in the lab, printed plainly. Each is one subcommand; none given means all but `probes`, `targets` and
+//! `verdict`, which take long.
 
 mod churn;
 mod events;
@@ -10,6 +10,7 @@ mod kernel;
 mod probes;
 mod read;
 mod targets;
+mod verdict;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -72,6 +73,8 @@ enum Which {
     },
     /// What many targets cost the whole agent.
     Targets(targets::Arguments),
+    /// How soon the agent says `down` and `up`, and that a starved machine makes it say neither.
+    Verdict(verdict::Arguments),
     /// What a probe costs and how true its round trip is, beside fping, ping and blackbox_exporter.
     Probes(probes::Arguments),
     /// The engine that `probes` measures.
@@ -110,6 +113,7 @@ fn measure(which: Option<&Which>) -> Result<()> {
         Some(Which::Kernel { seconds, loads }) => kernel::measure(Duration::from_secs(*seconds), *loads),
         Some(Which::Churn { namespaces, at_once }) => churn::measure(*namespaces, *at_once),
         Some(Which::Probes(arguments)) => probes::measure(arguments),
+        Some(Which::Verdict(arguments)) => verdict::measure(arguments),
         Some(Which::Targets(arguments)) => targets::measure(arguments),
         Some(Which::Read | Which::ReadLoop { .. } | Which::ProbesEngine(_)) => read::measure(),
         None => {

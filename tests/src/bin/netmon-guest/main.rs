@@ -9,6 +9,7 @@ mod attribution;
 mod compare;
 mod connections;
 mod init;
+mod links;
 mod meter;
 mod pair;
 mod probe;
@@ -58,6 +59,8 @@ enum Suite {
     Attribution,
     /// Probes while the clock steps, and by a VRF.
     Probe,
+    /// Verdicts of links upon links.
+    Links,
 }
 
 /// Longer than any suite takes under emulation on a busy machine.
@@ -87,6 +90,7 @@ fn run(suite: Suite) -> Result<()> {
         Suite::Reset => reset::suite(),
         Suite::Attribution => attribution::suite(),
         Suite::Probe => probe::suite(),
+        Suite::Links => links::suite(),
     }
 }
 

@@ -172,7 +172,8 @@ impl Pair {
         Ok(self.node.run(|| nix::net::if_::if_nametoindex(device))??)
     }
 
-    fn ip(&self, netns: &Netns, lines: &str) -> Result<()> {
+    /// Runs lines of `ip` commands in one of the two; `PEER` is the other's namespace.
+    pub fn ip(&self, netns: &Netns, lines: &str) -> Result<()> {
         netns.ip(&lines.replace("PEER", self.peer.name()))
     }
 }
