@@ -306,3 +306,7 @@ fn task(
         timeout,
     })
 }
+
+#[cfg(test)]
+#[path = "diagnose_tests.rs"]
+mod tests;

@@ -25,7 +25,7 @@ mod schedule;
 mod whole;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use census::Census;
 pub use evidence::{Evident, of_target};

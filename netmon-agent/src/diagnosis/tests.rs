@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
-    health::{Health, Role, State, TargetSpec, Watch},
+    health::{Event, Health, Role, State, TargetSpec, Watch},
     observation::{
         Address, Evidence, FailureReason, HttpRequest, IfIndex, IfName, Link, Method, Neighbour,
         NeighbourState, Network, NetworkChange, Observation, OperState, ProbeEvent, ProbeOutcome, Route,
@@ -35,12 +35,15 @@ fn route(destination: &str, prefix_len: u8, gateway: Option<&str>) -> Route {
 }
 
 /// One uplink with a gateway, and hosts beyond it, all of them answering.
-struct World {
-    now: u64,
+pub(crate) struct World {
+    /// Milliseconds.
+    pub(crate) now: u64,
     seq: u64,
-    health: Health,
+    pub(crate) health: Health,
     specs: Vec<TargetSpec>,
     known: Known,
+    /// All that the core told since somebody last took it.
+    pub(crate) events: Vec<Event>,
 }
 
 impl World {
@@ -61,7 +64,8 @@ impl World {
         };
         let specs: Vec<TargetSpec> = [gateway].iter().chain(hosts).enumerate().map(spec).collect();
         let health = Health::new(at, crate::health::Settings::default(), watch, true);
-        let mut world = Self { now: 1_000_000, seq: 0, health, specs, known: Known::default() };
+        let mut world =
+            Self { now: 1_000_000, seq: 0, health, specs, known: Known::default(), events: Vec::new() };
         let mut network = Network::default();
         for change in [
             NetworkChange::Link(Box::new(link(true))),
@@ -90,7 +94,7 @@ impl World {
         world
     }
 
-    fn moment(&self) -> Moment {
+    pub(crate) fn moment(&self) -> Moment {
         Moment { mono: Mono::from_nanos(self.now * 1_000_000), boot: Boot::from_nanos(self.now * 1_000_000) }
     }
 
@@ -100,7 +104,7 @@ impl World {
         self.health.handle(now, Observation { at: now.mono, evidence });
     }
 
-    fn network(&mut self, change: NetworkChange) {
+    pub(crate) fn network(&mut self, change: NetworkChange) {
         self.hear(Evidence::Network(change));
         self.drain();
     }
@@ -113,13 +117,13 @@ impl World {
         }
     }
 
-    fn answer(&mut self, target: TargetId, address: IpAddr) {
+    pub(crate) fn answer(&mut self, target: TargetId, address: IpAddr) {
         let (rtt, stamp) = (Duration::from_millis(5), StampSource::Kernel);
         self.probe(target, address, ProbeOutcome::Reply { rtt, stamp, ttl: None, reordered: false });
     }
 
     /// The target of this name fails until it is down, at its first address.
-    fn fail(&mut self, name: &str, reason: FailureReason) {
+    pub(crate) fn fail(&mut self, name: &str, reason: FailureReason) {
         let spec = self.specs.iter().find(|s| &*s.name == name).unwrap().clone();
         for _ in 0..6 {
             self.probe(spec.id, spec.addresses[0], ProbeOutcome::Failed { reason, reporter: None });
@@ -128,12 +132,14 @@ impl World {
     }
 
     /// Every event, as the agent takes them.
-    fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         let now = self.moment();
         while self.health.poll_timeout() <= now.mono {
             self.health.handle_timeout(now);
         }
-        while self.health.poll_event().is_some() {}
+        while let Some(event) = self.health.poll_event() {
+            self.events.push(event);
+        }
         let census = Census::of(&self.health);
         let at = Boot::from_nanos(self.now);
         for spec in &self.specs {
@@ -161,7 +167,7 @@ impl World {
     }
 }
 
-fn neighbour(state: NeighbourState) -> NetworkChange {
+pub(crate) fn neighbour(state: NeighbourState) -> NetworkChange {
     NetworkChange::Neighbour(Neighbour { ifindex: ETH0, address: ip(GATEWAY), state, mac: None })
 }
 
@@ -169,8 +175,8 @@ fn no_routes() -> NetworkChange {
     NetworkChange::Routes { routes: Vec::new(), truncated: false }
 }
 
-/// Two hosts beyond the gateway.
-fn pair() -> World {
+/// Two hosts, `a` and `b`, beyond the gateway.
+pub(crate) fn pair() -> World {
     World::new(&[("a", &["192.0.2.1"], Method::Icmp), ("b", &["192.0.2.2"], Method::Icmp)])
 }
 
