@@ -1,5 +1,6 @@
 //! Where the fault is: each place, named by the agent for a fault that is really there.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::TcpListener;
 use std::thread;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use netmon_agent::time::Mono;
-use netmon_tests::agent::{Agent, Start, Witness, await_until};
+use netmon_tests::agent::{Agent, Metrics, Start, Witness, await_until, get};
 use netmon_tests::lab::{Answer, Family, Netns, Options, Place, Way, What, World, unique};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -35,6 +36,9 @@ pub const SCENARIOS: &[Scenario] = &[
 const UP: Duration = Duration::from_secs(20);
 /// R4's five seconds, two until a look begins, twelve for the look; and a machine that runs other trials.
 const FOUND: Duration = Duration::from_secs(40);
+
+/// For what a thousand targets' metrics take where the machine has other things to do.
+const LARGE: Duration = Duration::from_secs(60);
 
 const GATEWAY: &str = "10.77.1.1";
 
@@ -77,7 +81,10 @@ fn seen_at(place: &str) -> impl Fn(&Value) -> bool + '_ {
 
 /// Looks that were begun so far and have ended.
 fn looks(agent: &Agent<'_>) -> Result<f64> {
-    let metrics = agent.metrics()?;
+    looks_in(&agent.metrics()?)
+}
+
+fn looks_in(metrics: &Metrics) -> Result<f64> {
     let count = |result: &str| metrics.value("netmon_diagnoses_total", &[("result", result)]);
     let all = ["located", "inconclusive", "failed"].map(count).into_iter().collect::<Option<Vec<_>>>();
     Ok(all.context("no netmon_diagnoses_total")?.iter().sum())
@@ -372,26 +379,28 @@ fn storm() -> Result<()> {
     const INTERVAL: f64 = 2.0;
     let world = v4_only()?;
     world.internet.ip("route add local 198.18.0.0/16 dev lo")?;
-    let mut config = String::from("[limits]\ncpu = \"off\"\n");
+    let mut config = String::from("[limits]\ncpu = \"off\"\n[metrics]\nlean = true\n");
     for i in 0..TARGETS {
         let (name, a, b) = (i, i / 250, 1 + i % 250);
         // Writing to a String can't fail.
-        let _ =
-            write!(config, "[[target]]\nname = \"t{name}\"\nhost = \"198.18.{a}.{b}\"\nscope = \"fleet\"\n");
+        let _ = write!(config, "[[target]]\nname = \"t{name}\"\nhost = \"198.18.{a}.{b}\"\n");
     }
-    let agent = Start::new(&world)?.config(&config).start()?;
-    let witness = up(&agent)?;
-    let mut fault = None;
+    // By the log as far as can be: status and metrics of so many are large.
+    let agent = Start::new(&world)?.config(&config).spawn()?;
+    ensure!(
+        agent.log.await_line(UP, |l| l.contains("network is up")).is_some(),
+        "{:?}",
+        agent.log.lines().last()
+    );
+    let fault = world.blackhole_behind()?;
     let begun = Mono::now();
-    witness.after("degraded", &["target_down"], UP, || {
-        fault = Some(world.blackhole_behind()?);
-        Ok(())
-    })?;
-    // By the log: the status of so many is large.
     let placed = || {
         let lines = agent.log.lines();
-        let is_one = |l: &&String| l.contains("target t") && l.contains(" is down") && l.contains("\"path: ");
-        lines.iter().filter(is_one).count()
+        // One may go down twice, on a machine with other things to do.
+        let names = lines.iter().filter(|l| l.contains("\"path: ")).filter_map(|l| {
+            l.split_once("\"message\":\"target t")?.1.split_once(" is down").map(|(name, _)| name.to_owned())
+        });
+        names.collect::<BTreeSet<_>>().len()
     };
     let all = await_until(FOUND, || {
         thread::sleep(Duration::from_millis(200));
@@ -400,21 +409,27 @@ fn storm() -> Result<()> {
     let all = all.with_context(|| format!("{} of them have a place", placed()))?;
     // What the bursts of R4 asked for has left by now.
     thread::sleep(Duration::from_secs(5));
-    let probes = || Ok::<_, anyhow::Error>((Mono::now(), agent.metrics()?.sum("netmon_probes_total", &[])));
-    let (from, before) = probes()?;
+    let metrics = || {
+        let at = Mono::now();
+        Ok::<_, anyhow::Error>((at, Metrics::parse(&get(&agent.socket, "/metrics", LARGE)?.body)?))
+    };
+    let (from, before) = metrics()?;
     thread::sleep(Duration::from_secs(20));
-    let (to, after) = probes()?;
+    let (to, after) = metrics()?;
+    let sent = |m: &Metrics| m.sum("netmon_probes_total", &[]);
     let expected = to.since(from).as_secs_f64() * f64::from(TARGETS + 5) / INTERVAL;
-    let pace = (after - before) / expected;
-    let (looks, since) = (looks(&agent)?, Mono::now().since(begun));
-    let full = agent.metrics()?.value("netmon_diagnoses_total", &[("result", "queue_full")]);
+    let pace = (sent(&after) - sent(&before)) / expected;
+    let (looks, since) = (looks_in(&after)?, to.since(begun));
+    let full = after.value("netmon_diagnoses_total", &[("result", "queue_full")]);
     eprintln!(
-        "{TARGETS} down, each with its place after {all:.1?}; {looks} looks in {since:.1?}; {full:?} found the queue full; pace {pace:.3}"
+        "{TARGETS} down, each with its place after {all:.1?}; {looks} looks in {since:.1?}, pace {pace:.3}"
     );
     ensure!((0.9..1.1).contains(&pace), "probes at {pace:.3} of their pace");
-    ensure!(since < Duration::from_secs(60) || looks <= 12.0, "{looks} looks in {since:?}");
-    ensure!(looks >= 1.0 && (since >= Duration::from_secs(60) || looks <= 6.0), "{looks} looks in {since:?}");
+    // Six in any minute.
+    let most = 6.0 * (since.as_secs_f64() / 60.0).ceil();
+    ensure!((1.0..=most).contains(&looks), "{looks} looks in {since:?}");
     ensure!(full.is_some_and(|n| n > 900.0), "{full:?} found the queue full");
-    ensure!(diagnosis(&agent, None)?["where"] == "path", "{}", diagnosis(&agent, None)?);
-    fault.context("a fault")?.mend()
+    let told = agent.log.await_line(UP, |l| l.contains("network diagnosed"));
+    ensure!(told.as_ref().is_some_and(|l| l.contains("everything beyond gateway")), "{told:?}");
+    fault.mend()
 }
