@@ -7,12 +7,13 @@
 //! ```
 //!
 //! A source turns the outside world into [`observation::Observation`]s and decides nothing. [`health`] decides and
-//! touches nothing. A [`state::Snapshot`] is all that an output sees. [`agent`] is the only place that knows all parts.
+//! touches nothing; [`diagnosis`] says where a fault is. A [`state::Snapshot`] is all that an output sees. [`agent`] is the only place that knows all parts.
 
 pub mod agent;
 pub mod capability;
 pub mod cli;
 pub mod config;
+pub mod diagnosis;
 pub mod health;
 pub mod observation;
 pub mod output;

@@ -154,6 +154,11 @@ impl Planner {
         Planned { spec, path: Arc::default(), interval, timeout }
     }
 
+    /// The number of the target of this name, if there ever was one.
+    pub fn number(&self, name: &str) -> Option<TargetId> {
+        self.ids.get(name).copied()
+    }
+
     fn id(&mut self, name: &Arc<str>) -> TargetId {
         let next = TargetId(self.ids.len() as u32);
         *self.ids.entry(name.clone()).or_insert(next)

@@ -87,7 +87,8 @@ impl World {
         let changed = self.verdict.update(now, state, reasons.clone());
         self.seq += u64::from(changed);
         let subject = Subject::Network;
-        let change = ChangeEvent { seq: self.seq, at: now.boot, subject, previous, state, reasons };
+        let change =
+            ChangeEvent { seq: self.seq, at: now.boot, subject, previous, state, reasons, diagnosis: None };
         let device =
             DeviceView { name: "eth0".into(), verdict: self.verdict.clone(), ..DeviceView::default() };
         let snapshot = Snapshot {

@@ -17,8 +17,9 @@ use std::{
 };
 
 use netmon_agent::{
-    observation::{FailureReason, StampSource},
+    observation::{FailureReason, PathOptions, StampSource},
     source::trace::{self, Choice, End, Hop, Limit, Method, Options, Path, TraceError},
+    time::Mono,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use world::{LAST, World, hop, in_chain, limit_errors, shell, sysctl};
@@ -73,6 +74,41 @@ fn every_hop_is_named_in_order_by_every_method_and_family() {
                 assert!(kernels >= 10, "{kernels} of 15 round trips by the kernel's stamps: {path:#?}");
             }
         }
+    });
+}
+
+#[test]
+fn it_goes_the_way_it_is_told_and_ends_when_its_time_is_over() {
+    in_chain("way", |world| {
+        let listener = listen(world);
+        let port = listener.local_addr().unwrap().port();
+        // Nobody knows the way back to the one, and all know the way to the other.
+        shell("ip addr add 10.98.0.1/32 dev lo && ip addr add 10.99.0.9/24 dev right");
+        let from =
+            |source: &str| PathOptions { source: Some(source.parse().unwrap()), ..PathOptions::default() };
+        let limit = Duration::from_millis(500);
+        let to = SocketAddr::new(hop(LAST, false), 0);
+        for method in [ICMP, UDP, tcp(port)] {
+            let run = |way: &PathOptions, limit| {
+                trace::run_along(&hops_only(method), way, limit, to, |_| ControlFlow::Continue(()))
+            };
+            let begun = Mono::now();
+            let path = run(&from("10.98.0.1"), Some(limit)).unwrap();
+            let took = Mono::now().since(begun);
+            assert!(matches!(path.end, End::Silent { last: None, .. }), "{method:?}: {path:#?}");
+            assert!(took >= limit && took < limit * 3, "{method:?}: {took:?}");
+            assert!(run(&from("10.99.0.9"), None).unwrap().reached(), "{method:?}");
+            let nowhere = PathOptions { device: Some("none0".to_owned()), ..PathOptions::default() };
+            assert!(run(&nowhere, None).is_err(), "{method:?}");
+        }
+        assert_eq!(
+            trace::source_to(&from("10.99.0.9"), to.ip()).unwrap(),
+            "10.99.0.9".parse::<IpAddr>().unwrap()
+        );
+        assert_eq!(
+            trace::source_to(&PathOptions::default(), to.ip()).unwrap(),
+            "10.99.0.1".parse::<IpAddr>().unwrap()
+        );
     });
 }
 

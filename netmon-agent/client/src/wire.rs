@@ -64,6 +64,57 @@ pub struct Reason {
     pub rule: Option<String>,
 }
 
+/// Where a fault is. What the evidence in hand says is there at once; where that leaves it open, a look at the target
+/// names it better some seconds later.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// When it was found, RFC 3339.
+    pub at: String,
+    /// How long it took to find, milliseconds, rounded up; 0 where the evidence was in hand.
+    pub took_ms: u64,
+    /// `link`, `address`, `route`, `neighbour`, `gateway`, `local`, `path`, `path_mtu`, `dns` or `port`.
+    #[serde(rename = "where")]
+    pub place: String,
+    /// For people: one line.
+    pub detail: String,
+    /// Of the whole: the target that showed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The address that was looked at; absent, like all that follows, where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The source address of packets to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// How hops were asked: `icmp`, `udp`, `tcp port 443`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Whether the address answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<bool>,
+    /// The last hop that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_hop: Option<DiagnosisHop>,
+    /// Every hop from the first to the last that answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hops: Vec<DiagnosisHop>,
+    /// The largest packet that passes, bytes with the IP header, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_mtu: Option<u32>,
+}
+
+/// One distance from here, in a [`Diagnosis`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiagnosisHop {
+    /// 1 is the first router.
+    pub hop: u8,
+    /// Who answered there; empty where nobody did.
+    pub addresses: Vec<String>,
+    /// The shortest round trip, nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_ns: Option<u64>,
+}
+
 /// The whole published state: `GET /v1/status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -84,6 +135,9 @@ pub struct Status {
     pub stale_after_ns: u64,
     /// Why.
     pub reasons: Vec<Reason>,
+    /// Where the fault is; absent where there is none, or nothing is known of its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
     /// The watched devices.
     pub devices: Vec<Device>,
     /// The targets.
@@ -219,6 +273,9 @@ pub struct Target {
     pub since_boottime_ns: u64,
     /// Why.
     pub reasons: Vec<Reason>,
+    /// Where the fault is; absent where there is none, or nothing is known of its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
     /// How long the last look-up of its name took, nanoseconds; absent where no resolver was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolve_ns: Option<u64>,
@@ -339,7 +396,8 @@ pub struct Waited {
     pub blocking: Vec<Reason>,
 }
 
-/// One change: the data of a server-sent event, and a line of `netmon watch --json`.
+/// One change: the data of a server-sent event, and a line of `netmon watch --json`. What is found out of a fault after
+/// the change that told of it comes as one more, with the same state, `previous` equal to it, and a diagnosis.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// Its number.
@@ -356,6 +414,9 @@ pub struct Change {
     pub previous: State,
     /// Why.
     pub reasons: Vec<Reason>,
+    /// Where the fault is, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
 }
 
 /// An error's body.

@@ -2,8 +2,10 @@
 
 pub mod capabilities;
 mod core;
+mod diagnose;
 mod intake;
 mod links;
+mod look;
 mod tcp;
 mod throttle;
 mod watch;

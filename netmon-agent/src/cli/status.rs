@@ -13,7 +13,7 @@ use netmon_client::{
     wire::{Device, Status, Target},
 };
 
-use super::text::{clipped, coloured, failed, printable, quiet_pipe, reasons};
+use super::text::{clipped, coloured, failed, place, printable, quiet_pipe, reasons};
 
 /// Widest line.
 const WIDTH: usize = 80;
@@ -49,6 +49,13 @@ fn screen(status: &Status) -> String {
     let _ = writeln!(out, "network  {} for {}", coloured(status.state, 0), span(Duration::from_nanos(age)));
     for reason in &status.reasons {
         let _ = writeln!(out, "  {}", clipped(&reasons(std::slice::from_ref(reason)), WIDTH - 2));
+    }
+    if let Some(diagnosis) = &status.diagnosis {
+        let mut indent = "  where: ";
+        for line in folded(&place(diagnosis), WIDTH - indent.len()) {
+            let _ = writeln!(out, "{indent}{line}");
+            indent = "         ";
+        }
     }
     if !status.devices.is_empty() {
         let width = column(status.devices.iter().map(|d| d.name.as_str()));
@@ -106,7 +113,27 @@ fn device_text(d: &Device) -> String {
     printable(&parts.join(", "))
 }
 
+/// In lines of at most `width` characters, broken at blanks where there are any.
+fn folded(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let length = |line: &String| line.chars().count();
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(&clipped(word, width)),
+            Some(line) if length(line) + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(clipped(word, width)),
+        }
+    }
+    lines
+}
+
 fn target_text(t: &Target) -> String {
+    if let (Some(diagnosis), Some(first)) = (&t.diagnosis, t.reasons.first()) {
+        return printable(&format!("{}; {}", first.code, place(diagnosis)));
+    }
     if !t.reasons.is_empty() {
         return reasons(&t.reasons);
     }
@@ -141,7 +168,10 @@ fn span(d: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use netmon_client::{State, wire::Reason};
+    use netmon_client::{
+        State,
+        wire::{Diagnosis, Reason},
+    };
 
     use super::*;
 
@@ -156,13 +186,25 @@ mod tests {
             ..Device::default()
         };
         let target = Target { name: "internet".into(), host: "h".repeat(90), ..Target::default() };
+        let diagnosis = Diagnosis {
+            place: "path".into(),
+            detail: format!("{} \x1b[2J {}", "long words ".repeat(20), "w".repeat(100)),
+            ..Diagnosis::default()
+        };
+        let down = Target {
+            name: "far".into(),
+            reasons: vec![reason.clone()],
+            diagnosis: Some(diagnosis.clone()),
+            ..Target::default()
+        };
         let status = Status {
             state: State::Degraded,
             boottime_ns: 90_061_000_000_000,
             since_boottime_ns: 0,
             reasons: vec![reason],
+            diagnosis: Some(diagnosis),
             devices: vec![device, Device { name: "lan0".into(), state: State::Up, ..Device::default() }],
-            targets: vec![target],
+            targets: vec![target, down],
             ..Status::default()
         };
         let text = anstream::adapter::strip_str(&screen(&status)).to_string();
@@ -172,6 +214,7 @@ mod tests {
             assert_eq!(line, line.trim_end());
         }
         assert!(text.contains("\n  lan0"));
+        assert!(text.contains("\n  where: path: long words") && text.contains("loss; path: long"), "{text}");
     }
 
     #[test]

@@ -7,7 +7,10 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use netmon_client::{Error, State, wire::Reason};
+use netmon_client::{
+    Error, State,
+    wire::{Diagnosis, Reason},
+};
 
 /// `EX_UNAVAILABLE` of sysexits(3): no agent answers.
 pub(super) const UNAVAILABLE: u8 = 69;
@@ -82,6 +85,11 @@ pub(super) fn reasons(all: &[Reason]) -> String {
         }
     }
     printable(&out)
+}
+
+/// Where a fault is: `path: hop 3, …`.
+pub(super) fn place(diagnosis: &Diagnosis) -> String {
+    printable(&format!("{}: {}", diagnosis.place, diagnosis.detail))
 }
 
 /// At most `width` characters, the last a `…` where some are missing.

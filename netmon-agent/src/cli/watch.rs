@@ -15,7 +15,7 @@ use nix::{
 };
 use serde::Serialize;
 
-use super::text::{coloured, failed, printable, quiet_pipe, reasons, say};
+use super::text::{coloured, failed, place, printable, quiet_pipe, reasons, say};
 
 /// Prints one line for each change, until it is interrupted.
 #[derive(Clone, Debug, clap::Args)]
@@ -87,17 +87,24 @@ struct Line<'a> {
     state: State,
     previous: State,
     reasons: &'a [netmon_client::wire::Reason],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diagnosis: Option<&'a netmon_client::wire::Diagnosis>,
 }
 
 fn print(args: &WatchArgs, change: &Change) -> io::Result<()> {
-    // The first event of a connection tells the state as it is; a program that reads changes was promised changes.
-    let is_change = change.state != change.previous || change.kind == "gap" || change.kind == "update";
+    // The first event of a connection tells the state as it is; a program that reads changes was promised changes. What
+    // was found out of a fault is one.
+    let is_change = change.state != change.previous
+        || change.diagnosis.is_some()
+        || change.kind == "gap"
+        || change.kind == "update";
     if args.json {
         if !is_change && !args.all {
             return Ok(());
         }
-        let Change { seq, at, kind, subject, state, previous, reasons } = change;
-        let line = Line { seq: *seq, at, kind, subject, state: *state, previous: *previous, reasons };
+        let Change { seq, at, kind, subject, state, previous, reasons, diagnosis } = change;
+        let (seq, state, previous, diagnosis) = (*seq, *state, *previous, diagnosis.as_ref());
+        let line = Line { seq, at, kind, subject, state, previous, reasons, diagnosis };
         let mut out = io::stdout().lock();
         return writeln!(out, "{}", serde_json::to_string(&line)?).and_then(|()| out.flush());
     }
@@ -112,14 +119,20 @@ fn text_line(change: &Change) -> String {
         kind => format!("{kind} {}", change.subject),
     };
     let (at, what) = (printable(&change.at), printable(&what));
-    let why = reasons(&change.reasons);
+    // One more word on a fault need not repeat the others.
+    let found_later = change.state == change.previous && change.diagnosis.is_some();
+    let mut why = if found_later { "diagnosed".to_owned() } else { reasons(&change.reasons) };
+    if let Some(diagnosis) = &change.diagnosis {
+        let said = if why.is_empty() { place(diagnosis) } else { format!("  {}", place(diagnosis)) };
+        why.push_str(&said);
+    }
     let gap = if why.is_empty() { "" } else { "  " };
     format!("{at} {} {what}{gap}{why}", coloured(change.state, 8))
 }
 
 #[cfg(test)]
 mod tests {
-    use netmon_client::wire::Reason;
+    use netmon_client::wire::{Diagnosis, Reason};
 
     use super::*;
 
@@ -140,5 +153,27 @@ mod tests {
         };
         let line = anstream::adapter::strip_str(&text_line(&change)).to_string();
         assert_eq!(line, "2026-01-01T00:00:00.000Z down     device eth0  no_carrier eth0 (R2)");
+    }
+
+    #[test]
+    fn a_place_stands_behind_the_reasons_and_one_found_later_alone() {
+        let line = |previous| {
+            let change = Change {
+                kind: "target".into(),
+                subject: "t".into(),
+                state: State::Down,
+                previous,
+                reasons: vec![Reason { code: "no_reply".into(), ..Reason::default() }],
+                diagnosis: Some(Diagnosis {
+                    place: "path".into(),
+                    detail: "x\u{1b}".into(),
+                    ..Diagnosis::default()
+                }),
+                ..Change::default()
+            };
+            anstream::adapter::strip_str(&text_line(&change)).to_string()
+        };
+        assert_eq!(line(State::Up), " down     target t  no_reply  path: x\u{fffd}");
+        assert_eq!(line(State::Down), " down     target t  diagnosed  path: x\u{fffd}");
     }
 }

@@ -25,6 +25,7 @@ pub(super) struct File {
     pub(super) devices: Devices,
     pub(super) kernel: Kernel,
     pub(super) metrics: Metrics,
+    pub(super) diagnosis: Diagnosis,
     pub(super) health: Health,
     pub(super) target: Vec<Spanned<Target>>,
 }
@@ -109,6 +110,16 @@ pub(super) struct Metrics {
     pub(super) windows: bool,
     pub(super) native_histograms: bool,
     pub(super) lean: bool,
+}
+
+/// Looks at targets that have a fault: each is left at its default when absent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Diagnosis {
+    pub(super) enabled: Option<bool>,
+    pub(super) pause: Option<Spanned<Span>>,
+    pub(super) per_minute: Option<Spanned<u32>>,
+    pub(super) timeout: Option<Spanned<Span>>,
 }
 
 /// Thresholds: each is left at its default when absent.

@@ -20,6 +20,7 @@ pub use error::ConfigError;
 pub use limits::Limits;
 
 use crate::{
+    diagnosis,
     health::{Settings, Watch},
     observation::{Method, PathOptions},
 };
@@ -52,6 +53,8 @@ pub struct Config {
     pub kernel: KernelConfig,
     /// What metrics are written beyond the usual ones.
     pub metrics: MetricsConfig,
+    /// How faults are looked at.
+    pub diagnosis: diagnosis::Settings,
     /// Thresholds of the rules.
     pub health: Settings,
     /// Configured targets.

@@ -44,6 +44,9 @@ fn a_full_file_is_read() {
         [metrics]
         windows = true
         native_histograms = true
+        [diagnosis]
+        pause = "1m"
+        per_minute = 3
         [health]
         stall_gap = "4s"
         [health.quorum]
@@ -66,6 +69,9 @@ fn a_full_file_is_read() {
     assert_eq!((c.health.quorum["backup"], c.health.stall_gap), (1, Duration::from_secs(4)));
     assert_eq!(c.stale_after(), Duration::from_secs(270));
     assert!(c.metrics.windows && c.metrics.native_histograms && c.health.native_histograms);
+    let d = c.diagnosis;
+    assert_eq!((d.enabled, d.pause, d.per_minute), (true, Duration::from_secs(60), 3));
+    assert_eq!(d.timeout, Duration::from_secs(12));
 }
 
 #[test]
@@ -82,6 +88,11 @@ fn faults_name_their_place_and_the_remedy() {
     refused("[[target]]\nhost = \"http://a/\"", "2:8", "no host name");
     refused("[[target]]\nhost = \"a\"\nport = 0\nprobe = \"dns\"", "3:8", "port 0");
     refused("[devices]\nexclude = [\"a[\"]", "2:12", "bad pattern");
+    refused("[diagnosis]\nper_minute = 0", "2:14", "enabled = false");
+    refused("[diagnosis]\npause = \"5s\"", "2:9", "timeout is no longer than pause");
+    refused("[diagnosis]\ntimeout = \"40s\"", "2:11", "timeout is no longer than pause");
+    refused("[diagnosis]\ntimeout = \"1s\"", "2:11", "between 2s and 1m");
+    refused("[diagnosis]\nenable = true", "2:1", "did you mean `enabled`?");
     refused("[health.quorum]\ninternet = 0", "2:12", "quorum of 0");
     refused("[agent]\nlisten = [\"localhost\"]", "2:11", "socket address");
     refused("a = ", "1:5", "");

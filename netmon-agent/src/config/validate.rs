@@ -11,7 +11,10 @@ use super::{
     limits::{Limits, MAX_PROBES, check_rate},
     target, thresholds,
 };
-use crate::health::{Settings, Watch};
+use crate::{
+    diagnosis,
+    health::{Settings, Watch},
+};
 
 /// Shortest interval: 50 probes a second to one target is a flood, not monitoring.
 const MIN_INTERVAL: Duration = Duration::from_millis(20);
@@ -30,6 +33,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let interval = interval(&f.defaults.interval)?;
     let timeout = timeout(&f.defaults.timeout)?;
     let health = Settings { native_histograms, ..thresholds::settings(f.health, &f.devices)? };
+    let diagnosis = diagnosis(&f.diagnosis)?;
     let watch = watch(&f.devices)?;
     let kernel = kernel(f.kernel)?;
     if let Some(s) = f.agent.socket.as_ref().filter(|s| s.get_ref().as_os_str().is_empty()) {
@@ -66,6 +70,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         watch,
         kernel,
         metrics,
+        diagnosis,
         health,
         targets,
     })
@@ -79,6 +84,33 @@ fn max_probes(written: Option<&Spanned<u32>>) -> Result<u32, Fault> {
         }
         Some(max) => Ok(*max.get_ref()),
     }
+}
+
+fn diagnosis(d: &file::Diagnosis) -> Result<diagnosis::Settings, Fault> {
+    let usual = diagnosis::Settings::default();
+    let seconds = Duration::from_secs;
+    let span = |s: &Option<Spanned<Span>>, default, range, what| {
+        s.as_ref().map_or(Ok(default), |s| within(s, range, what))
+    };
+    let pause = span(&d.pause, usual.pause, seconds(1)..=seconds(3600), "pause")?;
+    let timeout = span(&d.timeout, usual.timeout, seconds(2)..=seconds(60), "timeout")?;
+    let per_minute = match &d.per_minute {
+        Some(n) if !(1..=60).contains(n.get_ref()) => {
+            let message = format!("per_minute is between 1 and 60, not {}", n.get_ref());
+            return Err(Fault::at(n.span(), message).hint("for none at all: enabled = false"));
+        }
+        Some(n) => *n.get_ref(),
+        None => usual.per_minute,
+    };
+    if pause < timeout {
+        let message = format!(
+            "the next look at a target would be due after {pause:?}, within the {timeout:?} of the last"
+        );
+        let span = d.pause.as_ref().or(d.timeout.as_ref()).map(Spanned::span);
+        return Err(Fault { span, message, hint: Some("timeout is no longer than pause".to_owned()) });
+    }
+    let enabled = d.enabled.unwrap_or(usual.enabled);
+    Ok(diagnosis::Settings { enabled, pause, per_minute, timeout })
 }
 
 fn kernel(k: file::Kernel) -> Result<KernelConfig, Fault> {

@@ -60,11 +60,11 @@ use std::{
 
 pub use address::AddressEvidence;
 pub use details::LastDetail;
-pub use device::Watch;
+pub use device::{Watch, judge as judge_link};
 pub use fsm::AddressFsm;
 pub use network::Device;
 use reach::Ways;
-pub use reach::{Reach, Way};
+pub use reach::{Reach, Way, next_hop};
 pub use retransmits::READ_INTERVAL;
 pub use settings::{BURST, LOST_FOR_DOWN, Settings};
 pub use stats::{
@@ -362,6 +362,21 @@ impl Health {
     /// The targets, in the order they were given.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.order.iter().filter_map(|id| self.targets.get(id))
+    }
+
+    /// The target of this number.
+    pub fn target(&self, id: TargetId) -> Option<&Target> {
+        self.targets.get(&id)
+    }
+
+    /// Those of them that are default gateways.
+    pub fn gateways(&self) -> impl Iterator<Item = &Target> {
+        self.gateways.iter().filter_map(|id| self.targets.get(id))
+    }
+
+    /// Links of the default routes as they last were, the best first: they may be gone by now, as their routes are.
+    pub fn uplinks(&self) -> &[IfIndex] {
+        &self.uplinks
     }
 
     /// The last reading of the kernel's TCP counters.

@@ -120,13 +120,24 @@ pub fn way(
         return None;
     }
     let covering = || network.routes.iter().filter(here).filter(|r| r.covers(address));
-    let rank = |r: &Route| (Reverse(r.prefix_len), !r.is_main(), r.metric);
     let best = covering().map(rank).min()?;
     let equal = || covering().filter(|r| rank(r) == best);
     let mut links: Vec<IfIndex> = equal().map(|r| r.ifindex).collect();
     links.sort_unstable();
     links.dedup();
     Some(Way { links, beyond: equal().all(|r| r.gateway.is_some() || r.is_default()) })
+}
+
+/// The longest prefix first, the main table before others, the lowest metric.
+fn rank(route: &Route) -> (Reverse<u8>, bool, u32) {
+    (Reverse(route.prefix_len), !route.is_main(), route.metric)
+}
+
+/// The gateway that packets to an address are handed to on this way, and on which link; none where they need none.
+pub fn next_hop(network: &Network, way: &Way, address: IpAddr) -> Option<(IpAddr, IfIndex)> {
+    let leads = |r: &&Route| way.links.contains(&r.ifindex) && r.covers(address);
+    let best = network.routes.iter().filter(leads).min_by_key(|r| rank(r))?;
+    Some((best.gateway?, best.ifindex))
 }
 
 /// The same for a default gateway: the links that its routes name.

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::{
     capability::Capability,
+    diagnosis::{Diagnosis, Outcome},
     health::{AddressStats, Departed, Reason, State, Subject, Verdict},
     observation::{IfIndex, Link, ProbeDetail, TcpCounters, TcpReading},
     time::{Boot, Moment},
@@ -42,6 +43,8 @@ pub struct Snapshot {
     pub started: Moment,
     /// The verdict over all.
     pub verdict: Verdict,
+    /// Where its fault is, as far as that is known.
+    pub diagnosis: Option<Diagnosis>,
     /// Watched devices by index.
     pub devices: Vec<Arc<DeviceView>>,
     /// Targets in the order of the configuration.
@@ -90,6 +93,8 @@ pub struct TargetView {
     pub method: &'static str,
     /// Its verdict.
     pub verdict: Verdict,
+    /// Where its fault is, as far as that is known.
+    pub diagnosis: Option<Diagnosis>,
     /// How long the last look-up of its name took; none where no resolver was asked.
     pub look_up: Option<Duration>,
     /// Evidence by address.
@@ -120,6 +125,8 @@ pub struct OwnCounters {
     pub timestamps: [u64; 3],
     /// Probes that were not sent, by reason.
     pub probes_skipped: BTreeMap<&'static str, u64>,
+    /// Wishes to look where a fault is, by what became of them, in the order of [`Outcome::ALL`].
+    pub diagnoses: [u64; Outcome::ALL.len()],
     /// How late the probe engine's ticks were: counts by [`LAG_BUCKETS`] and +Inf.
     pub scheduler_lag_buckets: [u64; LAG_BUCKETS.len() + 1],
     /// Sum of that lateness.
@@ -135,7 +142,8 @@ pub struct OwnCounters {
     pub config_read: Boot,
 }
 
-/// One change of a verdict, kept in the board's backlog.
+/// One change of a verdict, or one more word on it: then `previous` is `state`, and there is a diagnosis. Kept in the
+/// board's backlog.
 #[derive(Clone, Debug)]
 pub struct ChangeEvent {
     /// Its number.
@@ -150,6 +158,8 @@ pub struct ChangeEvent {
     pub state: State,
     /// Why.
     pub reasons: Vec<Reason>,
+    /// Where the fault is, as far as that is known.
+    pub diagnosis: Option<Diagnosis>,
 }
 
 /// Oldest evaluation that releases a waiter.

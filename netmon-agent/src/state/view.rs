@@ -4,6 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::{AddressView, DeviceView, TargetView};
 use crate::{
+    diagnosis::Known,
     health::{AddressEvidence, Device, Health, Target},
     observation::{IfIndex, Link},
     time::Mono,
@@ -18,26 +19,27 @@ pub fn devices(health: &Health, now: Mono) -> Vec<Arc<DeviceView>> {
 }
 
 /// The targets of `health`, every figure anew.
-pub fn targets(health: &Health) -> Vec<Arc<TargetView>> {
-    health.targets().map(|t| Arc::new(target(t))).collect()
+pub fn targets(health: &Health, known: &Known) -> Vec<Arc<TargetView>> {
+    health.targets().map(|t| Arc::new(target(t, known))).collect()
 }
 
 /// The same for a change of these targets alone. Where there are many, the others stand as they were last shown: a
 /// hundred thousand are not to be looked through for each that changes.
 pub fn targets_changed(
     health: &Health,
+    known: &Known,
     shown: &[Arc<TargetView>],
     changed: &HashSet<&str>,
 ) -> Vec<Arc<TargetView>> {
     if shown.len() < WHOLE {
-        return targets(health);
+        return targets(health, known);
     }
     let mut shown = shown.iter();
     let one = |t: &Target| match shown.next() {
         Some(view) if Arc::ptr_eq(&view.name, &t.spec.name) && !changed.contains(&*t.spec.name) => {
             view.clone()
         }
-        _ => Arc::new(target(t)),
+        _ => Arc::new(target(t, known)),
     };
     health.targets().map(one).collect()
 }
@@ -67,7 +69,7 @@ fn carries(lower: &Link, upper: &Link) -> bool {
     lower.master == Some(upper.index) || upper.lower == Some(lower.index)
 }
 
-fn target(t: &Target) -> TargetView {
+fn target(t: &Target, known: &Known) -> TargetView {
     // Statistics are shared, not copied: the core copies those of an address when it next learns something of it.
     let address = |a: &AddressEvidence| AddressView {
         address: a.address,
@@ -81,6 +83,7 @@ fn target(t: &Target) -> TargetView {
         scope: t.spec.scope.clone(),
         method: t.spec.method.as_str(),
         verdict: t.verdict.clone(),
+        diagnosis: known.target(t.spec.id).cloned(),
         look_up: t.look_up,
         addresses: t.addresses.iter().map(address).collect(),
         departed: t.departed.clone(),
@@ -114,14 +117,15 @@ mod tests {
             link: None,
         };
         health.set_targets(at(0), (0..2_000).map(spec).collect());
-        let first = targets(&health);
-        let next = targets_changed(&health, &first, &["t7", "t1999"].into());
+        let known = Known::default();
+        let first = targets(&health, &known);
+        let next = targets_changed(&health, &known, &first, &["t7", "t1999"].into());
         let anew: Vec<usize> = (0..2_000).filter(|i| !Arc::ptr_eq(&first[*i], &next[*i])).collect();
         assert_eq!(anew, [7, 1999]);
         // Others are shown where others are.
         health.set_targets(at(2), (1..2_001).map(spec).collect());
-        let last = targets_changed(&health, &next, &HashSet::new());
+        let last = targets_changed(&health, &known, &next, &HashSet::new());
         let names = |views: &[Arc<TargetView>]| views.iter().map(|v| v.name.to_string()).collect::<Vec<_>>();
-        assert_eq!(names(&last), names(&targets(&health)));
+        assert_eq!(names(&last), names(&targets(&health, &known)));
     }
 }

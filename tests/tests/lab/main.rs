@@ -3,6 +3,7 @@
 //! Without root, or where no namespace can be made, every trial is reported as ignored; with `CI` set in the
 //! environment that is a failure instead.
 
+mod diagnosis;
 mod figures;
 mod input;
 mod kernel;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     let trials = [
         world::SCENARIOS,
         verdict::SCENARIOS,
+        diagnosis::SCENARIOS,
         targets::SCENARIOS,
         life::SCENARIOS,
         links::SCENARIOS,

@@ -12,6 +12,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    diagnose::Diagnoser,
     intake::{Intake, Lost},
     links,
     tcp::Tcp,
@@ -96,6 +97,7 @@ struct Core {
     parts: Parts,
     health: Health,
     planner: Planner,
+    diagnoser: Diagnoser,
     engine: probe::EngineHandle,
     tcp: Tcp,
     resolver: Resolver,
@@ -140,6 +142,7 @@ impl Core {
         let watch = Watch::new(now.mono, config.limits);
         let mut core = Self {
             health: Health::new(now, config.health.clone(), config.watch.clone(), true),
+            diagnoser: Diagnoser::new(config.diagnosis),
             planner: Planner::new(config, resolvers(RESOLV_CONF.as_ref())),
             engine,
             tcp,
@@ -172,6 +175,7 @@ impl Core {
         let mut batches = Vec::with_capacity(BATCHES);
         loop {
             let due = self.next_housekeeping.min(self.tcp.due()).min(self.watch.due());
+            let due = self.diagnoser.due().map_or(due, |look| look.min(due));
             let waiting = (!self.changes.is_empty()).then_some(self.next_publication);
             let deadline = self.health.poll_timeout().min(due).min(waiting.unwrap_or(due));
             tokio::select! {
@@ -198,6 +202,7 @@ impl Core {
                     let _ = reader.send(());
                 }
                 Some(config) = self.parts.reload.recv() => self.reload(config),
+                () = self.diagnoser.answer() => {}
                 () = sleep_until(deadline) => {}
             }
             self.settle(false);
@@ -214,6 +219,9 @@ impl Core {
         if let Evidence::Network(change) = &observation.evidence {
             if let NetworkChange::LinkGone(index) = change {
                 self.tcp.forget(*index, observation.at);
+            }
+            if matches!(change, NetworkChange::Neighbour(_)) {
+                self.diagnoser.note_neighbours();
             }
             // What is known of neighbours changes every minute, and keeps nothing from being sent.
             let of_neighbours =
@@ -257,6 +265,12 @@ impl Core {
             self.health.handle_timeout(now);
             self.obey(now);
         }
+        for found in self.diagnoser.step(now, &self.health, &self.planned) {
+            self.seq += 1;
+            let change = found.into_event(self.seq, now.boot);
+            log::diagnosed(&change);
+            self.changes.push(change);
+        }
         let board = &self.parts.board;
         board.evaluated(now.boot);
         let followed = board.is_followed() && self.next_update <= now.mono;
@@ -273,14 +287,14 @@ impl Core {
         let changes = std::mem::take(&mut self.changes);
         let targets = if whole {
             self.next_update = now.mono + UPDATE;
-            state::targets(&self.health)
+            state::targets(&self.health, self.diagnoser.known())
         } else {
             let names = changes.iter().filter_map(|c| match &c.subject {
                 Subject::Target(name) => Some(name.as_str()),
                 _ => None,
             });
             let shown = self.parts.board.snapshot();
-            state::targets_changed(&self.health, &shown.targets, &names.collect())
+            state::targets_changed(&self.health, self.diagnoser.known(), &shown.targets, &names.collect())
         };
         self.next_publication = now.mono + GATHER * targets.len() as u32;
         let snapshot = self.snapshot(now, targets);
@@ -302,8 +316,9 @@ impl Core {
             match event {
                 Event::Changed { subject, previous, state, reasons } => {
                     self.seq += 1;
-                    let change =
-                        ChangeEvent { seq: self.seq, at: now.boot, subject, previous, state, reasons };
+                    let diagnosis = self.diagnoser.changed(now, &self.health, &self.planner, &subject);
+                    let (seq, at) = (self.seq, now.boot);
+                    let change = ChangeEvent { seq, at, subject, previous, state, reasons, diagnosis };
                     log::transition(&change);
                     self.changes.push(change);
                 }
@@ -337,6 +352,7 @@ impl Core {
         };
         self.config = (true, now.boot);
         self.engine.set_max_rate(f64::from(config.max_probes));
+        self.diagnoser.configure(config.diagnosis);
         let stretched = self.watch.configure(config.limits);
         self.health.configure(now, config.health.clone(), config.watch.clone());
         self.planner.configure(Arc::clone(&config), resolvers(RESOLV_CONF.as_ref()));
@@ -356,6 +372,7 @@ impl Core {
             at: now,
             started: self.parts.started,
             verdict: self.health.verdict().clone(),
+            diagnosis: self.diagnoser.known().whole.clone(),
             devices,
             targets,
             tcp: self.health.tcp().cloned(),
@@ -371,6 +388,7 @@ impl Core {
             netlink_overruns: self.netlink_counters.as_ref().map_or(0, |c| c.overruns()),
             timestamps: engine.stamps,
             probes_skipped: skipped.collect(),
+            diagnoses: self.diagnoser.counts(),
             scheduler_lag_buckets: engine.lag,
             scheduler_lag_sum: engine.lag_sum,
             observations_dropped: self.lost.total(),

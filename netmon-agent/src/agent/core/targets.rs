@@ -55,6 +55,7 @@ impl Core {
         }
         if !same {
             self.health.set_targets(now, planned.iter().map(|p| p.spec.clone()).collect());
+            self.diagnoser.forget_others(&self.health);
         }
         let specs = planned.iter().zip(&on_link).map(|(p, on_link)| probe_spec(p, *on_link));
         self.engine.set_targets(specs.collect());

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use netmon_client::wire;
 
 use crate::{
+    diagnosis::{Diagnosis, SeenHop, Trace},
     health::{Figures, Quantiles, Reason, Span, State, Subject, Verdict},
     observation::{FailureReason, ProbeDetail, RetransmitKind, TcpCounters},
     output::{WallOffset, metrics::mac_text, rfc3339},
@@ -36,6 +37,32 @@ fn reasons(verdict: &Verdict) -> Vec<wire::Reason> {
     verdict.reasons.iter().map(reason).collect()
 }
 
+/// Where a fault is.
+fn diagnosis(d: &Diagnosis, walls: WallOffset) -> wire::Diagnosis {
+    let finding = &d.finding;
+    let hop = |h: &SeenHop| wire::DiagnosisHop {
+        hop: h.hop,
+        addresses: h.addresses.iter().map(IpAddr::to_string).collect(),
+        rtt_ns: ns(h.rtt),
+    };
+    let trace = finding.trace.as_ref();
+    wire::Diagnosis {
+        at: walls.rfc3339(d.at),
+        // A look that took less than one is no evidence that was in hand.
+        took_ms: finding.took.as_nanos().div_ceil(1_000_000) as u64,
+        place: finding.place.as_str().into(),
+        detail: finding.detail.clone(),
+        target: finding.target.as_deref().map(str::to_owned),
+        address: trace.map(|t| t.address.to_string()),
+        source: trace.and_then(|t| t.source).map(|source| source.to_string()),
+        method: trace.map(|t| t.method.clone()),
+        reached: trace.map(|t| t.reached),
+        last_hop: trace.and_then(Trace::last_hop).map(hop),
+        hops: trace.map(|t| t.hops.iter().map(hop).collect()).unwrap_or_default(),
+        path_mtu: trace.and_then(|t| t.path_mtu),
+    }
+}
+
 /// The whole state. A stale one says `unknown` over all, with its reason, and keeps the rest for people to read.
 pub fn status(snapshot: &Snapshot, board: &Board, now: Boot, walls: WallOffset) -> wire::Status {
     let verdict = &snapshot.verdict;
@@ -49,6 +76,7 @@ pub fn status(snapshot: &Snapshot, board: &Board, now: Boot, walls: WallOffset) 
         boottime_ns: board.last_evaluated().as_nanos(),
         stale_after_ns: board.stale_after().as_nanos() as u64,
         reasons: reasons(verdict),
+        diagnosis: snapshot.diagnosis.as_ref().map(|d| diagnosis(d, walls)),
         devices: snapshot.devices.iter().map(|d| device(d, walls)).collect(),
         targets: snapshot.targets.iter().map(|t| target(t, walls, &mut reckoner)).collect(),
         agent: wire::Agent {
@@ -140,6 +168,7 @@ fn target(t: &TargetView, walls: WallOffset, reckoner: &mut Reckoner) -> wire::T
         since: walls.rfc3339(t.verdict.since.boot),
         since_boottime_ns: t.verdict.since.boot.as_nanos(),
         reasons: reasons(&t.verdict),
+        diagnosis: t.diagnosis.as_ref().map(|d| diagnosis(d, walls)),
         resolve_ns: ns(t.look_up),
         addresses: t.addresses.iter().map(|a| address(a, reckoner)).collect(),
     }
@@ -223,6 +252,7 @@ pub fn change(c: &ChangeEvent, walls: WallOffset) -> wire::Change {
         state: state(c.state),
         previous: state(c.previous),
         reasons: c.reasons.iter().map(reason).collect(),
+        diagnosis: c.diagnosis.as_ref().map(|d| diagnosis(d, walls)),
     }
 }
 
@@ -244,6 +274,8 @@ pub fn as_it_is(
         state,
         previous: state,
         reasons: if stale { vec![stale_reason(board, now)] } else { reasons(&snapshot.verdict) },
+        // With one, this would read as one more word on a fault. Whoever comes in the middle of one asks for the status.
+        diagnosis: None,
     }
 }
 

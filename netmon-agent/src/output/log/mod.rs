@@ -9,6 +9,7 @@ use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 pub use limit::RateLimit;
 
 use crate::{
+    diagnosis::Diagnosis,
     health::{State, Subject},
     state::ChangeEvent,
 };
@@ -73,6 +74,27 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
     tracing_log::LogTracer::init().map_err(|_| LogError::Twice)
 }
 
+/// One line for what was found out of a fault after the change that told of it.
+pub fn diagnosed(change: &ChangeEvent) {
+    let (kind, subject, state, seq) =
+        (change.subject.kind(), change.subject.name(), change.state.as_str(), change.seq);
+    let location = location(change);
+    tracing::info!(kind, subject, state, seq, location, "{} diagnosed", what(&change.subject));
+}
+
+/// Where the fault is; empty where that is not known.
+fn location(change: &ChangeEvent) -> String {
+    let said = |d: &Diagnosis| format!("{}: {}", d.finding.place, d.finding.detail);
+    change.diagnosis.as_ref().map(said).unwrap_or_default()
+}
+
+fn what(subject: &Subject) -> String {
+    match subject {
+        Subject::Network => "network".to_owned(),
+        _ => format!("{} {}", subject.kind(), subject.name()),
+    }
+}
+
 /// One line for a change: `warn` where something got worse, else `info`.
 pub fn transition(change: &ChangeEvent) {
     let reasons: Vec<String> = change
@@ -86,12 +108,10 @@ pub fn transition(change: &ChangeEvent) {
     let (reasons, kind) = (reasons.join("; "), change.subject.kind());
     let (subject, state, previous, seq) =
         (change.subject.name(), change.state.as_str(), change.previous.as_str(), change.seq);
-    let what = match &change.subject {
-        Subject::Network => "network".to_owned(),
-        _ => format!("{kind} {subject}"),
-    };
+    let what = what(&change.subject);
     if matches!(change.state, State::Degraded | State::Down) {
-        tracing::warn!(kind, subject, state, previous, seq, reasons, "{what} is {state}");
+        let location = location(change);
+        tracing::warn!(kind, subject, state, previous, seq, reasons, location, "{what} is {state}");
     } else {
         tracing::info!(kind, subject, state, previous, seq, reasons, "{what} is {state}");
     }
@@ -106,6 +126,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        diagnosis::{Finding, Place},
         health::{Reason, ReasonCode},
         time::Boot,
     };
@@ -136,6 +157,10 @@ mod tests {
             previous: State::Up,
             state: State::Down,
             reasons: vec![Reason::new(ReasonCode::NoCarrier, "eth0", "no carrier")],
+            diagnosis: Some(Diagnosis {
+                at: Boot::default(),
+                finding: Arc::new(Finding::in_hand(Place::Link, "eth0 has no carrier")),
+            }),
         };
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || transition(&change));
         let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
@@ -146,6 +171,7 @@ mod tests {
             (&"WARN".into(), &"down".into(), &"up".into())
         );
         assert_eq!(line["reasons"], "no_carrier eth0: no carrier");
+        assert_eq!(line["location"], "link: eth0 has no carrier");
     }
 
     #[test]

@@ -143,6 +143,7 @@ families! {
     INTERVAL_STRETCH: Gauge "netmon_interval_stretch_ratio" [] "How much longer intervals are than configured: 1 to 16.";
     SCHEDULER_LAG: Histogram "netmon_scheduler_lag_seconds" [] "How late the agent's own ticks were.";
     PROBES_SKIPPED: Counter "netmon_probes_skipped_total" ["reason"] "Probes that were due and not sent.";
+    DIAGNOSES: Counter "netmon_diagnoses_total" ["result"] "Faults that were to be looked at for their place, by what became of it.";
     TIMESTAMPS: Counter "netmon_timestamps_total" ["source"] "Receive times of answers, by who took them.";
     NETLINK_OVERRUNS: Counter "netmon_netlink_overruns_total" [] "Times that netlink lost messages and everything was read anew.";
     OBSERVATIONS_DROPPED: Counter "netmon_observations_dropped_total" [] "Observations that found the core's queue full.";

@@ -26,6 +26,7 @@ pub use writer::{Format, Writer};
 
 use super::WallOffset;
 use crate::{
+    diagnosis::Outcome,
     health::{State, Verdict},
     observation::StampSource,
     state::{LAG_BUCKETS, Snapshot},
@@ -138,6 +139,10 @@ fn counters(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset) {
     w.family(&catalogue::PROBES_SKIPPED);
     for (reason, count) in &own.probes_skipped {
         w.sample("", &[("reason", reason)], *count);
+    }
+    w.family(&catalogue::DIAGNOSES);
+    for (outcome, count) in Outcome::ALL.into_iter().zip(own.diagnoses) {
+        w.sample("", &[("result", outcome.as_str())], count);
     }
     w.family(&catalogue::TIMESTAMPS);
     for (source, count) in StampSource::ALL.into_iter().zip(own.timestamps) {

@@ -61,7 +61,7 @@ use self::{
     tracker::Tracker,
 };
 
-pub use self::stats::StatsReader;
+pub use self::{neighbours::neighbours_on, stats::StatsReader};
 
 /// Datagrams handled in a row before anything else gets its turn.
 const IN_A_ROW: u32 = 64;

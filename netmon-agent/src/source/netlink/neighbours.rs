@@ -87,6 +87,15 @@ impl NeighbourQuery {
     }
 }
 
+/// All neighbours on an interface now, gateways or not. Blocks for as long as the kernel takes, five seconds at most; not
+/// to be called where a runtime runs.
+///
+/// # Errors
+/// Netlink can't be had, or does not answer.
+pub fn neighbours_on(interface: IfIndex) -> io::Result<Vec<Neighbour>> {
+    NeighbourQuery::open()?.read([interface].into(), &mut true)
+}
+
 fn connect(runtime: &Runtime) -> io::Result<(Connection, Handle)> {
     let _within = runtime.enter();
     let (mut connection, handle, _events) = rtnetlink::new_connection()?;

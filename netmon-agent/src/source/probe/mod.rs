@@ -30,7 +30,7 @@ mod cap;
 mod engine;
 mod inflight;
 pub(super) mod method;
-mod path;
+pub(super) mod path;
 pub(super) mod reason;
 pub(super) mod rtt;
 mod schedule;

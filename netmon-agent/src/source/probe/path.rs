@@ -14,7 +14,7 @@ use crate::{observation::PathOptions, sys};
 ///
 /// # Errors
 /// The system call's: no such device, no privilege for the mark.
-pub(super) fn apply(path: &PathOptions, socket: &Socket, v6: bool) -> io::Result<()> {
+pub(in crate::source) fn apply(path: &PathOptions, socket: &Socket, v6: bool) -> io::Result<()> {
     if let Some(device) = &path.device {
         socket.bind_device(Some(device.as_bytes()))?;
     }
@@ -42,7 +42,7 @@ pub(super) fn apply(path: &PathOptions, socket: &Socket, v6: bool) -> io::Result
 ///
 /// # Errors
 /// The source is of the other family.
-pub(super) fn source(path: &PathOptions, v6: bool) -> io::Result<SocketAddr> {
+pub(in crate::source) fn source(path: &PathOptions, v6: bool) -> io::Result<SocketAddr> {
     let any: IpAddr = if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     let source = path.source.unwrap_or(any);
     if source.is_ipv6() != v6 {

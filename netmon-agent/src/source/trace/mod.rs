@@ -12,6 +12,7 @@
 //! | `tracer` | what to send, how long to wait, what an answer means (pure) |
 //! | `hops` | which hop is asked next, and where the path ends (pure) |
 //! | `mtu` | which size is tried next (pure) |
+//! | `route` | which source address the kernel would give |
 //! | `run` | the loop: send, wait, read |
 //! | `prober` | one file a kind of packet, behind one trait |
 
@@ -19,8 +20,10 @@ mod hops;
 mod mtu;
 mod path;
 mod prober;
+mod route;
 mod run;
 mod tracer;
 
 pub use path::{End, Hop, Limit, Method, Path, PathMtu, Reply};
-pub use run::{Choice, Options, Progress, TraceError, run};
+pub use route::source_to;
+pub use run::{Choice, Options, Progress, TraceError, run, run_along};

@@ -18,7 +18,7 @@ use super::{
     prober::{IcmpProber, Inbox, Prober, TcpProber, UdpProber},
     tracer::{Plan, Probe, Purpose, Step, Tracer},
 };
-use crate::{packet::icmp::Family, source::probe::sockets::remedy, time::Mono};
+use crate::{observation::PathOptions, packet::icmp::Family, source::probe::sockets::remedy, time::Mono};
 
 /// TCP's attempts are given up after this and the time-out: later than any router tells that a host is not there.
 const KEPT: Duration = Duration::from_secs(4);
@@ -109,10 +109,26 @@ pub enum TraceError {
 pub fn run(
     options: &Options,
     address: SocketAddr,
+    on_progress: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Path, TraceError> {
+    run_along(options, &PathOptions::default(), None, address, on_progress)
+}
+
+/// The same by the way that a target's packets go: their source address, device or VRF, mark and code point; their time
+/// to live and their size are what a trace varies. After `limit` it ends, and what was found until then is returned.
+///
+/// # Errors
+/// As [`run()`]; also where that way can't be had: no such device, no privilege for the mark.
+pub fn run_along(
+    options: &Options,
+    way: &PathOptions,
+    limit: Option<Duration>,
+    address: SocketAddr,
     mut on_progress: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Path, TraceError> {
     let address = canonical(address);
-    let mut shell = Shell::open(options, address)?;
+    let mut shell = Shell::open(options, way, address)?;
+    let end = limit.map(|limit| Mono::now() + limit);
     let mut tracer = Tracer::new(Plan {
         destination: address.ip(),
         method: shell.hops.method,
@@ -129,6 +145,9 @@ pub fn run(
     while going {
         // The clock first: what came before this is read before a time-out is judged.
         let now = Mono::now();
+        if end.is_some_and(|end| now >= end) {
+            break;
+        }
         shell.read(&mut tracer);
         let step = tracer.step(now);
         while let Some(hop) = tracer.settled_hop(now) {
@@ -136,7 +155,7 @@ pub fn run(
         }
         match step {
             Step::Send(probe) => shell.send(&probe)?,
-            Step::Wait(until) => shell.wait(until)?,
+            Step::Wait(until) => shell.wait(end.map_or(until, |end| until.min(end)))?,
             Step::Done => break,
         }
         shell.forget(now, options.timeout);
@@ -154,21 +173,22 @@ struct Shell {
 }
 
 impl Shell {
-    fn open(options: &Options, address: SocketAddr) -> Result<Self, TraceError> {
+    fn open(options: &Options, way: &PathOptions, address: SocketAddr) -> Result<Self, TraceError> {
         let mut sizes = None;
         let only = |method, prober| Opened { method, prober, in_place_of_icmp: None };
         let hops = match options.method {
-            Choice::Any => any(address)?,
-            Choice::Only(Method::Icmp) => match IcmpProber::open(address) {
+            Choice::Any => any(address, way)?,
+            Choice::Only(Method::Icmp) => match IcmpProber::open(address, way) {
                 Ok(prober) => only(Method::Icmp, Box::new(prober)),
                 Err(e) => return Err(TraceError::Closed { remedy: remedy(family(address), &e) }),
             },
-            Choice::Only(Method::Udp) => only(Method::Udp, Box::new(udp(address)?)),
+            Choice::Only(Method::Udp) => only(Method::Udp, Box::new(udp(address, way)?)),
             Choice::Only(method @ Method::Tcp { port }) => {
-                sizes = options.mtu.then(|| any(address)).transpose()?.map(|opened| opened.prober);
+                sizes = options.mtu.then(|| any(address, way)).transpose()?.map(|opened| opened.prober);
                 let mut peer = address;
                 peer.set_port(port);
-                only(method, Box::new(TcpProber::new(peer)))
+                let prober = TcpProber::open(peer, way).map_err(|source| TraceError::Socket { source })?;
+                only(method, Box::new(prober))
             }
         };
         Ok(Self { address, hops, sizes, inbox: Inbox::default() })
@@ -228,18 +248,18 @@ struct Opened {
 }
 
 /// By ICMP; else by UDP, with the reason.
-fn any(address: SocketAddr) -> Result<Opened, TraceError> {
-    match IcmpProber::open(address) {
+fn any(address: SocketAddr, way: &PathOptions) -> Result<Opened, TraceError> {
+    match IcmpProber::open(address, way) {
         Ok(prober) => Ok(Opened { method: Method::Icmp, prober: Box::new(prober), in_place_of_icmp: None }),
         Err(e) => {
             let in_place_of_icmp = Some(remedy(family(address), &e));
-            Ok(Opened { method: Method::Udp, prober: Box::new(udp(address)?), in_place_of_icmp })
+            Ok(Opened { method: Method::Udp, prober: Box::new(udp(address, way)?), in_place_of_icmp })
         }
     }
 }
 
-fn udp(address: SocketAddr) -> Result<UdpProber, TraceError> {
-    UdpProber::open(address).map_err(|source| TraceError::Socket { source })
+fn udp(address: SocketAddr, way: &PathOptions) -> Result<UdpProber, TraceError> {
+    UdpProber::open(address, way).map_err(|source| TraceError::Socket { source })
 }
 
 /// An IPv4 address in IPv6's clothes goes by IPv4.

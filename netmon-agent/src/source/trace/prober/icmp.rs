@@ -32,9 +32,9 @@ pub(in crate::source::trace) struct IcmpProber {
 }
 
 impl IcmpProber {
-    pub(in crate::source::trace) fn open(peer: SocketAddr) -> io::Result<Self> {
+    pub(in crate::source::trace) fn open(peer: SocketAddr, path: &PathOptions) -> io::Result<Self> {
         let family = if peer.is_ipv6() { Family::V6 } else { Family::V4 };
-        let socket = IcmpSocket::open(family, &PathOptions::default())?;
+        let socket = IcmpSocket::open(family, path)?;
         prepare(&socket.socket, peer.is_ipv6())?;
         // Where it is refused, the clock read before the send has to do.
         let _ = sys::stamp_sends(socket.socket.as_fd(), true);

@@ -16,9 +16,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Entry, Inbox, Prober, Sent, prepare, read_errors, set_ttl};
 use crate::{
-    observation::{FailureReason, StampSource},
+    observation::{FailureReason, PathOptions, StampSource},
     source::{
-        probe::rtt::Stamp,
+        probe::{path, rtt::Stamp},
         trace::tracer::{Heard, Probe, What},
     },
     sys,
@@ -30,6 +30,7 @@ const REFUSED: What = What::Failed { reason: FailureReason::Refused, mtu: 0 };
 
 pub(in crate::source::trace) struct TcpProber {
     peer: SocketAddr,
+    way: PathOptions,
     attempts: BTreeMap<u16, Attempt>,
     /// Sees that the kernel stamps all the time: it begins some time after the first socket asks for it, and ends with
     /// the last.
@@ -43,17 +44,31 @@ struct Attempt {
 
 impl TcpProber {
     /// `peer`: with the port.
-    pub(in crate::source::trace) fn new(peer: SocketAddr) -> Self {
+    ///
+    /// # Errors
+    /// No socket can be had that goes this way.
+    pub(in crate::source::trace) fn open(peer: SocketAddr, way: &PathOptions) -> io::Result<Self> {
+        // Each probe has a socket of its own; one that can't be had is better known now.
+        drop(socket(peer, way)?);
         let stamping = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok();
         let stamping = stamping.filter(|socket| sys::enable_receive_stamps(socket.as_fd()).is_ok());
-        Self { peer, attempts: BTreeMap::new(), _stamping: stamping }
+        Ok(Self { peer, way: way.clone(), attempts: BTreeMap::new(), _stamping: stamping })
     }
+}
+
+fn socket(peer: SocketAddr, way: &PathOptions) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
+    path::apply(way, &socket, peer.is_ipv6())?;
+    if way.source.is_some() {
+        socket.bind(&path::source(way, peer.is_ipv6())?.into())?;
+    }
+    prepare(&socket, peer.is_ipv6())?;
+    Ok(socket)
 }
 
 impl Prober for TcpProber {
     fn send(&mut self, probe: &Probe, inbox: &mut Inbox) -> io::Result<()> {
-        let socket = Socket::new(Domain::for_address(self.peer), Type::STREAM, Some(Protocol::TCP))?;
-        prepare(&socket, self.peer.is_ipv6())?;
+        let socket = socket(self.peer, &self.way)?;
         set_ttl(&socket, self.peer.is_ipv6(), probe.ttl)?;
         let attempt = Attempt { socket, sent: Stamp::now() };
         match attempt.socket.connect(&self.peer.into()) {

@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     os::fd::{AsFd, BorrowedFd},
 };
 
@@ -17,8 +17,9 @@ use super::{
     Departure, Entry, Inbox, Prober, Sent, header, prepare, read_errors, refused, send, set_ttl, timed,
 };
 use crate::{
+    observation::PathOptions,
     source::{
-        probe::method::drain,
+        probe::{method::drain, path},
         trace::tracer::{Probe, What},
     },
     sys::{self, Queue},
@@ -35,16 +36,13 @@ pub(in crate::source::trace) struct UdpProber {
 }
 
 impl UdpProber {
-    pub(in crate::source::trace) fn open(peer: SocketAddr) -> io::Result<Self> {
+    pub(in crate::source::trace) fn open(peer: SocketAddr, way: &PathOptions) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP))?;
+        path::apply(way, &socket, peer.is_ipv6())?;
         prepare(&socket, peer.is_ipv6())?;
         // Where it is refused, the clock read before the send has to do.
         let _ = sys::stamp_sends(socket.as_fd(), true);
-        let any: SocketAddr = match peer {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        socket.bind(&any.into())?;
+        socket.bind(&path::source(way, peer.is_ipv6())?.into())?;
         Ok(Self { socket, peer, sent: Sent::new(peer.is_ipv6()) })
     }
 }
