@@ -33,7 +33,8 @@ enum Task {
     VerifyEbpf(ebpf::Options),
     /// Boot other kernels under emulation and hold our figures against theirs (no root).
     Kernels(kernels::Options),
-    /// Show it to a person: a world of namespaces, the agent in it, and one fault after another (root).
+    /// Show it to a person: a world of namespaces, the agent in it, and one fault after another (root). With `--scenarios
+    /// [FILTER] --runs 20` every scenario file is played so often, and its verdicts are timed.
     Lab {
         /// Options of the lab; `--keep` leaves the world standing at the end, `--help` lists them.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
