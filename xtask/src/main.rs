@@ -42,7 +42,7 @@ enum Task {
     /// Simulate: the health core's rules in virtual time, beside their bounds and what others would have said of the same
     /// probes; years in minutes (no root).
     Simulate {
-        /// `loss`, `bursts`, `detection`, `latency`, `flaps`, `starvation`, or all of them; `--days N`, `--years N`,
+        /// `loss`, `bursts`, `degraded`, `detection`, `latency`, `flaps`, `starvation`, or all of them; `--days N`, `--years N`,
         /// `--seed N`, `--threads N`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,

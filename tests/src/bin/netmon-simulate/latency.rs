@@ -33,7 +33,7 @@ const MODELS: [Model; 5] = [
     ("busy link, spells of three times as long", |t, rng| {
         // Ten seconds in every five minutes or so.
         let spell = (t / 10.0) as u64;
-        let busy = spell.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 & 31 == 0;
+        let busy = (spell.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % 32 == 0;
         20.0 * (0.2 * normal(rng)).exp() * if busy { 3.0 } else { 1.0 }
     }),
 ];

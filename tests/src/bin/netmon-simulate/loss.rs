@@ -34,16 +34,13 @@ pub fn run(plan: &Plan, bounds: &mut Bounds) {
     // A 32nd of them ends in `down`: enough for five percent.
     let cycles = (plan.scaled(CYCLES) as u64).max(2000);
     for (topic, (ratio, bound)) in RATIOS.into_iter().enumerate() {
-        let parts = plan.parallel(2 * SHARDS, |part| match usize::try_from(part) {
-            Ok(i) if i < SHARDS => {
-                (count(plan.seed(topic as u64, part), ratio, plan.days / SHARDS as f64), None)
-            }
-            _ => (Tally::default(), Some(weigh(plan.seed(topic as u64, part), ratio, cycles))),
-        });
+        let seed = |part| plan.seed(topic as u64, part);
+        let counted = plan.parallel(SHARDS, |part| count(seed(part), ratio, plan.days / SHARDS as f64));
+        let weighed = plan.parallel(SHARDS, |part| weigh(seed(part + SHARDS as u64), ratio, cycles));
         let mut t = Tally::default();
-        parts.iter().for_each(|(part, _)| t.add(part));
+        counted.iter().for_each(|part| t.add(part));
         let mut w = Weighed::default();
-        parts.iter().filter_map(|(_, part)| part.as_ref()).for_each(|part| w.add(part));
+        weighed.iter().for_each(|part| w.add(part));
         let a_day = |n: f64| n / plan.days;
         let (low, high) = poisson::interval(t.ours);
         let (low, high) = (a_day(low), a_day(high));

@@ -2,6 +2,7 @@
 //! same probes. One file a topic.
 
 mod bursts;
+mod degraded;
 mod detection;
 mod flaps;
 mod latency;
@@ -44,6 +45,8 @@ enum What {
     Loss,
     /// Loss in bursts.
     Bursts,
+    /// Degraded by loss.
+    Degraded,
     /// From a blackhole to down, and back.
     Detection,
     /// False alarms of latency, and how soon a true one comes.
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
             match what {
                 What::Loss => loss::run(&plan, &mut bounds),
                 What::Bursts => bursts::run(&plan, &mut bounds),
+                What::Degraded => degraded::run(&plan, &mut bounds),
                 What::Detection => detection::run(&plan, &mut bounds),
                 What::Latency => latency::run(&plan, &mut bounds),
                 What::Flaps => flaps::run(&plan, &mut bounds),
@@ -112,6 +116,11 @@ mod tests {
     #[test]
     fn outages_are_found_and_blips_are_not() {
         kept(bursts::run);
+    }
+
+    #[test]
+    fn light_loss_is_let_be_and_heavy_loss_is_told() {
+        kept(degraded::run);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use netmon_agent::{
-    health::{Role, Settings, State, Subject},
+    health::{Event, Role, Settings, State, Subject},
     observation::NetworkChange,
 };
 use netmon_tests::sim::{Agent, Wire, world};
@@ -107,11 +107,9 @@ pub fn one_target<W: Wire>(seed: u64, wire: W) -> Agent<W> {
 }
 
 /// Whether a change is of the one target, and its states before and after.
-pub fn of_target(event: &netmon_agent::health::Event) -> Option<(State, State)> {
+pub fn of_target(event: &Event) -> Option<(State, State)> {
     match event {
-        netmon_agent::health::Event::Changed { subject: Subject::Target(_), previous, state, .. } => {
-            Some((*previous, *state))
-        }
+        Event::Changed { subject: Subject::Target(_), previous, state, .. } => Some((*previous, *state)),
         _ => None,
     }
 }
