@@ -40,6 +40,14 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Simulate: the health core's rules in virtual time, beside their bounds and what others would have said of the same
+    /// probes; years in minutes (no root).
+    Simulate {
+        /// `loss`, `bursts`, `degraded`, `detection`, `latency`, `flaps`, `starvation`, or all of them; `--days N`, `--years N`,
+        /// `--seed N`, `--threads N`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Measure: flaps, idle, read, exact, kernel, churn, or all of them (root); `probes` for the cost and truth of probes
     /// beside other programs (root); `api` for waiters and scrapes by the thousand; `sockdiag` for a dump of TCP sockets
     /// beside `ss`; `targets` for the agent with up to 100,000 of them (root).
@@ -69,6 +77,7 @@ fn perform(task: Task) -> Result<()> {
         Task::VerifyEbpf(options) => ebpf::verify(&options),
         Task::Kernels(options) => kernels::perform(&options),
         Task::Lab { options } => run(&mut tool("netmon-lab", &options)),
+        Task::Simulate { options } => run(&mut tool("netmon-simulate", &options)),
         Task::Bench { options } => match options.split_first() {
             Some((bench, options)) if bench == "api" || bench == "sockdiag" => {
                 let bench = ["bench", "--quiet", "--package", "netmon-agent", "--bench", bench, "--"];

@@ -6,11 +6,18 @@
 //! | `engine` | what the probe engine does with lanes: jitter, time-outs, extra probes, proofs that are none |
 //! | [`Wire`] | what becomes of a probe: the one thing that whoever simulates has to say |
 //! | [`world`] | a small world to start from: one uplink, its gateway, some hosts |
+//! | [`channel`] | loss that comes in bursts |
+//! | [`rivals`] | how others decide, from the same probes |
+//! | [`poisson`], [`spread`] | how sure a count is, and how values are spread |
 //!
 //! The same seed and the same calls give the same history.
 
 mod agent;
+pub mod channel;
 mod engine;
+pub mod poisson;
+pub mod rivals;
+pub mod spread;
 mod wire;
 pub mod world;
 

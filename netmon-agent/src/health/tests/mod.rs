@@ -9,7 +9,6 @@ mod probes;
 mod progress;
 mod retransmits;
 mod rto;
-mod simulation;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
