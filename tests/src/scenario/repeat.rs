@@ -109,6 +109,7 @@ fn play(scenarios: &[Scenario], options: &Options, in_lab: impl Fn(&Scenario) ->
     let rounds = (0..options.runs).flat_map(|round| (0..scenarios.len()).map(move |n| (round, n)));
     let mut queue: Vec<(usize, usize)> = rounds.filter(|(_, n)| in_lab(&scenarios[*n])).collect();
     queue.reverse();
+    let first = queue.last().map_or(0, |(_, n)| *n);
     let left = Mutex::new(queue);
     let results: Mutex<Vec<Runs>> = Mutex::new(scenarios.iter().map(|_| Runs::default()).collect());
     thread::scope(|scope| {
@@ -117,6 +118,9 @@ fn play(scenarios: &[Scenario], options: &Options, in_lab: impl Fn(&Scenario) ->
                 loop {
                     let next = left.lock().unwrap_or_else(PoisonError::into_inner).pop();
                     let Some((round, n)) = next else { return };
+                    if n == first {
+                        eprintln!("lab: round {} of {}", round + 1, options.runs);
+                    }
                     let result = play_one(&scenarios[n], (round * scenarios.len() + n) as u64);
                     results.lock().unwrap_or_else(PoisonError::into_inner)[n].note(result);
                 }
