@@ -91,10 +91,12 @@ impl Stage<'_> {
             seq: status["seq"].as_u64().context("no seq")?,
         };
         let was = status["state"].as_str().unwrap_or_default().to_owned();
-        let waited = step.then.as_ref().and_then(|then| woken(then, &was));
+        // While a link flaps the state may be another, and be right: a waiter is for what comes of one change.
+        let at_once = step.lasting() == Duration::ZERO;
+        let waited = step.then.as_ref().filter(|_| at_once).and_then(|then| woken(then, &was));
         match (&step.then, waited) {
             (Some(then), Some(state)) => {
-                let within = then.lab_deadline() + step.lasting();
+                let within = then.lab_deadline();
                 let reasons: Vec<&str> = then.reasons.iter().map(String::as_str).collect();
                 let witnessed = {
                     let (broken, upload) = (&mut self.broken, &mut self.upload);

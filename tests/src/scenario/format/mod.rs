@@ -125,14 +125,12 @@ impl Default for Ground {
 }
 
 impl Scenario {
-    /// Its steps, each with whether it may happen at any moment: what breaks always, what is mended unless a step before
-    /// it says for how long it was broken.
+    /// Its steps, each with whether it happens at any moment of an interval.
     pub fn steps(&self) -> impl Iterator<Item = (&Step, bool)> {
-        let mut measured = false;
-        self.step.iter().map(Spanned::get_ref).map(move |step| {
-            let timed = std::mem::replace(&mut measured, step.lasts.is_some() || step.wait.is_some());
-            let breaks = step.breaks.is_some() || step.flap.is_some() || step.stop.is_some();
-            (step, breaks || step.mend.is_some() && !timed)
+        self.step.iter().map(Spanned::get_ref).map(|step| {
+            let changes =
+                [step.breaks.is_some(), step.mend.is_some(), step.flap.is_some(), step.stop.is_some()];
+            (step, changes.contains(&true) && !step.at_once)
         })
     }
 }

@@ -16,6 +16,9 @@ pub struct Step {
     pub breaks: Option<Fault>,
     /// Every fault of this kind, or `all`, is mended.
     pub mend: Option<String>,
+    /// Right at the end of the step before. What breaks or is mended otherwise does so at any moment of an interval after
+    /// it.
+    pub at_once: bool,
     /// Time passes.
     pub wait: Option<Span>,
     /// The agent stands still for so long (SIGSTOP, SIGCONT).
