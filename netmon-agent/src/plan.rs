@@ -12,7 +12,7 @@ use std::{
 use crate::{
     config::Config,
     health::{Role, TargetSpec, UPLINK_MEMORY},
-    observation::{IfIndex, Method, Network, PathOptions, Route, TargetId},
+    observation::{IfIndex, Link, Method, Network, PathOptions, Route, TargetId},
     time::Mono,
 };
 
@@ -165,15 +165,22 @@ impl Planner {
     }
 
     /// A gateway stays a target while its link is down: that is the very time to say that it can't be reached. One
-    /// that another has taken the place of goes at once.
+    /// that another has taken the place of goes at once. Where only preferred devices carry the verdict, the gateway of
+    /// another is none: R2 would find no usable link to it, and the node would never be up.
     fn remember_gateways(&mut self, now: Mono, network: &Network) {
+        let preferred = &self.config.health.preferred;
+        let carries = |index: IfIndex| {
+            let is_one = |l: &Link| preferred.contains(&l.name.escaped());
+            preferred.is_empty() || network.links.get(&index).is_none_or(is_one)
+        };
         // The best route of several comes last, and is the one that counts.
-        for route in network.default_routes().into_iter().rev() {
+        for route in network.default_routes().into_iter().rev().filter(|r| carries(r.ifindex)) {
             if let Some(gateway) = gateway_of(route, network) {
                 self.gateways.insert(gateway, Seen { at: now, link: route.ifindex });
             }
         }
-        self.gateways.retain(|g, seen| seen.at == now || is_missed(now, g, *seen, network));
+        self.gateways
+            .retain(|g, seen| carries(seen.link) && (seen.at == now || is_missed(now, g, *seen, network)));
     }
 
     /// The public hosts are asked by IPv6 where that alone ever had a default route. One of IPv4 that goes away again is
@@ -240,7 +247,6 @@ fn parse_resolvers(text: &str) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observation::Link;
 
     fn planner(text: &str) -> Planner {
         let config = Config::parse(text, Path::new("t")).unwrap();
@@ -365,6 +371,22 @@ mod tests {
         assert_eq!(names(&p.plan(second, &n))[..2], ["gateway-10.0.0.1", "gateway-10.1.0.1"]);
         n.links.remove(&IfIndex(3));
         assert!(!names(&p.plan(second, &n)).contains(&"gateway-10.1.0.1"), "its device is no more");
+    }
+
+    #[test]
+    fn a_gateway_of_a_device_that_is_not_preferred_is_no_target() {
+        let mut n = network(&[("10.0.0.1", 2), ("10.1.0.1", 3)]);
+        n.links.get_mut(&IfIndex(3)).unwrap().name = crate::observation::IfName::new(*b"eth1");
+        let mut p = planner("[devices]\npreferred = [\"eth0\"]");
+        let second = Mono::default() + Duration::from_secs(1);
+        assert_eq!(names(&p.plan(Mono::default(), &n))[..2], ["gateway-10.0.0.1", "dns-10.0.0.53"]);
+        n.routes.clear();
+        n.links.remove(&IfIndex(2));
+        assert_eq!(
+            names(&p.plan(second, &n))[0],
+            "gateway-10.0.0.1",
+            "a preferred one that is gone is missed"
+        );
     }
 
     #[test]

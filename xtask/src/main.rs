@@ -33,9 +33,18 @@ enum Task {
     VerifyEbpf(ebpf::Options),
     /// Boot other kernels under emulation and hold our figures against theirs (no root).
     Kernels(kernels::Options),
-    /// Show it to a person: a world of namespaces, the agent in it, and one fault after another (root).
+    /// Show it to a person: a world of namespaces, the agent in it, and one fault after another (root). With `--scenarios
+    /// [FILTER] --runs 20` every scenario file is played so often, and its verdicts are timed.
     Lab {
         /// Options of the lab; `--keep` leaves the world standing at the end, `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// Simulate: the health core's rules in virtual time, beside their bounds and what others would have said of the same
+    /// probes; years in minutes (no root).
+    Simulate {
+        /// `loss`, `bursts`, `degraded`, `detection`, `latency`, `flaps`, `starvation`, or all of them; `--days N`, `--years N`,
+        /// `--seed N`, `--threads N`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
@@ -69,6 +78,7 @@ fn perform(task: Task) -> Result<()> {
         Task::VerifyEbpf(options) => ebpf::verify(&options),
         Task::Kernels(options) => kernels::perform(&options),
         Task::Lab { options } => run(&mut tool("netmon-lab", &options)),
+        Task::Simulate { options } => run(&mut tool("netmon-simulate", &options)),
         Task::Bench { options } => match options.split_first() {
             Some((bench, options)) if ["api", "handle", "sockdiag"].contains(&bench.as_str()) => {
                 let bench = ["bench", "--quiet", "--package", "netmon-agent", "--bench", bench, "--"];

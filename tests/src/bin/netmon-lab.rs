@@ -11,6 +11,7 @@ use netmon_tests::lab::{
     self, Answer, Bulk, Counters, Fault, Place, SERVER_V4, SERVER_V6, Way, What, World, abort_connections,
     growth, refused_connections,
 };
+use netmon_tests::scenario;
 use serde_json::Value;
 
 /// Shows what netmon says when a network breaks: in network namespaces, in under two minutes. Needs root.
@@ -19,6 +20,22 @@ struct Arguments {
     /// Leave the world and the agent running at the end, until Ctrl-C.
     #[arg(long)]
     keep: bool,
+    /// Instead, run the scenario files whose name contains this (all without it), in virtual time and in the lab, and
+    /// print how long each verdict took.
+    #[arg(long, value_name = "FILTER", num_args = 0..=1, default_missing_value = "")]
+    scenarios: Option<String>,
+    /// How often each.
+    #[arg(long, default_value_t = 20, requires = "scenarios")]
+    runs: usize,
+    /// So many at once in the lab.
+    #[arg(long, default_value_t = 2, requires = "scenarios")]
+    jobs: usize,
+    /// Those marked `slow`, too.
+    #[arg(long, requires = "scenarios")]
+    slow: bool,
+    /// In virtual time alone, which needs no root.
+    #[arg(long, requires = "scenarios")]
+    only_virtual: bool,
 }
 
 /// Far longer than any verdict may take.
@@ -28,6 +45,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(filter) = &arguments.scenarios {
+        return match repeat(filter, &arguments) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(e) => {
+                eprintln!("netmon-lab: {e:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     if let Some(why) = lab::obstacle() {
         eprintln!("netmon-lab: {why}");
         return ExitCode::FAILURE;
@@ -39,6 +66,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn repeat(filter: &str, arguments: &Arguments) -> Result<bool> {
+    lab::clean_up_on_signals()?;
+    scenario::repeat::run(&scenario::repeat::Options {
+        filter: filter.to_owned(),
+        runs: arguments.runs,
+        jobs: arguments.jobs,
+        slow: arguments.slow,
+        only_virtual: arguments.only_virtual,
+    })
 }
 
 fn show(arguments: &Arguments) -> Result<()> {

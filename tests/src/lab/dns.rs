@@ -17,6 +17,8 @@ pub enum Answer {
     Yes,
     /// SERVFAIL (RFC 1035, response code 2).
     Servfail,
+    /// NXDOMAIN (response code 3).
+    Nxdomain,
     /// Nothing at all.
     Silence,
 }
@@ -84,16 +86,27 @@ fn serve(socket: &UdpSocket, mode: &AtomicU8, records: &Mutex<Records>, queries:
     queries.fetch_add(1, Ordering::Relaxed);
     let mode = mode.load(Ordering::Relaxed);
     let records = *records.lock().unwrap_or_else(PoisonError::into_inner);
+    let answer = match mode {
+        m if m == Answer::Yes as u8 => Ok(records),
+        m if m == Answer::Nxdomain as u8 => Err(NXDOMAIN),
+        _ => Err(SERVFAIL),
+    };
     if mode != Answer::Silence as u8
-        && let Some(reply) = reply(&buffer[..n], (mode == Answer::Yes as u8).then_some(records))
+        && let Some(reply) = reply(&buffer[..n], answer)
     {
         // The peer may be gone or unreachable by now; that is what the lab is for.
         let _ = socket.send_to(&reply, peer);
     }
 }
 
-/// The answer to one query (RFC 1035, 4.1), SERVFAIL without records; `None` when it is none or does not hold together.
-fn reply(query: &[u8], records: Option<Records>) -> Option<Vec<u8>> {
+/// Response codes of RFC 1035, 4.1.1.
+const SERVFAIL: u8 = 2;
+const NXDOMAIN: u8 = 3;
+
+/// The answer to one query (RFC 1035, 4.1): records, or a response code; `None` when it is none or does not hold
+/// together.
+fn reply(query: &[u8], answer: Result<Records, u8>) -> Option<Vec<u8>> {
+    let (records, code) = (answer.ok(), answer.err().unwrap_or(0));
     let header = query.get(..12)?;
     let is_query = header[2] & 0x80 == 0;
     if !is_query || u16::from_be_bytes([header[4], header[5]]) != 1 {
@@ -110,7 +123,7 @@ fn reply(query: &[u8], records: Option<Records>) -> Option<Vec<u8>> {
         _ => None,
     };
     let address = address.unwrap_or_default();
-    let flags = [0x80 | (header[2] & 0x01), 0x80 | if records.is_none() { 2 } else { 0 }];
+    let flags = [0x80 | (header[2] & 0x01), 0x80 | code];
     let answers = u8::from(!address.is_empty());
     let mut reply = [&header[..2], &flags, &[0, 1, 0, answers, 0, 0, 0, 0], question].concat();
     if answers > 0 {
@@ -126,14 +139,14 @@ fn reply(query: &[u8], records: Option<Records>) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Records, reply};
+    use super::{NXDOMAIN, Records, SERVFAIL, reply};
 
     const QUERY: &[u8] =
         b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x07example\x00\x00\x01\x00\x01";
 
     #[test]
     fn an_address_is_answered_with_the_labs_host() {
-        let answer = reply(QUERY, Some(Records::default())).unwrap();
+        let answer = reply(QUERY, Ok(Records::default())).unwrap();
         assert_eq!(&answer[..12], b"\x12\x34\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00");
         assert_eq!(&answer[answer.len() - 6..], b"\x00\x04\xcb\x00\x71\x0a");
     }
@@ -141,30 +154,32 @@ mod tests {
     #[test]
     fn a_name_without_an_address_of_that_family_is_no_error() {
         let only_v6 = Records { v4: None, ttl: 5, ..Records::default() };
-        let answer = reply(QUERY, Some(only_v6)).unwrap();
+        let answer = reply(QUERY, Ok(only_v6)).unwrap();
         assert_eq!(&answer[2..8], b"\x81\x80\x00\x01\x00\x00");
         assert_eq!(answer.len(), QUERY.len());
         let mut v6 = QUERY.to_vec();
         let family = v6.len() - 3;
         v6[family] = 28;
-        let answer = reply(&v6, Some(only_v6)).unwrap();
+        let answer = reply(&v6, Ok(only_v6)).unwrap();
         assert_eq!(&answer[answer.len() - 22..answer.len() - 16], b"\x00\x00\x00\x05\x00\x10");
     }
 
     #[test]
-    fn a_refusal_says_servfail_and_no_address() {
-        let answer = reply(QUERY, None).unwrap();
-        assert_eq!(&answer[2..8], b"\x81\x82\x00\x01\x00\x00");
-        assert_eq!(answer.len(), QUERY.len());
+    fn a_refusal_says_its_code_and_no_address() {
+        for code in [SERVFAIL, NXDOMAIN] {
+            let answer = reply(QUERY, Err(code)).unwrap();
+            assert_eq!(&answer[2..8], [0x81, 0x80 | code, 0, 1, 0, 0]);
+            assert_eq!(answer.len(), QUERY.len());
+        }
     }
 
     #[test]
     fn a_cut_query_or_an_answer_is_left_alone() {
         for n in 0..QUERY.len() {
-            assert_eq!(reply(&QUERY[..n], None), None, "{n}");
+            assert_eq!(reply(&QUERY[..n], Err(SERVFAIL)), None, "{n}");
         }
         let mut answer = QUERY.to_vec();
         answer[2] |= 0x80;
-        assert_eq!(reply(&answer, None), None);
+        assert_eq!(reply(&answer, Err(SERVFAIL)), None);
     }
 }

@@ -46,6 +46,10 @@ pub enum What {
     Host(IpAddr),
     /// IPv6, neighbour discovery included.
     Ipv6,
+    /// ARP and neighbour discovery: nobody is heard of any more.
+    Neighbours,
+    /// Packets of more bytes than this, IP header included, as a tunnel on the way does whose errors are filtered.
+    LongerThan(u16),
     /// TCP.
     Tcp,
     /// Each TCP segment independently, with this probability in percent; probes by ICMP and UDP pass.
@@ -128,6 +132,14 @@ impl World {
         Ok(Fault { tables: vec![(gateway, table)] })
     }
 
+    /// Closes a TCP port of every host of the internet: a connect is reset.
+    pub fn close_port(&self, port: u16) -> Result<Fault<'_>> {
+        let table = format!("inet {}", unique());
+        let rules = [format!("tcp dport {port} reject with tcp reset")];
+        self.internet.nft(&table_of(&table, "type filter hook input priority 0", &rules))?;
+        Ok(Fault { tables: vec![(&self.internet, table)] })
+    }
+
     fn blackhole_at(&self, place: fn(usize) -> Place) -> Result<Fault<'_>> {
         let mut tables = Vec::new();
         for n in 0..self.gateways.len() {
@@ -156,6 +168,11 @@ impl What {
             Self::Host(IpAddr::V4(host)) => vec![format!("ip {side} {host} drop")],
             Self::Host(IpAddr::V6(host)) => vec![format!("ip6 {side} {host} drop")],
             Self::Ipv6 => vec!["meta protocol ip6 drop".to_owned()],
+            Self::Neighbours => vec![
+                "meta protocol arp drop".to_owned(),
+                "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } drop".to_owned(),
+            ],
+            Self::LongerThan(bytes) => vec![format!("meta length > {bytes} drop")],
             Self::Tcp => vec!["meta l4proto tcp drop".to_owned()],
         }
     }

@@ -1,7 +1,12 @@
 //! What a technician, a driver or a network manager does to the node's devices.
 
-use anyhow::Result;
+use std::thread;
+use std::time::Duration;
 
+use anyhow::Result;
+use netmon_agent::time::Mono;
+
+use super::switch::Switch;
 use super::world::{Family, World};
 
 impl World {
@@ -13,6 +18,35 @@ impl World {
     /// Puts it back. The gateway's IPv6 addresses went with its device, so they return too.
     pub fn carrier_up(&self, n: usize) -> Result<()> {
         self.configure_gateway(n)
+    }
+
+    /// Pulls the plug behind gateway `n`: the gateway asks in vain for its next hop.
+    pub fn wan_carrier_down(&self, n: usize) -> Result<()> {
+        self.internet.ip(&format!("link set isp{n} down"))
+    }
+
+    /// Puts it back, with all that went with it.
+    pub fn wan_carrier_up(&self, n: usize) -> Result<()> {
+        self.configure_isp(n)
+    }
+
+    /// Pulls the plug of uplink `n` and puts it back, `hz` times a second, evenly, for so long.
+    pub fn flap(&self, n: usize, hz: f64, lasts: Duration) -> Result<()> {
+        let switch = Switch::new(&self.gateways[n], "lan0")?;
+        let half = Duration::from_secs_f64(0.5 / hz);
+        let end = Mono::now() + lasts;
+        while Mono::now() < end {
+            switch.set(false)?;
+            thread::sleep(half);
+            switch.set(true)?;
+            thread::sleep(half);
+        }
+        self.carrier_up(n)
+    }
+
+    /// The node forgets every link-layer address on uplink `n`.
+    pub fn forget_neighbours(&self, n: usize) -> Result<()> {
+        self.node.ip(&format!("neigh flush dev {}", self.device(n)))
     }
 
     /// `ip link set ethN down`: the kernel takes the routes and the IPv6 addresses with it.

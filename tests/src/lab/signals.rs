@@ -40,7 +40,8 @@ pub struct Watchdog(#[expect(dead_code, reason = "the thread waits for its end")
 
 impl Watchdog {
     /// Watches over `what` from now on.
-    pub fn new(what: &'static str, limit: Duration) -> Self {
+    pub fn new(what: &str, limit: Duration) -> Self {
+        let what = what.to_owned();
         let (alive, end) = mpsc::channel();
         thread::spawn(move || {
             if end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {

@@ -217,6 +217,11 @@ impl World {
         ))
     }
 
+    /// Gives the internet its side of the wire to gateway `n`. Harmless where it is in place.
+    pub(super) fn configure_isp(&self, n: usize) -> Result<()> {
+        self.internet.ip(&isp(n))
+    }
+
     fn no_offload(&self, n: usize) -> Result<()> {
         for (netns, device) in [(&self.node, self.device(n)), (&self.gateways[n], "lan0".to_owned())] {
             let off = ["tso", "off", "gso", "off", "gro", "off"];
@@ -255,6 +260,18 @@ fn prepare(netns: &Netns) -> Result<()> {
     Ok(())
 }
 
+/// The internet's side of the wire to gateway `n`, as `ip` takes it.
+fn isp(n: usize) -> String {
+    let (net, wire) = (n + 1, 101 + n);
+    format!(
+        "link set isp{n} up
+         addr replace 10.77.{wire}.2/24 dev isp{n}
+         addr replace fd77:{wire}::2/64 dev isp{n} nodad
+         route replace 10.77.{net}.0/24 via 10.77.{wire}.1
+         route replace fd77:{net}::/64 via fd77:{wire}::1"
+    )
+}
+
 fn connect_internet(internet: &Netns, gateway: &Netns, n: usize) -> Result<()> {
     let wire = 101 + n;
     internet.ip(&format!("link add name isp{n} type veth peer name wan0 netns {}", gateway.name()))?;
@@ -263,14 +280,7 @@ fn connect_internet(internet: &Netns, gateway: &Netns, n: usize) -> Result<()> {
          addr add fd77:{wire}::1/64 dev wan0 nodad
          link set wan0 up"
     ))?;
-    internet.ip(&format!(
-        "addr add 10.77.{wire}.2/24 dev isp{n}
-         addr add fd77:{wire}::2/64 dev isp{n} nodad
-         link set isp{n} up
-         route add 10.77.{net}.0/24 via 10.77.{wire}.1
-         route add fd77:{net}::/64 via fd77:{wire}::1",
-        net = n + 1,
-    ))?;
+    internet.ip(&isp(n))?;
     gateway.ip(&format!(
         "route add 0.0.0.0/0 via 10.77.{wire}.2
          route add ::/0 via fd77:{wire}::2"

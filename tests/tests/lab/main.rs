@@ -9,6 +9,7 @@ mod input;
 mod kernel;
 mod life;
 mod links;
+mod scenarios;
 mod targets;
 mod verdict;
 mod world;
@@ -46,21 +47,23 @@ fn main() -> ExitCode {
         input::SCENARIOS,
         figures::SCENARIOS,
         kernel::SCENARIOS,
+        scenarios::SCENARIOS,
     ]
     .concat()
     .into_iter()
-    .map(|(name, scenario)| {
-        Trial::test(name, move || attempt(name, scenario)).with_ignored_flag(obstacle.is_some() && !in_ci)
-    })
-    .collect();
+    .map(|(name, scenario)| Trial::test(name, move || attempt(name, scenario)));
+    let of_files = scenarios::trials()
+        .unwrap_or_else(|why| vec![Trial::test("scenario::the_files_can_be_read", || Err(why))]);
+    let ignored = obstacle.is_some() && !in_ci;
+    let trials = trials.chain(of_files).map(|t| t.with_ignored_flag(ignored)).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// Many times what the longest trial takes.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Runs one trial; where it fails, what its agents logged is part of the message.
-fn attempt(name: &'static str, scenario: fn() -> Result<()>) -> Result<(), Failed> {
+fn attempt(name: &str, scenario: impl FnOnce() -> Result<()>) -> Result<(), Failed> {
     let _watchdog = lab::Watchdog::new(name, LIMIT);
     // Those of the trials before this one on the same thread.
     drop(agent::logs_of_this_thread());

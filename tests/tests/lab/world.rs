@@ -20,6 +20,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("world::a_blackhole_behind_the_gateway_leaves_the_gateway", a_blackhole_behind_leaves_the_gateway),
     ("world::lost_echo_leaves_tcp", lost_echo_leaves_tcp),
     ("world::loss_is_near_its_percentage", loss_is_near_its_percentage),
+    ("world::long_packets_neighbours_ports_and_the_wire_behind_can_be_lost", lesser_faults),
     ("world::a_refusal_says_its_code", a_refusal_says_its_code),
     ("world::carrier_admin_address_route_and_device_come_and_go", links_come_and_go),
     ("world::a_switch_takes_the_carrier_of_the_other_end", a_switch_takes_the_carrier),
@@ -117,6 +118,33 @@ fn loss_is_near_its_percentage() -> Result<()> {
     Ok(())
 }
 
+fn lesser_faults() -> Result<()> {
+    let world = World::new()?;
+    let fault = world.lose(Place::Wan(0), Way::Both, What::LongerThan(1200))?;
+    // 20 bytes of IP and 8 of ICMP are beside the payload.
+    let of = |payload: &str| ping_output(&world, &["-c", "1", "-W", "1", "-s", payload, "8.8.8.8"]);
+    ensure!(of("1172")?.contains(" 0% packet loss"), "1200 bytes are lost");
+    ensure!(of("1173")?.contains(" 100% packet loss"), "1201 bytes pass");
+    fault.mend()?;
+    let fault = world.close_port(443)?;
+    ensure!(connect(&world, "8.8.8.8", 443).is_err(), "the port is open");
+    connect(&world, "8.8.8.8", 53)?;
+    fault.mend()?;
+    world.wan_carrier_down(0)?;
+    let gateway = world.gateway_address(0, Family::V4).to_string();
+    ensure!(silent(&world, "8.8.8.8")? && answers(&world, &gateway)?, "not the wire behind alone");
+    world.wan_carrier_up(0)?;
+    ensure!(answers(&world, "8.8.8.8")? && answers(&world, "2001:4860:4860::8888")?, "not mended");
+    let fault = world.lose(Place::Uplink(0), Way::Both, What::Neighbours)?;
+    world.forget_neighbours(0)?;
+    ensure!(silent(&world, &gateway)?, "the gateway is found without ARP");
+    fault.mend()?;
+    ensure!(answers(&world, &gateway)?, "not mended");
+    world.flap(0, 10.0, Duration::from_millis(500))?;
+    ensure!(answers(&world, "8.8.8.8")? && answers(&world, "2001:4860:4860::8888")?, "not there after flaps");
+    Ok(())
+}
+
 fn a_refusal_says_its_code() -> Result<()> {
     let world = World::new()?;
     for (code, words) in [
@@ -201,9 +229,11 @@ fn the_resolver_has_moods() -> Result<()> {
     ensure!(ask()? == Some((0, 1)), "NOERROR and one address");
     world.resolver.answer(Answer::Servfail);
     ensure!(ask()? == Some((2, 0)), "SERVFAIL");
+    world.resolver.answer(Answer::Nxdomain);
+    ensure!(ask()? == Some((3, 0)), "NXDOMAIN");
     world.resolver.answer(Answer::Silence);
     ensure!(ask()?.is_none(), "silence");
-    ensure!(world.resolver.queries() == 3, "{} queries counted", world.resolver.queries());
+    ensure!(world.resolver.queries() == 4, "{} queries counted", world.resolver.queries());
     let text = run(world.node.command("cat").arg("/etc/resolv.conf"), "")?;
     ensure!(text.trim() == format!("nameserver {}", world.gateway_address(0, Family::V4)), "{text}");
     Ok(())

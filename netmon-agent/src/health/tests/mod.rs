@@ -10,7 +10,6 @@ mod progress;
 mod retransmits;
 mod routes;
 mod rto;
-mod simulation;
 mod stacks;
 
 use std::{
