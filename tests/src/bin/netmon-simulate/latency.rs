@@ -33,7 +33,7 @@ const MODELS: [Model; 5] = [
     ("busy link, spells of three times as long", |t, rng| {
         // Ten seconds in every five minutes or so.
         let spell = (t / 10.0) as u64;
-        let busy = (spell.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % 32 == 0;
+        let busy = (spell.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).is_multiple_of(32);
         20.0 * (0.2 * normal(rng)).exp() * if busy { 3.0 } else { 1.0 }
     }),
 ];
@@ -75,7 +75,10 @@ fn falses(plan: &Plan, bounds: &mut Bounds) {
 
 fn shifts(plan: &Plan) {
     let trials = (plan.scaled(TRIALS) as usize).max(20);
-    println!("  found within ten minutes of a shift, and after how many seconds: {trials} of each");
+    println!(
+        "  found within ten minutes of a shift, and after how many seconds: {trials} of each; R11 lets be what is not \
+         twice as long and 10 ms longer"
+    );
     println!(
         "  {:<46} {:>6} {:>8} {:>40} {:>8} {:>14}",
         "", "times", "netmon", "min    mean     p50     p99     max", "EWMA", "median"
