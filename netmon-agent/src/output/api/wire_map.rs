@@ -285,6 +285,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        diagnosis::{Finding, Place},
         health::AddressStats,
         observation::{ProbeOutcome, StampSource},
         time::{Moment, Wall},
@@ -324,6 +325,49 @@ mod tests {
         assert_eq!((window("1h").lost, window("1h").loss_ratio), (1, Some(0.5)));
         assert_eq!(window("5m").max_ns, Some(8_000_000));
         assert!(window("1h").p50_ns.unwrap().abs_diff(8_000_000) < 100_000);
+    }
+
+    #[test]
+    fn a_diagnosis_says_where_and_what_was_seen_of_the_way_if_anything_was() {
+        let told = |finding| {
+            let d = Diagnosis { at: Boot::default(), finding: Arc::new(finding) };
+            serde_json::to_value(diagnosis(&d, WallOffset::default())).unwrap()
+        };
+        let in_hand = told(Finding::in_hand(Place::Link, "eth0 has no carrier"));
+        let at = in_hand["at"].clone();
+        let expected = serde_json::json!({
+            "at": at, "took_ms": 0, "where": "link", "detail": "eth0 has no carrier",
+        });
+        assert_eq!(in_hand, expected);
+        let hop = |hop, addresses: &[&str], rtt| SeenHop {
+            hop,
+            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+            rtt,
+        };
+        let trace = Trace {
+            address: "2001:db8::9".parse().unwrap(),
+            source: Some("2001:db8::2".parse().unwrap()),
+            method: "icmp".to_owned(),
+            hops: vec![
+                hop(1, &[], None),
+                hop(2, &["2001:db8::1"], Some(Duration::from_nanos(7))),
+                hop(3, &[], None),
+            ],
+            reached: false,
+            path_mtu: Some(1280),
+        };
+        let (took, target) = (Duration::from_micros(1), Some("t".into()));
+        let looked = told(Finding { took, target, trace: Some(trace), ..Finding::in_hand(Place::Path, "x") });
+        assert_eq!(
+            (&looked["took_ms"], &looked["target"]),
+            (&1.into(), &"t".into()),
+            "a look takes some time"
+        );
+        let last = serde_json::json!({"hop": 2, "addresses": ["2001:db8::1"], "rtt_ns": 7});
+        assert_eq!((&looked["last_hop"], &looked["hops"][1]), (&last, &last));
+        assert_eq!(looked["hops"][0], serde_json::json!({"hop": 1, "addresses": []}));
+        assert_eq!((&looked["reached"], &looked["path_mtu"]), (&false.into(), &1280.into()));
+        assert_eq!((&looked["address"], &looked["source"]), (&"2001:db8::9".into(), &"2001:db8::2".into()));
     }
 
     fn view(detail: ProbeDetail) -> AddressView {

@@ -74,7 +74,7 @@ fn falses(plan: &Plan, bounds: &mut Bounds) {
 }
 
 fn shifts(plan: &Plan) {
-    let trials = (plan.scaled(TRIALS) as usize).max(20);
+    let trials = (plan.scaled(TRIALS) as usize).max(4);
     println!(
         "  found within ten minutes of a shift, and after how many seconds: {trials} of each; R11 lets be what is not \
          twice as long and 10 ms longer"

@@ -32,7 +32,7 @@ pub fn run(plan: &Plan, bounds: &mut Bounds) {
         "loss", "3 in a row", "expected", "EWMA", "netmon, counted (95 %)", "netmon, reckoned", "bound"
     );
     // One in 64 of them ends in `down`: six more have to be lost.
-    let cycles = (plan.scaled(CYCLES) as u64).max(2000);
+    let cycles = (plan.scaled(CYCLES) as u64).max(500);
     for (topic, (ratio, bound)) in RATIOS.into_iter().enumerate() {
         let seed = |part| plan.seed(topic as u64, part);
         let counted = plan.parallel(SHARDS, |part| count(seed(part), ratio, plan.days / SHARDS as f64));
