@@ -212,9 +212,7 @@ impl Core {
 
     fn observe(&mut self, observation: Observation) {
         if let Evidence::Network(change) = &observation.evidence {
-            if let NetworkChange::LinkGone(index) = change {
-                self.tcp.forget(*index, observation.at);
-            }
+            self.forget_links(change, observation.at);
             // What is known of neighbours changes every minute, and keeps nothing from being sent.
             let of_neighbours =
                 matches!(change, NetworkChange::Neighbour(_) | NetworkChange::NeighbourGone { .. });
@@ -223,6 +221,22 @@ impl Core {
         // The engine has to know the addresses too.
         self.replan_due |= matches!(observation.evidence, Evidence::Resolved { .. });
         self.health.handle(Moment::now(), observation);
+    }
+
+    /// Links that a change takes away are told to whoever counts by them, while it is known which of them are watched.
+    fn forget_links(&mut self, change: &NetworkChange, at: Mono) {
+        let known = &self.health.network().links;
+        let gone: Vec<IfIndex> = match change {
+            NetworkChange::LinkGone(index) => vec![*index],
+            NetworkChange::Dump(all) => {
+                known.keys().filter(|index| !all.links.contains_key(index)).copied().collect()
+            }
+            _ => return,
+        };
+        for index in gone {
+            let watched = self.health.devices().any(|device| device.index == index);
+            self.tcp.forget(index, watched, at);
+        }
     }
 
     /// Lets time pass, does what the core wants, and publishes what changed; with `figures`, publishes anyhow.
