@@ -12,7 +12,7 @@ use super::{
     method,
     validate::{MAX_NAME, interval, timeout},
 };
-use crate::observation::{HttpRequest, Method, PathOptions};
+use crate::observation::{HttpRequest, Method, PathOptions, is_of_a_host};
 
 /// Longest name of a device (`IFNAMSIZ` less its end, linux/if.h), bytes.
 const MAX_DEVICE: usize = 15;
@@ -74,6 +74,10 @@ fn host(table: &Spanned<Target>, url: Option<&HttpRequest>) -> Result<Spanned<St
         let message = format!("\"{}\" is no host name and no address", text.escape_default());
         return Err(Fault::at(host.span(), message)
             .hint("write the name or the address alone; a port goes into `port`"));
+    }
+    if text.parse().is_ok_and(|address| !is_of_a_host(address)) {
+        let message = format!("{text} is the address of no host, or of many");
+        return Err(Fault::at(host.span(), message).hint("this machine itself is 127.0.0.1 or ::1"));
     }
     Ok(host)
 }

@@ -172,6 +172,9 @@ async fn the_hosts_file_comes_first_and_is_followed() {
     assert_eq!(server.questions(), 0);
     whole.write("hosts", "2001:db8::9 a.example\n10.0.0.9 a.example\n");
     assert_eq!(whole.addresses(1).await, ips(&["10.0.0.9", "2001:db8::9"]));
+    whole.write("hosts", "0.0.0.0 a.example\n");
+    assert!(whole.error(1).await.contains("0.0.0.0"));
+    assert_eq!(server.questions(), 0, "a name that the file blocks is not asked for");
     whole.write("hosts", "");
     assert_eq!(whole.addresses(1).await, ips(&["10.0.0.1"]));
     whole.set(&[(2, "localhost")]);
