@@ -138,8 +138,9 @@ fn way_appears() -> Result<()> {
     world.delete_device(0)?;
     let agent = Start::new(&world)?.config(NAMED).start()?;
     let told = await_until(PROBES, || {
-        let reason = target(&agent.status()?, "named")?["reasons"][0].clone();
-        Ok((reason["code"] == "dns").then(|| reason["detail"].to_string()))
+        let reasons = target(&agent.status()?, "named")?["reasons"].clone();
+        let explained = reasons[0]["code"] == "explained_by_link" && reasons[1]["code"] == "dns";
+        Ok(explained.then(|| reasons[1]["detail"].to_string()))
     })?;
     let told = told.context("no word on the resolver")?;
     ensure!(told.contains("can't ask the resolver 10.77.1.1"), "{told}");
