@@ -59,12 +59,15 @@ struct Seen {
     link: IfIndex,
 }
 
-/// Makes the list of targets, and keeps their numbers across changes.
+/// Makes the list of targets, and keeps their numbers across changes. Probes that go another way than before are another
+/// target's: what was seen of the old way says nothing of the new one.
 #[derive(Debug)]
 pub struct Planner {
     config: Arc<Config>,
     resolvers: Vec<IpAddr>,
-    ids: HashMap<Arc<str>, TargetId>,
+    /// Of what was last planned, with the way to each.
+    ids: HashMap<Arc<str>, (TargetId, Arc<PathOptions>)>,
+    next_id: u32,
     gateways: BTreeMap<Gateway, Seen>,
     /// Families of the default routes seen so far: IPv4, IPv6.
     families: [bool; 2],
@@ -73,10 +76,17 @@ pub struct Planner {
 impl Planner {
     /// A planner for this configuration and these system resolvers.
     pub fn new(config: Arc<Config>, resolvers: Vec<IpAddr>) -> Self {
-        Self { config, resolvers, ids: HashMap::new(), gateways: BTreeMap::new(), families: [false; 2] }
+        Self {
+            config,
+            resolvers,
+            ids: HashMap::new(),
+            next_id: 0,
+            gateways: BTreeMap::new(),
+            families: [false; 2],
+        }
     }
 
-    /// From now on this configuration and these resolvers. Targets of the same name keep their numbers.
+    /// From now on this configuration and these resolvers. Targets of the same name and way keep their numbers.
     pub fn configure(&mut self, config: Arc<Config>, resolvers: Vec<IpAddr>) {
         self.config = config;
         self.resolvers = resolvers;
@@ -122,7 +132,7 @@ impl Planner {
         for t in &config.targets {
             let name: Arc<str> = t.name.as_str().into();
             let spec = TargetSpec {
-                id: self.id(&name),
+                id: TargetId(0),
                 name,
                 host: t.host.clone(),
                 scope: t.scope.clone(),
@@ -134,14 +144,30 @@ impl Planner {
             let (path, interval, timeout) = (t.path.clone(), t.interval, t.timeout);
             all.push(Planned { spec, path, interval, timeout });
         }
+        self.number(&mut all);
         all
     }
 
-    fn automatic(&mut self, name: &str, address: IpAddr, scope: &str, method: Method) -> Planned {
-        let name: Arc<str> = name.into();
+    /// No number is given twice: late news of what is gone must not be taken for another's.
+    fn number(&mut self, all: &mut [Planned]) {
+        let ids = HashMap::with_capacity(all.len());
+        let mut old = std::mem::replace(&mut self.ids, ids);
+        for p in all {
+            let known = old.remove(&p.spec.name).filter(|(_, path)| *path == p.path);
+            let (id, _) = known.unwrap_or_else(|| {
+                let id = TargetId(self.next_id);
+                self.next_id = self.next_id.wrapping_add(1);
+                (id, Arc::default())
+            });
+            p.spec.id = id;
+            self.ids.insert(Arc::clone(&p.spec.name), (id, Arc::clone(&p.path)));
+        }
+    }
+
+    fn automatic(&self, name: &str, address: IpAddr, scope: &str, method: Method) -> Planned {
         let spec = TargetSpec {
-            id: self.id(&name),
-            name,
+            id: TargetId(0),
+            name: name.into(),
             host: address.to_string(),
             scope: scope.to_owned(),
             method,
@@ -151,11 +177,6 @@ impl Planner {
         };
         let (interval, timeout) = (self.config.interval, self.config.timeout);
         Planned { spec, path: Arc::default(), interval, timeout }
-    }
-
-    fn id(&mut self, name: &Arc<str>) -> TargetId {
-        let next = TargetId(self.ids.len() as u32);
-        *self.ids.entry(name.clone()).or_insert(next)
     }
 
     /// A gateway stays a target while its link is down: that is the very time to say that it can't be reached. One
@@ -312,7 +333,36 @@ mod tests {
         n.links.get_mut(&IfIndex(2)).unwrap().carrier = true;
         assert!(!names(&p.plan(s(100_000), &n)).contains(&"gateway-10.0.0.1"));
         let n = network(&[("10.0.0.1", 2)]);
-        assert_eq!(p.plan(s(100_001), &n)[0].spec.id, id, "a number is for ever");
+        assert_ne!(p.plan(s(100_001), &n)[0].spec.id, id, "no number is given twice");
+        assert_eq!(p.ids.len(), p.plan(s(100_002), &n).len(), "those of what is gone are forgotten");
+    }
+
+    #[test]
+    fn a_target_keeps_its_number_until_its_probes_go_another_way() {
+        let mut p = planner("");
+        let mut id = |keys: &str| {
+            let text = format!("[[target]]\nname = \"t\"\nhost = \"10.0.0.9\"\n{keys}");
+            p.configure(Arc::new(Config::parse(&text, Path::new("t")).unwrap()), Vec::new());
+            let all = p.plan(Mono::default(), &Network::default());
+            all.iter().find(|t| &*t.spec.name == "t").unwrap().spec.id
+        };
+        let plain = id("");
+        assert_eq!(id("interval = \"5s\"\nscope = \"own\""), plain);
+        let mut seen = vec![plain];
+        for keys in [
+            "source = \"10.0.0.1\"",
+            "device = \"eth0\"",
+            "mark = 7",
+            "ttl = 9",
+            "dscp = 46",
+            "size = 900",
+            "size = 900\ndont_fragment = true",
+        ] {
+            let other = id(keys);
+            assert!(!seen.contains(&other), "{keys}");
+            assert_eq!(id(keys), other, "{keys}");
+            seen.push(other);
+        }
     }
 
     #[test]
