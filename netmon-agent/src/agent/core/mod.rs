@@ -1,6 +1,7 @@
 //! The core's loop: evidence in, verdicts out. One thread; netlink is read on it too, so that a lost link is published
 //! without a thread being woken.
 
+mod names;
 mod targets;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+use self::names::Names;
 use super::{
     intake::{Intake, Lost},
     links,
@@ -44,6 +46,10 @@ const HOUSEKEEPING: Duration = Duration::from_secs(30);
 /// Changes of targets alone are published no more often than this for each target that there is: a tenth of a second
 /// for a hundred thousand, so that an outage of them all is not as many snapshots. Other changes never wait.
 const GATHER: Duration = Duration::from_micros(1);
+
+/// Names that are resolved bring a new plan no more often than this for each target that there is: it takes a look at all of
+/// them, and at the start each name is resolved.
+const REPLAN: Duration = Duration::from_micros(10);
 
 /// While somebody follows every update, one is published this often.
 const UPDATE: Duration = Duration::from_secs(1);
@@ -99,6 +105,7 @@ struct Core {
     engine: probe::EngineHandle,
     tcp: Tcp,
     resolver: Resolver,
+    names: Names,
     /// Gateway and device of the default routes there were.
     ways: Vec<(Option<IpAddr>, IfIndex)>,
     links: netlink::StatsReader,
@@ -115,6 +122,8 @@ struct Core {
     /// Whether the configuration was valid the last time it was read, and when it last was.
     config: (bool, Boot),
     replan_due: bool,
+    /// Not sooner on account of names alone.
+    next_replan: Mono,
     /// What could not be sent may be sent now.
     retry_due: bool,
     next_housekeeping: Mono,
@@ -144,6 +153,7 @@ impl Core {
             engine,
             tcp,
             resolver,
+            names: Names::default(),
             ways: Vec::new(),
             links: netlink::StatsReader::open(),
             watch,
@@ -157,6 +167,7 @@ impl Core {
             on_link: Vec::new(),
             config: (true, now.boot),
             replan_due: false,
+            next_replan: now.mono,
             retry_due: false,
             next_housekeeping: now.mono,
             next_update: now.mono,
@@ -173,7 +184,9 @@ impl Core {
         loop {
             let due = self.next_housekeeping.min(self.tcp.due()).min(self.watch.due());
             let waiting = (!self.changes.is_empty()).then_some(self.next_publication);
-            let deadline = self.health.poll_timeout().min(due).min(waiting.unwrap_or(due));
+            let planning = self.replan_due.then_some(self.next_replan);
+            let deadline = [waiting, planning].into_iter().flatten().fold(due, Mono::min);
+            let deadline = deadline.min(self.health.poll_timeout());
             tokio::select! {
                 biased;
                 _ = &mut self.parts.stop => break,
@@ -210,7 +223,7 @@ impl Core {
         self.engine.stop();
     }
 
-    fn observe(&mut self, observation: Observation) {
+    fn observe(&mut self, mut observation: Observation) {
         if let Evidence::Network(change) = &observation.evidence {
             self.forget_links(change, observation.at);
             // What is known of neighbours changes every minute, and keeps nothing from being sent.
@@ -218,8 +231,11 @@ impl Core {
                 matches!(change, NetworkChange::Neighbour(_) | NetworkChange::NeighbourGone { .. });
             self.retry_due |= !of_neighbours && !matches!(change, NetworkChange::LinkStats(_));
         }
-        // The engine has to know the addresses too.
-        self.replan_due |= matches!(observation.evidence, Evidence::Resolved { .. });
+        if matches!(observation.evidence, Evidence::Resolved { .. }) {
+            observation.evidence = self.names.learn(observation.evidence);
+            // The engine has to know the addresses too.
+            self.replan_due = true;
+        }
         self.health.handle(Moment::now(), observation);
     }
 
@@ -256,7 +272,7 @@ impl Core {
         for observation in self.tcp.step(now, self.health.network(), wanted) {
             self.health.handle(now, observation);
         }
-        if std::mem::take(&mut self.replan_due) || housekeeping {
+        if (self.replan_due && self.next_replan <= now.mono) || housekeeping {
             self.replan(now);
         }
         if std::mem::take(&mut self.retry_due) {
