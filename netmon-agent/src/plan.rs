@@ -1,10 +1,9 @@
 //! Which targets are probed: the configured ones, and those that the machine itself names (gateways, resolvers, the
-//! three public hosts). Pure but for [`resolvers`], which reads one file.
+//! three public hosts). Pure.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -12,7 +11,8 @@ use std::{
 use crate::{
     config::Config,
     health::{Role, TargetSpec},
-    observation::{IfIndex, Method, Network, PathOptions, Route, TargetId},
+    observation::{IfIndex, IfName, Method, Network, PathOptions, Route, TargetId, escape_bytes},
+    source::resolve::Nameserver,
     time::Mono,
 };
 
@@ -64,7 +64,7 @@ struct Seen {
 #[derive(Debug)]
 pub struct Planner {
     config: Arc<Config>,
-    resolvers: Vec<IpAddr>,
+    resolvers: Vec<Nameserver>,
     /// Of what was last planned, with the way to each.
     ids: HashMap<Arc<str>, (TargetId, Arc<PathOptions>)>,
     next_id: u32,
@@ -75,7 +75,7 @@ pub struct Planner {
 
 impl Planner {
     /// A planner for this configuration and these system resolvers.
-    pub fn new(config: Arc<Config>, resolvers: Vec<IpAddr>) -> Self {
+    pub fn new(config: Arc<Config>, resolvers: Vec<Nameserver>) -> Self {
         Self {
             config,
             resolvers,
@@ -86,15 +86,14 @@ impl Planner {
         }
     }
 
-    /// From now on this configuration and these resolvers. Targets of the same name and way keep their numbers.
-    pub fn configure(&mut self, config: Arc<Config>, resolvers: Vec<IpAddr>) {
+    /// From now on this configuration. Targets of the same name and way keep their numbers.
+    pub fn configure(&mut self, config: Arc<Config>) {
         self.config = config;
-        self.resolvers = resolvers;
     }
 
     /// From now on these resolvers. While there are none the last ones stay targets: a file is being written anew, or was
     /// emptied with the link that they are behind, and that is the very time to say that they can't be reached.
-    pub fn follow(&mut self, resolvers: Vec<IpAddr>) {
+    pub fn follow(&mut self, resolvers: Vec<Nameserver>) {
         if !resolvers.is_empty() {
             self.resolvers = resolvers;
         }
@@ -116,8 +115,14 @@ impl Planner {
                 planned.spec.link = g.device.map(|_| seen.link);
                 all.push(planned);
             }
-            for address in self.resolvers.clone() {
-                all.push(self.automatic(&format!("dns-{address}"), address, "dns", Method::dns(53)));
+            for Nameserver { address, zone } in &self.resolvers {
+                let zone = zone.as_deref();
+                let on = zone.map(|zone| format!("%{}", escape_bytes(zone.as_bytes()))).unwrap_or_default();
+                let name = format!("dns-{address}{on}");
+                let mut planned = self.automatic(&name, *address, "dns", Method::dns(53));
+                // Of a device that there is not, it is on no link.
+                planned.spec.link = zone.map(|zone| link_of(zone, network).unwrap_or(IfIndex(0)));
+                all.push(planned);
             }
             let by_v6 = self.asks_by_v6(network);
             for (v4, v6) in INTERNET {
@@ -223,37 +228,31 @@ fn is_missed(now: Mono, gateway: &Gateway, seen: Seen, network: &Network) -> boo
     }
 }
 
-/// The system's resolvers: the `nameserver` lines of `resolv.conf(5)`, without repeats; three at most, as the C library
-/// takes them. None when the file can't be read.
-pub fn resolvers(path: &Path) -> Vec<IpAddr> {
-    parse_resolvers(&std::fs::read_to_string(path).unwrap_or_default())
-}
-
-fn parse_resolvers(text: &str) -> Vec<IpAddr> {
-    let mut found = Vec::new();
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        if words.next() != Some("nameserver") {
-            continue;
-        }
-        if let Some(Ok(address)) = words.next().map(str::parse)
-            && !found.contains(&address)
-            && found.len() < 3
-        {
-            found.push(address);
+/// The device that a zone names: by its number or its name (`if_nametoindex(3)`, as the C library takes it).
+fn link_of(zone: &str, network: &Network) -> Option<IfIndex> {
+    match zone.parse() {
+        Ok(index) => Some(IfIndex(index)),
+        Err(_) => {
+            let name = IfName::new(zone);
+            network.links.values().find(|link| link.name == name).map(|link| link.index)
         }
     }
-    found
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::observation::Link;
 
+    fn resolver(address: &str, zone: Option<&str>) -> Nameserver {
+        Nameserver { address: address.parse().unwrap(), zone: zone.map(str::to_owned) }
+    }
+
     fn planner(text: &str) -> Planner {
         let config = Config::parse(text, Path::new("t")).unwrap();
-        Planner::new(Arc::new(config), vec!["10.0.0.53".parse().unwrap()])
+        Planner::new(Arc::new(config), vec![resolver("10.0.0.53", None)])
     }
 
     fn network(gateways: &[(&str, u32)]) -> Network {
@@ -262,13 +261,8 @@ mod tests {
             let gateway: IpAddr = gateway.parse().unwrap();
             let any = if gateway.is_ipv4() { "0.0.0.0" } else { "::" };
             let index = IfIndex(*ifindex);
-            let link = Link {
-                index,
-                name: crate::observation::IfName::new(*b"eth0"),
-                admin_up: true,
-                carrier: true,
-                ..Link::default()
-            };
+            let link =
+                Link { index, name: IfName::new(*b"eth0"), admin_up: true, carrier: true, ..Link::default() };
             n.links.insert(index, link);
             n.routes.push(Route {
                 table: 254,
@@ -301,13 +295,34 @@ mod tests {
     fn the_systems_resolvers_are_followed_but_not_into_nothing() {
         let mut p = planner("");
         let mut dns = |resolvers: &[&str]| {
-            p.follow(resolvers.iter().map(|r| r.parse().unwrap()).collect());
+            p.follow(resolvers.iter().map(|r| resolver(r, None)).collect());
             let all = p.plan(Mono::default(), &Network::default());
             all.into_iter().filter(|t| t.spec.scope == "dns").map(|t| t.spec.host).collect::<Vec<_>>()
         };
         assert_eq!(dns(&["10.1.0.53", "::1"]), ["10.1.0.53", "::1"]);
         assert_eq!(dns(&[]), ["10.1.0.53", "::1"]);
         assert_eq!(dns(&["::1"]), ["::1"]);
+    }
+
+    #[test]
+    fn a_resolver_with_a_link_local_address_is_of_its_link() {
+        let mut p = planner("");
+        p.follow(vec![
+            resolver("fe80::1", Some("eth0")),
+            resolver("fe80::1", Some("7")),
+            resolver("fe80::1", Some("x\u{1b}")),
+        ]);
+        let all = p.plan(Mono::default(), &network(&[("10.0.0.1", 2)]));
+        let dns: Vec<_> =
+            all.iter().filter(|t| t.spec.scope == "dns").map(|t| (&*t.spec.name, t.spec.link)).collect();
+        assert_eq!(
+            dns,
+            [
+                ("dns-fe80::1%eth0", Some(IfIndex(2))),
+                ("dns-fe80::1%7", Some(IfIndex(7))),
+                ("dns-fe80::1%x\\x1b", Some(IfIndex(0)))
+            ]
+        );
     }
 
     #[test]
@@ -342,7 +357,7 @@ mod tests {
         let mut p = planner("");
         let mut id = |keys: &str| {
             let text = format!("[[target]]\nname = \"t\"\nhost = \"10.0.0.9\"\n{keys}");
-            p.configure(Arc::new(Config::parse(&text, Path::new("t")).unwrap()), Vec::new());
+            p.configure(Arc::new(Config::parse(&text, Path::new("t")).unwrap()));
             let all = p.plan(Mono::default(), &Network::default());
             all.iter().find(|t| &*t.spec.name == "t").unwrap().spec.id
         };
@@ -418,12 +433,5 @@ mod tests {
         );
         assert_eq!(host(&network(&[("fe80::1", 2), ("10.0.0.1", 2)])), "8.8.8.8");
         assert_eq!(host(&network(&[("fe80::1", 2)])), "8.8.8.8", "what is lost is missed");
-    }
-
-    #[test]
-    fn resolv_conf_is_read_as_the_c_library_reads_it() {
-        let text = "# c\nnameserver 10.0.0.1\nsearch a\nnameserver\t::1 \nnameserver bad\nnameserver 10.0.0.1\noptions x";
-        let expected: Vec<IpAddr> = vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
-        assert_eq!(parse_resolvers(text), expected);
     }
 }

@@ -25,10 +25,10 @@ use crate::{
     health::{Event, Health, Subject},
     observation::{Evidence, IfIndex, NetworkChange, Observation, Route, SourceKind},
     output::log,
-    plan::{Planned, Planner, resolvers},
+    plan::{Planned, Planner},
     source::{
         bpf, netlink, probe,
-        resolve::{self, Resolver},
+        resolve::{self, Resolver, SystemResolvers},
     },
     state::{self, Board, ChangeEvent, OwnCounters, Snapshot, TargetView},
     time::{Boot, Moment, Mono, sleep_until},
@@ -40,7 +40,7 @@ pub type Refresh = oneshot::Sender<()>;
 /// At most so many batches are taken before the timers get their turn.
 const BATCHES: usize = 64;
 
-/// How often routes that vanished and the system's resolvers are looked at again.
+/// How often routes that vanished are looked at again.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 
 /// Changes of targets alone are published no more often than this for each target that there is: a tenth of a second
@@ -54,8 +54,10 @@ const REPLAN: Duration = Duration::from_micros(10);
 /// While somebody follows every update, one is published this often.
 const UPDATE: Duration = Duration::from_secs(1);
 
-/// Where the system's resolvers stand.
+/// Where the system's resolvers stand …
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// … and how often that is looked at, in turns that the core takes anyhow.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// All that the core's thread needs, made before it starts.
 pub(super) struct Parts {
@@ -106,6 +108,8 @@ struct Core {
     tcp: Tcp,
     resolver: Resolver,
     names: Names,
+    system: SystemResolvers,
+    next_look: Mono,
     /// Gateway and device of the default routes there were.
     ways: Vec<(Option<IpAddr>, IfIndex)>,
     links: netlink::StatsReader,
@@ -147,13 +151,16 @@ impl Core {
         parts.capabilities.lock().unwrap_or_else(PoisonError::into_inner).push(capability);
         let (netlink, netlink_counters) = links::start(&config, &parts.capabilities);
         let watch = Watch::new(now.mono, config.limits);
+        let mut system = SystemResolvers::new(RESOLV_CONF.as_ref());
         let mut core = Self {
             health: Health::new(now, config.health.clone(), config.watch.clone(), true),
-            planner: Planner::new(config, resolvers(RESOLV_CONF.as_ref())),
+            planner: Planner::new(config, system.news().unwrap_or_default()),
             engine,
             tcp,
             resolver,
             names: Names::default(),
+            system,
+            next_look: now.mono + LOOK,
             ways: Vec::new(),
             links: netlink::StatsReader::open(),
             watch,
@@ -266,13 +273,14 @@ impl Core {
         if housekeeping {
             self.next_housekeeping = now.mono + HOUSEKEEPING;
             self.tcp.flush_log();
-            self.planner.follow(resolvers(RESOLV_CONF.as_ref()));
         }
+        let resolvers_changed = self.next_look <= now.mono && self.look_at_resolvers(now);
         let wanted = self.health.wants_progress();
         for observation in self.tcp.step(now, self.health.network(), wanted) {
             self.health.handle(now, observation);
         }
-        if (self.replan_due && self.next_replan <= now.mono) || housekeeping {
+        let names = self.replan_due && self.next_replan <= now.mono;
+        if names || resolvers_changed || housekeeping {
             self.replan(now);
         }
         if std::mem::take(&mut self.retry_due) {
@@ -369,7 +377,7 @@ impl Core {
         self.engine.set_max_rate(f64::from(config.max_probes));
         let stretched = self.watch.configure(config.limits);
         self.health.configure(now, config.health.clone(), config.watch.clone());
-        self.planner.configure(Arc::clone(&config), resolvers(RESOLV_CONF.as_ref()));
+        self.planner.configure(Arc::clone(&config));
         self.parts.config = config;
         self.stretch(now);
         self.replan(now);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Core, REPLAN, RESOLV_CONF};
+use super::{Core, LOOK, REPLAN};
 use crate::{
     health::Role,
     observation::{Network, Route},
-    plan::{FALLBACK_PORTS, Planned, resolvers},
+    plan::{FALLBACK_PORTS, Planned},
     source::probe,
     time::Moment,
 };
@@ -18,9 +18,17 @@ impl Core {
             self.health.network().default_routes().iter().map(|r| (r.gateway, r.ifindex)).collect();
         if ways.iter().any(|way| !self.ways.contains(way)) {
             self.resolver.poke();
-            self.planner.follow(resolvers(RESOLV_CONF.as_ref()));
         }
         self.ways = ways;
+    }
+
+    /// Whether the system has other resolvers than before.
+    pub(super) fn look_at_resolvers(&mut self, now: Moment) -> bool {
+        self.next_look = now.mono + LOOK;
+        let Some(resolvers) = self.system.news() else { return false };
+        self.planner.follow(resolvers);
+        self.resolver.poke();
+        true
     }
 
     /// The targets may be others now: tells the core, the engine and the resolver.
