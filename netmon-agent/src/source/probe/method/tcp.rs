@@ -45,14 +45,16 @@ struct Attempt {
 pub(super) struct TcpProber {
     place: usize,
     epoll: Rc<Epoll>,
+    /// For attempts in ICMP's place: the kernel tells the time of a handshake, but not that of a refusal.
+    prompt: Rc<Epoll>,
     attempts: HashMap<EventKey, Attempt>,
     second: Mono,
     closed: u32,
 }
 
 impl TcpProber {
-    pub(super) fn new(place: usize, epoll: Rc<Epoll>) -> Self {
-        Self { place, epoll, attempts: HashMap::new(), second: Mono::from_nanos(0), closed: 0 }
+    pub(super) fn new(place: usize, epoll: Rc<Epoll>, prompt: Rc<Epoll>) -> Self {
+        Self { place, epoll, prompt, attempts: HashMap::new(), second: Mono::from_nanos(0), closed: 0 }
     }
 
     fn start(
@@ -71,7 +73,8 @@ impl TcpProber {
         match attempt.socket.connect(&to.into()) {
             Ok(()) => self.finish(request.token, &attempt, Stamp::now(), shared),
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
-                watch(&self.epoll, &attempt.socket, key, EpollFlags::EPOLLOUT)?;
+                let epoll = if in_place_of_icmp { &self.prompt } else { &self.epoll };
+                watch(epoll, &attempt.socket, key, EpollFlags::EPOLLOUT)?;
                 self.attempts.insert(key, attempt);
             }
             Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
@@ -88,8 +91,8 @@ impl TcpProber {
         let answer = match failure(&attempt.socket, &mut shared.batch) {
             None => {
                 let trip = handshake(&attempt.socket, attempt.sent, read);
-                let connect = Some(read.mono.since(attempt.sent.mono));
-                let detail = ProbeDetail { connect, ..ProbeDetail::default() };
+                // By the kernel's measure as well: where probes are dense it is looked at some time later.
+                let detail = ProbeDetail { connect: Some(trip.rtt), ..ProbeDetail::default() };
                 shared.answers.push(Answer { token, at: read.mono, what: What::Detail(Box::new(detail)) });
                 self.set_close(attempt, read.mono, shared);
                 Answer { token, at: read.mono, what: What::Reply { trip, ttl: None } }
