@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::names::Names;
 use super::{
-    intake::{Intake, Lost},
+    intake::{Inbox, Intake, Lost},
     links,
     tcp::Tcp,
     watch::Watch,
@@ -116,7 +116,8 @@ struct Core {
     watch: Watch,
     netlink: mpsc::UnboundedReceiver<Observation>,
     netlink_counters: Option<Arc<netlink::Counters>>,
-    probes: mpsc::Receiver<Vec<Observation>>,
+    probes: Inbox,
+    looked_up: mpsc::Receiver<Vec<Observation>>,
     lost: Arc<Lost>,
     seq: u64,
     planned: Vec<Planned>,
@@ -143,7 +144,9 @@ impl Core {
         let config = Arc::clone(&parts.config);
         let (intake, probes, lost) = Intake::new();
         let sockets = parts.sockets.take().unwrap_or_else(probe::Sockets::open);
-        let resolver = Resolver::new(intake.sender(), resolve::Options::default());
+        // Who looks names up may wait for the core.
+        let (told, looked_up) = mpsc::channel(BATCHES);
+        let resolver = Resolver::new(told, resolve::Options::default());
         let engine =
             probe::Engine::start(sockets, probe::Options::default(), move |batch| intake.offer(batch))?;
         engine.set_max_rate(f64::from(config.max_probes));
@@ -167,6 +170,7 @@ impl Core {
             netlink,
             netlink_counters,
             probes,
+            looked_up,
             lost,
             seq: parts.board.snapshot().seq,
             planned: Vec::new(),
@@ -203,9 +207,10 @@ impl Core {
                         self.observe(more);
                     }
                 }
-                _ = self.probes.recv_many(&mut batches, BATCHES) => {
+                () = self.probes.receive(&mut batches, BATCHES) => {
                     batches.drain(..).flatten().for_each(|o| self.observe(o));
                 }
+                Some(news) = self.looked_up.recv() => news.into_iter().for_each(|o| self.observe(o)),
                 () = self.tcp.timed_out() => {
                     for observation in self.tcp.timeouts() {
                         self.observe(observation);

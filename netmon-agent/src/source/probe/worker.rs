@@ -190,6 +190,10 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
                 }
                 What::Failed { .. } => continue,
                 What::Corrupted | What::Detail(_) if !waits => continue,
+                What::Corrupted if !self.flight.tells_spare(token) => {
+                    add(&self.shared.counters.unmatched, 1);
+                    continue;
+                }
                 What::Corrupted => {
                     self.told.push(observation(at, key, seq, ProbeOutcome::Corrupted));
                     continue;
@@ -200,8 +204,13 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
                 }
             };
             for outcome in outcomes.into_iter().flatten() {
-                if let ProbeOutcome::Reply { stamp, .. } = outcome {
-                    self.shared.counters.stamped(stamp);
+                match outcome {
+                    ProbeOutcome::Reply { stamp, .. } => self.shared.counters.stamped(stamp),
+                    ProbeOutcome::Duplicate if !self.flight.tells_spare(token) => {
+                        add(&self.shared.counters.unmatched, 1);
+                        continue;
+                    }
+                    _ => {}
                 }
                 self.told.push(observation(at, key, seq, outcome));
             }
