@@ -72,6 +72,10 @@ impl DnsProber {
             let what = What::Failed { reason, reporter };
             return shared.answers.push(Answer { token: key.token(), at: read.mono, what });
         }
+        let begins = query.stream.as_ref().is_some_and(|stream| stream.connected.is_none());
+        if begins && tcp::is_connecting(&query.socket) {
+            return;
+        }
         match advance(query, read) {
             Ok(Some(code)) => answer(query, key.token(), code, None, None, read, shared),
             Ok(None) => {
