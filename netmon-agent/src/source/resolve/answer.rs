@@ -49,6 +49,9 @@ pub enum Failure {
     /// A question could not leave this machine.
     #[error("can't ask the resolver {0}: {1}")]
     NoWay(Arc<str>, String),
+    /// The look-up itself came to no end: a mistake of this program's.
+    #[error("the look-up broke off")]
+    BrokeOff,
     /// `resolv.conf` names no resolver, and there is none on this machine either.
     #[error("no resolver is configured")]
     NoResolver,
@@ -67,7 +70,7 @@ impl Failure {
 
     /// Whether the cause lies on this machine.
     pub(super) fn is_local(&self) -> bool {
-        matches!(self, Self::NoWay(..) | Self::NoResolver)
+        matches!(self, Self::NoWay(..) | Self::NoResolver | Self::BrokeOff)
     }
 
     /// The more telling one of two. Of silence and silence, both.
@@ -84,7 +87,7 @@ impl Failure {
 
     fn tells(&self) -> u8 {
         match self {
-            Self::NoResolver => 0,
+            Self::BrokeOff | Self::NoResolver => 0,
             Self::NoWay(..) => 1,
             Self::Closed(..) => 2,
             Self::Unreachable(..) => 3,

@@ -91,7 +91,7 @@ impl Worker {
                     Ok((id, (v4, v6))) => self.ended(id, v4, v6),
                     Err(e) => {
                         tracing::error!(error = %e, "a look-up ended before its time");
-                        self.ended(e.id(), Err(Failure::NoAddress), Err(Failure::NoAddress))
+                        self.ended(e.id(), Err(Failure::BrokeOff), Err(Failure::BrokeOff))
                     }
                 },
                 () = sleep_until(due), if !idle => self.begin(),
