@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::names::Names;
 use super::{
@@ -67,8 +67,15 @@ pub(super) struct Parts {
     pub(super) sockets: Option<probe::Sockets>,
     pub(super) capabilities: Arc<Mutex<Vec<Capability>>>,
     pub(super) refresh: mpsc::Receiver<Refresh>,
-    pub(super) reload: mpsc::Receiver<Option<Arc<Config>>>,
+    pub(super) reload: watch::Receiver<Reload>,
     pub(super) stop: oneshot::Receiver<()>,
+}
+
+/// The last configuration that was valid, and whether it is the last that was read.
+#[derive(Clone, Debug)]
+pub(super) struct Reload {
+    pub(super) config: Arc<Config>,
+    pub(super) valid: bool,
 }
 
 /// Why the core could not start.
@@ -222,7 +229,7 @@ impl Core {
                     // A reader that has gone needs no answer.
                     let _ = reader.send(());
                 }
-                Some(config) = self.parts.reload.recv() => self.reload(config),
+                Ok(()) = self.parts.reload.changed() => self.reload(),
                 () = sleep_until(deadline) => {}
             }
             self.settle(false);
@@ -372,13 +379,14 @@ impl Core {
         self.tcp.flush_log();
     }
 
-    fn reload(&mut self, config: Option<Arc<Config>>) {
+    fn reload(&mut self) {
         let now = Moment::now();
-        let Some(config) = config else {
-            self.config.0 = false;
+        let Reload { config, valid } = self.parts.reload.borrow_and_update().clone();
+        self.config.0 = valid;
+        if Arc::ptr_eq(&config, &self.parts.config) {
             return;
-        };
-        self.config = (true, now.boot);
+        }
+        self.config.1 = now.boot;
         self.engine.set_max_rate(f64::from(config.max_probes));
         let stretched = self.watch.configure(config.limits);
         self.health.configure(now, config.health.clone(), config.watch.clone());
