@@ -12,7 +12,7 @@ use super::{
     method,
     validate::{MAX_NAME, interval, timeout},
 };
-use crate::observation::{HttpRequest, Method, PathOptions, is_of_a_host};
+use crate::observation::{HttpRequest, Method, PathOptions, SMALLEST_UDP_PAYLOAD, is_of_a_host};
 
 /// Longest name of a device (`IFNAMSIZ` less its end, linux/if.h), bytes.
 const MAX_DEVICE: usize = 15;
@@ -139,7 +139,7 @@ fn code_point(value: &Spanned<Dscp>) -> Result<u8, Fault> {
 fn payload(size: &Spanned<u16>, method: &Method) -> Result<u16, Fault> {
     let least = match method {
         Method::Icmp => crate::packet::icmp::SMALLEST_PAYLOAD as u16,
-        Method::Udp { .. } => 16,
+        Method::Udp { .. } => SMALLEST_UDP_PAYLOAD,
         _ => {
             return Err(Fault::at(size.span(), format!("a {} target has no size", method.as_str()))
                 .hint("leave `size` out: it is the payload of icmp and udp probes"));

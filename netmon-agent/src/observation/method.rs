@@ -30,6 +30,9 @@ pub enum Method {
     Http(Arc<HttpRequest>),
 }
 
+/// Bytes of payload of a UDP probe at least: random ones, which tell its answer from others'.
+pub const SMALLEST_UDP_PAYLOAD: u16 = 16;
+
 impl Method {
     /// The question that any resolver answers, over UDP to this port.
     pub fn dns(port: u16) -> Self {
