@@ -1,10 +1,9 @@
 //! Which targets are probed: the configured ones, and those that the machine itself names (gateways, resolvers, the
-//! three public hosts). Pure but for [`resolvers`], which reads one file.
+//! three public hosts). Pure.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -12,7 +11,8 @@ use std::{
 use crate::{
     config::Config,
     health::{Role, TargetSpec, UPLINK_MEMORY},
-    observation::{IfIndex, Link, Method, Network, PathOptions, Route, TargetId},
+    observation::{IfIndex, IfName, Link, Method, Network, PathOptions, Route, TargetId, escape_bytes},
+    source::resolve::Nameserver,
     time::Mono,
 };
 
@@ -59,12 +59,15 @@ struct Seen {
     link: IfIndex,
 }
 
-/// Makes the list of targets, and keeps their numbers across changes.
+/// Makes the list of targets, and keeps their numbers across changes. Probes that go another way than before are another
+/// target's: what was seen of the old way says nothing of the new one.
 #[derive(Debug)]
 pub struct Planner {
     config: Arc<Config>,
-    resolvers: Vec<IpAddr>,
-    ids: HashMap<Arc<str>, TargetId>,
+    resolvers: Vec<Nameserver>,
+    /// Of what was last planned, with the way to each.
+    ids: HashMap<Arc<str>, (TargetId, Arc<PathOptions>)>,
+    next_id: u32,
     gateways: BTreeMap<Gateway, Seen>,
     /// Families of the default routes seen so far: IPv4, IPv6.
     families: [bool; 2],
@@ -72,19 +75,25 @@ pub struct Planner {
 
 impl Planner {
     /// A planner for this configuration and these system resolvers.
-    pub fn new(config: Arc<Config>, resolvers: Vec<IpAddr>) -> Self {
-        Self { config, resolvers, ids: HashMap::new(), gateways: BTreeMap::new(), families: [false; 2] }
+    pub fn new(config: Arc<Config>, resolvers: Vec<Nameserver>) -> Self {
+        Self {
+            config,
+            resolvers,
+            ids: HashMap::new(),
+            next_id: 0,
+            gateways: BTreeMap::new(),
+            families: [false; 2],
+        }
     }
 
-    /// From now on this configuration and these resolvers. Targets of the same name keep their numbers.
-    pub fn configure(&mut self, config: Arc<Config>, resolvers: Vec<IpAddr>) {
+    /// From now on this configuration. Targets of the same name and way keep their numbers.
+    pub fn configure(&mut self, config: Arc<Config>) {
         self.config = config;
-        self.resolvers = resolvers;
     }
 
     /// From now on these resolvers. While there are none the last ones stay targets: a file is being written anew, or was
     /// emptied with the link that they are behind, and that is the very time to say that they can't be reached.
-    pub fn follow(&mut self, resolvers: Vec<IpAddr>) {
+    pub fn follow(&mut self, resolvers: Vec<Nameserver>) {
         if !resolvers.is_empty() {
             self.resolvers = resolvers;
         }
@@ -107,8 +116,14 @@ impl Planner {
                 planned.spec.link = g.device.map(|_| seen.link);
                 all.push(planned);
             }
-            for address in self.resolvers.clone() {
-                all.push(self.automatic(&format!("dns-{address}"), address, "dns", Method::dns(53)));
+            for Nameserver { address, zone } in &self.resolvers {
+                let zone = zone.as_deref();
+                let on = zone.map(|zone| format!("%{}", escape_bytes(zone.as_bytes()))).unwrap_or_default();
+                let name = format!("dns-{address}{on}");
+                let mut planned = self.automatic(&name, *address, "dns", Method::dns(53));
+                // Of a device that there is not, it is on no link.
+                planned.spec.link = zone.map(|zone| link_of(zone, network).unwrap_or(IfIndex(0)));
+                all.push(planned);
             }
             let by_v6 = self.asks_by_v6(network);
             for (v4, v6) in INTERNET {
@@ -123,7 +138,7 @@ impl Planner {
         for t in &config.targets {
             let name: Arc<str> = t.name.as_str().into();
             let spec = TargetSpec {
-                id: self.id(&name),
+                id: TargetId(0),
                 name,
                 host: t.host.clone(),
                 scope: t.scope.clone(),
@@ -135,14 +150,30 @@ impl Planner {
             let (path, interval, timeout) = (t.path.clone(), t.interval, t.timeout);
             all.push(Planned { spec, path, interval, timeout });
         }
+        self.give_numbers(&mut all);
         all
     }
 
-    fn automatic(&mut self, name: &str, address: IpAddr, scope: &str, method: Method) -> Planned {
-        let name: Arc<str> = name.into();
+    /// No number is given twice: late news of what is gone must not be taken for another's.
+    fn give_numbers(&mut self, all: &mut [Planned]) {
+        let ids = HashMap::with_capacity(all.len());
+        let mut old = std::mem::replace(&mut self.ids, ids);
+        for p in all {
+            let known = old.remove(&p.spec.name).filter(|(_, path)| *path == p.path);
+            let (id, _) = known.unwrap_or_else(|| {
+                let id = TargetId(self.next_id);
+                self.next_id = self.next_id.wrapping_add(1);
+                (id, Arc::default())
+            });
+            p.spec.id = id;
+            self.ids.insert(Arc::clone(&p.spec.name), (id, Arc::clone(&p.path)));
+        }
+    }
+
+    fn automatic(&self, name: &str, address: IpAddr, scope: &str, method: Method) -> Planned {
         let spec = TargetSpec {
-            id: self.id(&name),
-            name,
+            id: TargetId(0),
+            name: name.into(),
             host: address.to_string(),
             scope: scope.to_owned(),
             method,
@@ -154,14 +185,9 @@ impl Planner {
         Planned { spec, path: Arc::default(), interval, timeout }
     }
 
-    /// The number of the target of this name, if there ever was one.
+    /// The number of what is planned by this name.
     pub fn number(&self, name: &str) -> Option<TargetId> {
-        self.ids.get(name).copied()
-    }
-
-    fn id(&mut self, name: &Arc<str>) -> TargetId {
-        let next = TargetId(self.ids.len() as u32);
-        *self.ids.entry(name.clone()).or_insert(next)
+        self.ids.get(name).map(|(id, _)| *id)
     }
 
     /// A gateway stays a target while its link is down: that is the very time to say that it can't be reached. One
@@ -221,36 +247,30 @@ fn is_missed(now: Mono, gateway: &Gateway, seen: Seen, network: &Network) -> boo
     }
 }
 
-/// The system's resolvers: the `nameserver` lines of `resolv.conf(5)`, without repeats; three at most, as the C library
-/// takes them. None when the file can't be read.
-pub fn resolvers(path: &Path) -> Vec<IpAddr> {
-    parse_resolvers(&std::fs::read_to_string(path).unwrap_or_default())
-}
-
-fn parse_resolvers(text: &str) -> Vec<IpAddr> {
-    let mut found = Vec::new();
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        if words.next() != Some("nameserver") {
-            continue;
-        }
-        if let Some(Ok(address)) = words.next().map(str::parse)
-            && !found.contains(&address)
-            && found.len() < 3
-        {
-            found.push(address);
+/// The device that a zone names: by its number or its name (`if_nametoindex(3)`, as the C library takes it).
+fn link_of(zone: &str, network: &Network) -> Option<IfIndex> {
+    match zone.parse() {
+        Ok(index) => Some(IfIndex(index)),
+        Err(_) => {
+            let name = IfName::new(zone);
+            network.links.values().find(|link| link.name == name).map(|link| link.index)
         }
     }
-    found
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    fn resolver(address: &str, zone: Option<&str>) -> Nameserver {
+        Nameserver { address: address.parse().unwrap(), zone: zone.map(str::to_owned) }
+    }
 
     fn planner(text: &str) -> Planner {
         let config = Config::parse(text, Path::new("t")).unwrap();
-        Planner::new(Arc::new(config), vec!["10.0.0.53".parse().unwrap()])
+        Planner::new(Arc::new(config), vec![resolver("10.0.0.53", None)])
     }
 
     fn network(gateways: &[(&str, u32)]) -> Network {
@@ -259,13 +279,8 @@ mod tests {
             let gateway: IpAddr = gateway.parse().unwrap();
             let any = if gateway.is_ipv4() { "0.0.0.0" } else { "::" };
             let index = IfIndex(*ifindex);
-            let link = Link {
-                index,
-                name: crate::observation::IfName::new(*b"eth0"),
-                admin_up: true,
-                carrier: true,
-                ..Link::default()
-            };
+            let link =
+                Link { index, name: IfName::new(*b"eth0"), admin_up: true, carrier: true, ..Link::default() };
             n.links.insert(index, link);
             n.routes.push(Route {
                 table: 254,
@@ -298,13 +313,34 @@ mod tests {
     fn the_systems_resolvers_are_followed_but_not_into_nothing() {
         let mut p = planner("");
         let mut dns = |resolvers: &[&str]| {
-            p.follow(resolvers.iter().map(|r| r.parse().unwrap()).collect());
+            p.follow(resolvers.iter().map(|r| resolver(r, None)).collect());
             let all = p.plan(Mono::default(), &Network::default());
             all.into_iter().filter(|t| t.spec.scope == "dns").map(|t| t.spec.host).collect::<Vec<_>>()
         };
         assert_eq!(dns(&["10.1.0.53", "::1"]), ["10.1.0.53", "::1"]);
         assert_eq!(dns(&[]), ["10.1.0.53", "::1"]);
         assert_eq!(dns(&["::1"]), ["::1"]);
+    }
+
+    #[test]
+    fn a_resolver_with_a_link_local_address_is_of_its_link() {
+        let mut p = planner("");
+        p.follow(vec![
+            resolver("fe80::1", Some("eth0")),
+            resolver("fe80::1", Some("7")),
+            resolver("fe80::1", Some("x\u{1b}")),
+        ]);
+        let all = p.plan(Mono::default(), &network(&[("10.0.0.1", 2)]));
+        let dns: Vec<_> =
+            all.iter().filter(|t| t.spec.scope == "dns").map(|t| (&*t.spec.name, t.spec.link)).collect();
+        assert_eq!(
+            dns,
+            [
+                ("dns-fe80::1%eth0", Some(IfIndex(2))),
+                ("dns-fe80::1%7", Some(IfIndex(7))),
+                ("dns-fe80::1%x\\x1b", Some(IfIndex(0)))
+            ]
+        );
     }
 
     #[test]
@@ -330,7 +366,36 @@ mod tests {
         n.links.get_mut(&IfIndex(2)).unwrap().carrier = true;
         assert!(!names(&p.plan(s(100_000), &n)).contains(&"gateway-10.0.0.1"));
         let n = network(&[("10.0.0.1", 2)]);
-        assert_eq!(p.plan(s(100_001), &n)[0].spec.id, id, "a number is for ever");
+        assert_ne!(p.plan(s(100_001), &n)[0].spec.id, id, "no number is given twice");
+        assert_eq!(p.ids.len(), p.plan(s(100_002), &n).len(), "those of what is gone are forgotten");
+    }
+
+    #[test]
+    fn a_target_keeps_its_number_until_its_probes_go_another_way() {
+        let mut p = planner("");
+        let mut id = |keys: &str| {
+            let text = format!("[[target]]\nname = \"t\"\nhost = \"10.0.0.9\"\n{keys}");
+            p.configure(Arc::new(Config::parse(&text, Path::new("t")).unwrap()));
+            let all = p.plan(Mono::default(), &Network::default());
+            all.iter().find(|t| &*t.spec.name == "t").unwrap().spec.id
+        };
+        let plain = id("");
+        assert_eq!(id("interval = \"5s\"\nscope = \"own\""), plain);
+        let mut seen = vec![plain];
+        for keys in [
+            "source = \"10.0.0.1\"",
+            "device = \"eth0\"",
+            "mark = 7",
+            "ttl = 9",
+            "dscp = 46",
+            "size = 900",
+            "size = 900\ndont_fragment = true",
+        ] {
+            let other = id(keys);
+            assert!(!seen.contains(&other), "{keys}");
+            assert_eq!(id(keys), other, "{keys}");
+            seen.push(other);
+        }
     }
 
     #[test]
@@ -341,7 +406,7 @@ mod tests {
         let bound = |p: &mut Planner, n: &Network| p.plan(Mono::default(), n).last().unwrap().spec.link;
         assert_eq!(bound(&mut p, &Network::default()), None, "nothing is known yet");
         assert_eq!(bound(&mut p, &n), Some(IfIndex(0)), "no such device");
-        let red = crate::observation::IfName::new(*b"red");
+        let red = IfName::new(*b"red");
         let vrf = Link { index: IfIndex(9), name: red, table: Some(10), ..Link::default() };
         n.links.insert(vrf.index, vrf);
         assert_eq!(bound(&mut p, &n), Some(IfIndex(9)));
@@ -376,7 +441,7 @@ mod tests {
     #[test]
     fn a_gateway_of_a_device_that_is_not_preferred_is_no_target() {
         let mut n = network(&[("10.0.0.1", 2), ("10.1.0.1", 3)]);
-        n.links.get_mut(&IfIndex(3)).unwrap().name = crate::observation::IfName::new(*b"eth1");
+        n.links.get_mut(&IfIndex(3)).unwrap().name = IfName::new(*b"eth1");
         let mut p = planner("[devices]\npreferred = [\"eth0\"]");
         let second = Mono::default() + Duration::from_secs(1);
         assert_eq!(names(&p.plan(Mono::default(), &n))[..2], ["gateway-10.0.0.1", "dns-10.0.0.53"]);
@@ -419,12 +484,5 @@ mod tests {
         );
         assert_eq!(host(&network(&[("fe80::1", 2), ("10.0.0.1", 2)])), "8.8.8.8");
         assert_eq!(host(&network(&[("fe80::1", 2)])), "8.8.8.8", "what is lost is missed");
-    }
-
-    #[test]
-    fn resolv_conf_is_read_as_the_c_library_reads_it() {
-        let text = "# c\nnameserver 10.0.0.1\nsearch a\nnameserver\t::1 \nnameserver bad\nnameserver 10.0.0.1\noptions x";
-        let expected: Vec<IpAddr> = vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
-        assert_eq!(parse_resolvers(text), expected);
     }
 }

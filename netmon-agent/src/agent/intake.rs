@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use tokio::sync::mpsc;
@@ -10,13 +10,24 @@ use tokio::sync::mpsc;
 use crate::observation::Observation;
 
 /// Batches that may wait for the core. A core that is further behind is stalled, and then the evidence is a gap.
-const WAITING: usize = 4096;
+const BATCHES: usize = 4096;
+
+/// Observations that may, of all batches together: some 60 MB.
+const MOST: usize = 1 << 19;
 
 /// The sending side for sources on threads of their own, which must not block.
 #[derive(Clone, Debug)]
 pub(super) struct Intake {
     queue: mpsc::Sender<Vec<Observation>>,
+    waiting: Arc<AtomicUsize>,
     lost: Arc<Lost>,
+}
+
+/// The core's side.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    queue: mpsc::Receiver<Vec<Observation>>,
+    waiting: Arc<AtomicUsize>,
 }
 
 /// What found the queue full.
@@ -27,24 +38,32 @@ pub(super) struct Lost {
 }
 
 impl Intake {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Vec<Observation>>, Arc<Lost>) {
-        let (queue, receiver) = mpsc::channel(WAITING);
-        let lost = Arc::new(Lost::default());
-        (Self { queue, lost: Arc::clone(&lost) }, receiver, lost)
+    pub(super) fn new() -> (Self, Inbox, Arc<Lost>) {
+        let (sender, queue) = mpsc::channel(BATCHES);
+        let (waiting, lost) = (Arc::<AtomicUsize>::default(), Arc::new(Lost::default()));
+        let intake = Self { queue: sender, waiting: Arc::clone(&waiting), lost: Arc::clone(&lost) };
+        (intake, Inbox { queue, waiting }, lost)
     }
 
     /// Hands a batch on, or counts it as lost.
     pub(super) fn offer(&self, batch: Vec<Observation>) {
-        let n = batch.len() as u64;
-        if self.queue.try_send(batch).is_err() {
-            self.lost.count.fetch_add(n, Ordering::Relaxed);
+        let n = batch.len();
+        let before = self.waiting.fetch_add(n, Ordering::Relaxed);
+        if before + n > MOST || self.queue.try_send(batch).is_err() {
+            self.waiting.fetch_sub(n, Ordering::Relaxed);
+            self.lost.count.fetch_add(n as u64, Ordering::Relaxed);
             self.lost.fresh.store(true, Ordering::Release);
         }
     }
+}
 
-    /// The queue itself, for a source that may wait.
-    pub(super) fn sender(&self) -> mpsc::Sender<Vec<Observation>> {
-        self.queue.clone()
+impl Inbox {
+    /// Waits for batches, and takes as many as there are, `limit` at most. Nothing is lost when it is dropped.
+    pub(super) async fn receive(&mut self, batches: &mut Vec<Vec<Observation>>, limit: usize) {
+        let before = batches.len();
+        self.queue.recv_many(batches, limit).await;
+        let taken = batches[before..].iter().map(Vec::len).sum();
+        self.waiting.fetch_sub(taken, Ordering::Relaxed);
     }
 }
 
@@ -57,5 +76,30 @@ impl Lost {
     /// Whether any were lost since the last call.
     pub(super) fn take_fresh(&self) -> bool {
         self.fresh.swap(false, Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        observation::{Evidence, SourceKind},
+        time::Mono,
+    };
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_by_its_number_and_what_is_refused_is_counted() {
+        let (intake, mut inbox, lost) = Intake::new();
+        let seen = Observation { at: Mono::default(), evidence: Evidence::Gap(SourceKind::Probe) };
+        let batch = vec![seen; MOST / 4];
+        (0..4).for_each(|_| intake.offer(batch.clone()));
+        assert!(!lost.take_fresh());
+        intake.offer(batch[..10].to_vec());
+        assert_eq!((lost.total(), lost.take_fresh(), lost.take_fresh()), (10, true, false));
+        let mut batches = Vec::new();
+        inbox.receive(&mut batches, 1).await;
+        assert_eq!(batches.len(), 1);
+        intake.offer(batch);
+        assert_eq!(lost.total(), 10, "there is room again");
     }
 }

@@ -24,7 +24,10 @@ use nix::sys::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::{
+        mpsc, oneshot,
+        watch::{Sender, channel},
+    },
 };
 
 pub use self::core::{CoreError, Refresh};
@@ -153,7 +156,7 @@ async fn serve(
     if let Ok(mut all) = capabilities.lock() {
         all.extend(server.capabilities().iter().cloned());
     }
-    let (reload_sender, reload) = mpsc::channel(1);
+    let (reload_sender, reload) = channel(core::Reload { config: Arc::clone(&config), valid: true });
     let (stop, stopped) = oneshot::channel();
     let (ready, is_ready) = oneshot::channel();
     let parts = core::Parts {
@@ -180,7 +183,7 @@ async fn serve(
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
             _ = hangup.recv() => {
-                reload_from(config_path.as_deref(), insecure, &reload_sender).await;
+                reload_from(config_path.as_deref(), insecure, &reload_sender);
                 continue;
             }
             _ = &mut core_ended => {
@@ -214,30 +217,25 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// All or nothing: a bad file changes nothing, and the core shows that there was one.
-async fn reload_from(
-    path: Option<&std::path::Path>,
-    insecure: bool,
-    core: &mpsc::Sender<Option<Arc<Config>>>,
-) {
+/// All or nothing: a bad file changes nothing, and the core shows that there was one. It takes the last one when it comes
+/// to it: a busy core must not keep a signal from being heard.
+fn reload_from(path: Option<&std::path::Path>, insecure: bool, out: &Sender<core::Reload>) {
     let loaded = Config::load(path).map_err(|e| e.one_line()).and_then(|config| {
         let exposed = config.exposed().filter(|_| !insecure);
         exposed.map_or(Ok(config), |address| Err(AgentError::Exposed(address).to_string()))
     });
-    let config = match loaded {
+    match loaded {
         Ok(config) => {
             tracing::info!(
                 "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel] and [metrics] take effect at the next start"
             );
-            Some(Arc::new(config))
+            out.send_replace(core::Reload { config: Arc::new(config), valid: true });
         }
         Err(error) => {
             tracing::error!("SIGHUP: the old configuration stays: {error}");
-            None
+            out.send_modify(|reload| reload.valid = false);
         }
-    };
-    // The core is gone only when the agent is ending.
-    let _ = core.send(config).await;
+    }
 }
 
 /// What is shown before the core's first word: unknown (R1). Numbers start at the boot time in microseconds, so that

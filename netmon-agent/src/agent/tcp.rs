@@ -12,7 +12,7 @@ use super::capabilities::of_sock_diag;
 use crate::{
     capability::Capability,
     health::READ_INTERVAL,
-    observation::{Address, Evidence, IfIndex, Network, Observation, TcpReading, TcpRung},
+    observation::{Address, Evidence, IfIndex, Network, Observation, TcpCounters, TcpReading, TcpRung},
     source::{
         bpf::{Kernel, SET_STATE},
         sockdiag::{Census, Look, Progress, Reader, Step, Summary, Tally, Want},
@@ -56,6 +56,8 @@ struct Dump {
     addresses: HashMap<IpAddr, IfIndex>,
     tally: Tally,
     look: Option<Look>,
+    /// A device went meanwhile: `closed` still has what it had.
+    outdated: bool,
 }
 
 impl Tcp {
@@ -154,14 +156,26 @@ impl Tcp {
         std::iter::from_fn(next).collect()
     }
 
-    /// Forgets a device that is gone. The counters are read anew before another with its index is shown with them.
-    pub(super) fn forget(&mut self, index: IfIndex, now: Mono) {
+    /// Forgets a device that is gone. The counters are read anew before another with its index is shown with them. What
+    /// one had counted that was not `watched` goes on as no device's.
+    pub(super) fn forget(&mut self, index: IfIndex, watched: bool, now: Mono) {
         self.next_reading = now;
-        if let Err(error) = self.kernel.forget(index) {
+        let left = self.kernel.forget(index, watched).unwrap_or_else(|error| {
             tracing::debug!(ifindex = index.0, %error, "counters of a lost interface stay");
+            TcpCounters::default()
+        });
+        if let Some(dump) = &mut self.dump {
+            dump.outdated = true;
         }
-        self.census.forget(index);
-        self.sent.remove(&index);
+        let sent = self.sent.remove(&index);
+        if watched {
+            return self.census.forget(index);
+        }
+        self.census.merge(index);
+        // Before the first look it is the kernel's own figure that is shown.
+        if let Some(nowhere) = self.sent.get_mut(&IfIndex(0)) {
+            *nowhere += sent.unwrap_or(left.segments_sent);
+        }
     }
 
     /// Hands on what the kernel programs logged.
@@ -191,7 +205,8 @@ impl Tcp {
             let of = |address| addresses.get(&address).copied();
             let closed = self.kernel.segments_of_closed(of).unwrap_or_default();
             let look = self.wanted.then(Look::default);
-            self.dump = Some(Dump { began: now, closed, addresses, tally: Tally::default(), look });
+            self.dump =
+                Some(Dump { began: now, closed, addresses, tally: Tally::default(), look, outdated: false });
         }
         let dump = self.dump.as_mut()?;
         let Dump { addresses, tally, look, .. } = dump;
@@ -225,8 +240,9 @@ impl Tcp {
         let dump = self.dump.take()?;
         let want = if self.wanted { Want::Progress } else { Want::Census };
         self.next_dump = now + want.next_dump(summary.cost);
-        if !summary.interrupted {
+        if !summary.interrupted && !dump.outdated {
             self.sent = self.census.settle(&dump.closed, &dump.tally);
+            self.sent.entry(IfIndex(0)).or_default();
             self.has_looked = true;
         }
         let progress = self.progress.settle(dump.began, dump.look?)?;

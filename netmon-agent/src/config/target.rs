@@ -12,7 +12,7 @@ use super::{
     method,
     validate::{MAX_NAME, interval, timeout},
 };
-use crate::observation::{HttpRequest, Method, PathOptions};
+use crate::observation::{HttpRequest, Method, PathOptions, SMALLEST_UDP_PAYLOAD, is_of_a_host};
 
 /// Longest name of a device (`IFNAMSIZ` less its end, linux/if.h), bytes.
 const MAX_DEVICE: usize = 15;
@@ -75,6 +75,10 @@ fn host(table: &Spanned<Target>, url: Option<&HttpRequest>) -> Result<Spanned<St
         return Err(Fault::at(host.span(), message)
             .hint("write the name or the address alone; a port goes into `port`"));
     }
+    if text.parse().is_ok_and(|address| !is_of_a_host(address)) {
+        let message = format!("{text} is the address of no host, or of many");
+        return Err(Fault::at(host.span(), message).hint("this machine itself is 127.0.0.1 or ::1"));
+    }
     Ok(host)
 }
 
@@ -135,7 +139,7 @@ fn code_point(value: &Spanned<Dscp>) -> Result<u8, Fault> {
 fn payload(size: &Spanned<u16>, method: &Method) -> Result<u16, Fault> {
     let least = match method {
         Method::Icmp => crate::packet::icmp::SMALLEST_PAYLOAD as u16,
-        Method::Udp { .. } => 16,
+        Method::Udp { .. } => SMALLEST_UDP_PAYLOAD,
         _ => {
             return Err(Fault::at(size.span(), format!("a {} target has no size", method.as_str()))
                 .hint("leave `size` out: it is the payload of icmp and udp probes"));

@@ -86,6 +86,8 @@ fn faults_name_their_place_and_the_remedy() {
     refused("[[target]]\nhost = \"a\"\nprobe = \"smtp\"", "3:9", "known: \"icmp\"");
     refused("[[target]]\nhost = \"a\"\n[[target]]\nhost = \"a\"", "4:8", "is there twice");
     refused("[[target]]\nhost = \"http://a/\"", "2:8", "no host name");
+    refused("[[target]]\nhost = \"0.0.0.0\"", "2:8", "127.0.0.1");
+    refused("[[target]]\nurl = \"http://[ff02::1]/\"", "2:7", "no host, or of many");
     refused("[[target]]\nhost = \"a\"\nport = 0\nprobe = \"dns\"", "3:8", "port 0");
     refused("[devices]\nexclude = [\"a[\"]", "2:12", "bad pattern");
     refused("[diagnosis]\nper_minute = 0", "2:14", "enabled = false");

@@ -10,7 +10,7 @@ use super::{
     reach::{Reach, Way, Ways},
     retransmits::Retransmits,
     stack,
-    target::Surroundings,
+    target::{Surroundings, Target},
     verdict::{Reason, ReasonCode, State, Subject, Verdict},
 };
 use crate::{
@@ -62,6 +62,11 @@ impl Health {
 
     /// One target, by all rules.
     pub(super) fn judge_target(&mut self, now: Moment, id: TargetId) {
+        let nameless = |t: &Target| t.addresses.is_empty() && t.unresolved.is_some();
+        let cut_off = self.targets.get(&id).is_some_and(nameless) && {
+            let ways = self.ways();
+            matches!(self.link_finding(ways), LinkFinding::Unusable(_))
+        };
         let network = &self.network;
         let link_names = |reach: &Reach| match reach {
             Reach::LinkDown(links) => {
@@ -87,6 +92,7 @@ impl Health {
             neighbour: &neighbour,
             still_gateway: &still_gateway,
             progress: &progress,
+            cut_off,
         };
         let judged = target.judge(&around);
         let Some(target) = self.targets.get_mut(&id) else { return };

@@ -286,7 +286,7 @@ impl Health {
                 if let Some(t) = self.targets.get_mut(&target) {
                     t.unresolved = Some(error);
                     self.judge_target(now, target);
-                    self.judge_overall(now);
+                    self.overall_due = Some(now);
                 }
             }
         }

@@ -77,6 +77,8 @@ pub(super) struct Surroundings<'a> {
     pub still_gateway: &'a dyn Fn(IpAddr) -> bool,
     /// R7: remote prefixes that acknowledge what leaves this way, if they are enough.
     pub progress: &'a dyn Fn(&Way) -> Option<usize>,
+    /// R2 holds, for a target whose name never was resolved: nobody could be asked for it either.
+    pub cut_off: bool,
 }
 
 impl Target {
@@ -85,6 +87,11 @@ impl Target {
         let name = &*self.spec.name;
         if self.addresses.is_empty() {
             return match &self.unresolved {
+                Some(error) if around.cut_off => {
+                    let detail = "no usable link leads to who could resolve its name";
+                    let explained = Reason::new(ReasonCode::ExplainedByLink, name, detail);
+                    (State::Down, vec![explained, self.dns_reason(error)])
+                }
                 Some(error) => (State::Down, vec![self.dns_reason(error)]),
                 None => (
                     State::Unknown,

@@ -42,7 +42,8 @@ impl Health {
             target.unresolved = None;
         }
         self.judge_target(now, id);
-        self.judge_overall(now);
+        // Many names come together, and that over all takes a look at every target.
+        self.overall_due = Some(now);
     }
 
     fn put_target(&mut self, now: Moment, spec: TargetSpec, usable: &BTreeSet<IfIndex>) {

@@ -1,6 +1,11 @@
 //! How a target is probed: the method with what it asks for, and the way its packets go.
 
-use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    ops::RangeInclusive,
+    path::PathBuf,
+    sync::Arc,
+};
 
 /// How a target is probed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +29,9 @@ pub enum Method {
     /// An HTTP request (RFC 9110), over TLS or in the clear.
     Http(Arc<HttpRequest>),
 }
+
+/// Bytes of payload of a UDP probe at least: random ones, which tell its answer from others'.
+pub const SMALLEST_UDP_PAYLOAD: u16 = 16;
 
 impl Method {
     /// The question that any resolver answers, over UDP to this port.
@@ -188,6 +196,13 @@ impl PathOptions {
     }
 }
 
+/// Whether an address can be one host's. The unspecified one (`0.0.0.0`, `::`) is not: the kernel takes it for this machine
+/// itself, and those who block a name answer with it. Neither is a group's, nor that of all hosts.
+pub fn is_of_a_host(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    !address.is_unspecified() && !address.is_multicast() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +224,24 @@ mod tests {
             ["http://a:0/", "http://a:65536/", "http://a:8o80/", "http://[::1]x/", "http://[::1]:99999"]
         {
             assert_eq!(parts(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_nobody_or_of_many_is_no_hosts() {
+        for (address, is_hosts) in [
+            ("0.0.0.0", false),
+            ("::", false),
+            ("::ffff:0.0.0.0", false),
+            ("255.255.255.255", false),
+            ("224.0.0.1", false),
+            ("ff02::1", false),
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("10.0.0.255", true),
+            ("fe80::1", true),
+        ] {
+            assert_eq!(is_of_a_host(address.parse().unwrap()), is_hosts, "{address}");
         }
     }
 }

@@ -5,7 +5,9 @@ mod network;
 mod probe;
 mod tcp;
 
-pub use method::{DnsQuery, HttpRequest, Method, PathOptions, UdpExpect, UrlError};
+pub use method::{
+    DnsQuery, HttpRequest, Method, PathOptions, SMALLEST_UDP_PAYLOAD, UdpExpect, UrlError, is_of_a_host,
+};
 pub use network::{
     Address, IfIndex, IfName, Link, LinkStats, Neighbour, NeighbourState, Network, NetworkChange, OperState,
     Route, escape_bytes,

@@ -128,7 +128,7 @@ impl fmt::Display for FailureReason {
 }
 
 /// A step in a probe's life. Each probe has one `Sent`, then one of `Reply`, `Failed`, `Inconclusive`; after `Failed`
-/// or `Inconclusive` may come `Late`, after an answer any number of `Duplicate`s; `Detail` comes before them, `Corrupted`
+/// or `Inconclusive` may come `Late`, after an answer a few `Duplicate`s; `Detail` comes before them, a few `Corrupted`
 /// as long as it is awaited. One that could not be sent has `Failed` alone, with [`FailureReason::SendError`] or, too
 /// large to leave whole, [`FailureReason::PacketTooBig`]; or `Inconclusive` alone if only room in a buffer was wanting.
 #[derive(Clone, Debug, PartialEq)]

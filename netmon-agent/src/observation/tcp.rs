@@ -148,6 +148,15 @@ pub struct TcpRtt {
     pub sampled: TcpRttHistogram,
 }
 
+impl TcpRtt {
+    /// Adds another's measurements to these.
+    pub fn add(&mut self, other: &Self) {
+        self.handshake.add(&other.handshake);
+        self.close.add(&other.close);
+        self.sampled.add(&other.sampled);
+    }
+}
+
 /// What the kernel's own totals have, since the programs were loaded, and no device has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpUnattributed {

@@ -131,6 +131,16 @@ pub struct OwnCounters {
     pub scheduler_lag_buckets: [u64; LAG_BUCKETS.len() + 1],
     /// Sum of that lateness.
     pub scheduler_lag_sum: Duration,
+    /// Datagrams that the kernel dropped because the probe engine's buffers were full.
+    pub receive_drops: u64,
+    /// Kernel timestamps that could not be used because the wall clock stepped.
+    pub clock_steps: u64,
+    /// Connections of TCP probes that were closed by a reset.
+    pub resets_sent: u64,
+    /// Answers and error reports that matched no probe.
+    pub unmatched: u64,
+    /// Sockets that were opened anew after a sudden total loss.
+    pub sockets_reopened: u64,
     /// Observations that found the core's queue full.
     pub observations_dropped: u64,
     /// How much longer intervals are than configured, because the agent took more than it may; 1 when they are not. 0

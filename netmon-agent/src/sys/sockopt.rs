@@ -143,6 +143,8 @@ pub fn receive_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
 /// What the kernel knows of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpInfo {
+    /// Whether the handshake is still under way (`TCP_SYN_SENT`).
+    pub connecting: bool,
     /// Smoothed round-trip time; right after the handshake, that of SYN to SYN-ACK. Microsecond resolution.
     pub rtt: Option<Duration>,
     /// Segments sent again.
@@ -158,7 +160,10 @@ pub fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     get(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)?;
     let field = |at: usize| u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
     let rtt = Duration::from_micros(field(68).into());
-    Ok(TcpInfo { rtt: (!rtt.is_zero()).then_some(rtt), retransmits: field(100) })
+    // include/net/tcp_states.h
+    const SYN_SENT: u8 = 2;
+    let connecting = info[0] == SYN_SENT;
+    Ok(TcpInfo { connecting, rtt: (!rtt.is_zero()).then_some(rtt), retransmits: field(100) })
 }
 
 fn set(socket: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
@@ -215,6 +220,26 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let info = tcp_info(stream.as_fd()).unwrap();
         assert!(info.rtt.unwrap() < Duration::from_millis(500));
-        assert_eq!(info.retransmits, 0);
+        assert_eq!((info.retransmits, info.connecting), (0, false));
+    }
+
+    #[test]
+    fn a_handshake_under_way_is_told_from_one_that_is_over() {
+        use socket2::{Domain, Socket, Type};
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+        listener.listen(0).unwrap();
+        let to = listener.local_addr().unwrap();
+        // Nobody accepts, and the queue has room for one.
+        let sockets: Vec<Socket> = (0..4)
+            .map(|_| {
+                let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+                socket.set_nonblocking(true).unwrap();
+                let _ = socket.connect(&to);
+                socket
+            })
+            .collect();
+        let connecting = |socket: &Socket| tcp_info(socket.as_fd()).unwrap().connecting;
+        assert!(connecting(&sockets[3]) && !connecting(&sockets[0]));
     }
 }

@@ -61,6 +61,25 @@ fn tcp_tells_open_closed_silent_and_forbidden_apart() {
     });
 }
 
+#[test]
+fn a_connection_that_is_reset_at_once_was_made() {
+    in_netns(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+        let port = listener.local_addr().expect("an address").port();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let _ = socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO));
+            }
+        });
+        let mut probing = Probing::start();
+        // Many, so that some are looked at before the reset comes and some after.
+        probing.run((1..=40).map(|id| target(id, host(1), Method::Tcp { port }, 20)).collect());
+        for id in 1..=40 {
+            assert!(probing.all_answered(id), "{id}: {:?}", probing.outcomes(id));
+        }
+    });
+}
+
 /// A resolver that turns each query into what it answers, datagram by datagram.
 fn resolver(address: IpAddr, answers: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) {
     let socket = UdpSocket::bind((address, 53)).expect("bind");

@@ -13,10 +13,11 @@ use netmon_agent::observation::{
     FailureReason::{HostUnreachable, NxDomain, PortUnreachable, Protocol, Refused, ServFail, Timeout},
     Method, ProbeOutcome, UdpExpect,
 };
+use netmon_agent::source::probe::TargetSpec;
 
 use crate::{
     paths::echo,
-    world::{Probing, host, in_netns, nft_input, target},
+    world::{Probing, host, in_netns, nft_input, sysctl, target},
 };
 
 #[test]
@@ -118,6 +119,46 @@ fn stream(address: IpAddr, reply: impl Fn(&[u8]) -> Vec<u8> + Send + 'static) {
             }
         }
     });
+}
+
+#[test]
+fn what_no_stamp_times_is_read_at_once_where_probes_are_dense() {
+    in_netns(|| {
+        resolver(host(1));
+        // Without a ping socket a refused connect stands in ICMP's place.
+        sysctl("ipv4/ping_group_range", "1 0");
+        caps::clear(None, caps::CapSet::Effective).expect("give up capabilities");
+        let ask = DnsQuery { tcp: true, ..DnsQuery::default() };
+        let ask = Method::Dns(Arc::new(DnsQuery { name: "example.com".to_owned(), record: 28, ..ask }));
+        let dense = Method::Udp { port: 7, expect: UdpExpect::Unreachable };
+        // So many that they are spread over their interval: a thousand a second.
+        let beside = |id| {
+            let interval = Duration::from_millis(300);
+            TargetSpec { interval, ..target(id, host(9), dense.clone(), 10) }
+        };
+        let mut targets: Vec<_> = (1..=300).map(beside).collect();
+        targets.push(target(1_000, host(1), ask, 40));
+        targets.push(TargetSpec { fallback_ports: vec![9], ..target(1_001, host(2), Method::Icmp, 40) });
+        let mut probing = Probing::start();
+        probing.run(targets);
+        for id in [1_000, 1_001] {
+            let mut rtts: Vec<Duration> = probing.outcomes(id).iter().filter_map(|o| rtt(o)).collect();
+            rtts.sort_unstable();
+            assert!(rtts.len() >= 30, "{id}: {:?}", probing.outcomes(id));
+            // They would have waited for half a tick of 20 ms.
+            assert!(rtts[rtts.len() / 2] < Duration::from_millis(5), "{id}: {rtts:?}");
+        }
+        let mut connects: Vec<_> = probing.details(1_000).iter().filter_map(|d| d.connect).collect();
+        connects.sort_unstable();
+        assert!(connects[connects.len() / 2] < Duration::from_millis(5), "{connects:?}");
+    });
+}
+
+fn rtt(outcome: &ProbeOutcome) -> Option<Duration> {
+    match outcome {
+        ProbeOutcome::Reply { rtt, .. } => Some(*rtt),
+        _ => None,
+    }
 }
 
 #[test]

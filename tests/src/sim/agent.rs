@@ -7,6 +7,7 @@ use netmon_agent::{
     health::{Event, Health, Settings, TargetSpec, Watch},
     observation::{Evidence, NetworkChange, Observation, TargetId, TcpProgress},
     plan::{Planned, Planner},
+    source::resolve::Nameserver,
     time::{Boot, Moment, Mono},
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
@@ -112,7 +113,8 @@ impl<W: Wire> Agent<W> {
 
     /// Lets the agent's own planner choose the targets from now on, as the configuration and the routes have it.
     pub fn plan(&mut self, config: Arc<Config>, resolvers: Vec<std::net::IpAddr>) {
-        self.planner = Some(Planner::new(config, resolvers));
+        let resolvers = resolvers.into_iter().map(|address| Nameserver { address, zone: None });
+        self.planner = Some(Planner::new(config, resolvers.collect()));
         self.replan();
     }
 

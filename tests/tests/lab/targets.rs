@@ -19,6 +19,8 @@ pub const SCENARIOS: &[Scenario] = &[
     ("targets::a_dead_resolver_takes_no_target_down_and_delays_no_probe", dead_resolver),
     ("targets::a_name_is_looked_up_as_soon_as_there_is_a_way", way_appears),
     ("targets::a_name_is_followed_to_its_new_address", followed),
+    ("targets::a_source_that_suits_no_address_is_told", unsuited_source),
+    ("targets::a_new_resolver_is_a_target_at_once", new_resolver),
     ("targets::sighup_adds_and_removes_targets_and_a_bad_file_changes_nothing", reload),
     ("targets::probe_measures_without_an_agent", probe),
 ];
@@ -138,8 +140,9 @@ fn way_appears() -> Result<()> {
     world.delete_device(0)?;
     let agent = Start::new(&world)?.config(NAMED).start()?;
     let told = await_until(PROBES, || {
-        let reason = target(&agent.status()?, "named")?["reasons"][0].clone();
-        Ok((reason["code"] == "dns").then(|| reason["detail"].to_string()))
+        let reasons = target(&agent.status()?, "named")?["reasons"].clone();
+        let explained = reasons[0]["code"] == "explained_by_link" && reasons[1]["code"] == "dns";
+        Ok(explained.then(|| reasons[1]["detail"].to_string()))
     })?;
     let told = told.context("no word on the resolver")?;
     ensure!(told.contains("can't ask the resolver 10.77.1.1"), "{told}");
@@ -168,6 +171,35 @@ fn followed() -> Result<()> {
     let infos = metrics.all("netmon_target_info", &[("target", "named")]);
     ensure!(infos.len() == 1, "{infos:?}");
     ensure!(metrics.value("netmon_target_info", &[("target", "named"), ("address", "8.8.4.4")]).is_some());
+    Ok(())
+}
+
+fn unsuited_source() -> Result<()> {
+    let world = World::new()?;
+    world.resolver.records(Records { v6: None, ..Records::default() });
+    let agent = Start::new(&world)?.config(&format!("{NAMED}source = \"fd00::1\"\n")).start()?;
+    let told = await_until(PROBES, || {
+        let named = target(&agent.status()?, "named")?;
+        Ok((named["state"] == "down").then(|| named["reasons"][0].clone()))
+    })?;
+    let reason = told.with_context(|| format!("no verdict: {:?}", agent.status()))?;
+    let said = reason["detail"].to_string();
+    ensure!(reason["code"] == "dns" && said.contains("can be reached from fd00::1"), "{reason}");
+    Ok(())
+}
+
+fn new_resolver() -> Result<()> {
+    const LOCAL: &str = "dns-fe80::77%eth0";
+    let world = World::new()?;
+    let agent = Start::new(&world)?.config("").start()?;
+    Witness::new(&agent)?.up(PROBES)?;
+    let text = "nameserver 10.77.1.1\nnameserver fe80::77%eth0\n";
+    std::fs::write(world.node.etc()?.join("resolv.conf"), text)?;
+    let seen = await_until(Duration::from_secs(4), || Ok(target(&agent.status()?, LOCAL).ok()))?;
+    ensure!(seen.is_some(), "{}", agent.status()?);
+    // Nobody is there, on the link that the file names.
+    let wait = ["wait", "--target", LOCAL, "--state", "down", "--timeout", "20s"];
+    ensure!(agent.cli_code(&wait)? == 0, "{}", agent.status()?);
     Ok(())
 }
 

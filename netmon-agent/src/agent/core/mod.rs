@@ -1,6 +1,7 @@
 //! The core's loop: evidence in, verdicts out. One thread; netlink is read on it too, so that a lost link is published
 //! without a thread being woken.
 
+mod names;
 mod targets;
 
 use std::{
@@ -9,11 +10,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use self::names::Names;
 use super::{
     diagnose::Diagnoser,
-    intake::{Intake, Lost},
+    intake::{Inbox, Intake, Lost},
     links,
     tcp::Tcp,
     watch::Watch,
@@ -24,10 +26,10 @@ use crate::{
     health::{Event, Health, Subject},
     observation::{Evidence, IfIndex, NetworkChange, Observation, Route, SourceKind},
     output::log,
-    plan::{Planned, Planner, resolvers},
+    plan::{Planned, Planner},
     source::{
         bpf, netlink, probe,
-        resolve::{self, Resolver},
+        resolve::{self, Resolver, SystemResolvers},
     },
     state::{self, Board, ChangeEvent, OwnCounters, Snapshot, TargetView},
     time::{Boot, Moment, Mono, sleep_until},
@@ -39,18 +41,24 @@ pub type Refresh = oneshot::Sender<()>;
 /// At most so many batches are taken before the timers get their turn.
 const BATCHES: usize = 64;
 
-/// How often routes that vanished and the system's resolvers are looked at again.
+/// How often routes that vanished are looked at again.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 
 /// Changes of targets alone are published no more often than this for each target that there is: a tenth of a second
 /// for a hundred thousand, so that an outage of them all is not as many snapshots. Other changes never wait.
 const GATHER: Duration = Duration::from_micros(1);
 
+/// Names that are resolved bring a new plan no more often than this for each target that there is: it takes a look at all of
+/// them, and at the start each name is resolved.
+const REPLAN: Duration = Duration::from_micros(10);
+
 /// While somebody follows every update, one is published this often.
 const UPDATE: Duration = Duration::from_secs(1);
 
-/// Where the system's resolvers stand.
+/// Where the system's resolvers stand …
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// … and how often that is looked at, in turns that the core takes anyhow.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// All that the core's thread needs, made before it starts.
 pub(super) struct Parts {
@@ -60,8 +68,15 @@ pub(super) struct Parts {
     pub(super) sockets: Option<probe::Sockets>,
     pub(super) capabilities: Arc<Mutex<Vec<Capability>>>,
     pub(super) refresh: mpsc::Receiver<Refresh>,
-    pub(super) reload: mpsc::Receiver<Option<Arc<Config>>>,
+    pub(super) reload: watch::Receiver<Reload>,
     pub(super) stop: oneshot::Receiver<()>,
+}
+
+/// The last configuration that was valid, and whether it is the last that was read.
+#[derive(Clone, Debug)]
+pub(super) struct Reload {
+    pub(super) config: Arc<Config>,
+    pub(super) valid: bool,
 }
 
 /// Why the core could not start.
@@ -101,13 +116,17 @@ struct Core {
     engine: probe::EngineHandle,
     tcp: Tcp,
     resolver: Resolver,
+    names: Names,
+    system: SystemResolvers,
+    next_look: Mono,
     /// Gateway and device of the default routes there were.
     ways: Vec<(Option<IpAddr>, IfIndex)>,
     links: netlink::StatsReader,
     watch: Watch,
     netlink: mpsc::UnboundedReceiver<Observation>,
     netlink_counters: Option<Arc<netlink::Counters>>,
-    probes: mpsc::Receiver<Vec<Observation>>,
+    probes: Inbox,
+    looked_up: mpsc::Receiver<Vec<Observation>>,
     lost: Arc<Lost>,
     seq: u64,
     planned: Vec<Planned>,
@@ -117,6 +136,8 @@ struct Core {
     /// Whether the configuration was valid the last time it was read, and when it last was.
     config: (bool, Boot),
     replan_due: bool,
+    /// Not sooner on account of names alone.
+    next_replan: Mono,
     /// What could not be sent may be sent now.
     retry_due: bool,
     next_housekeeping: Mono,
@@ -132,7 +153,9 @@ impl Core {
         let config = Arc::clone(&parts.config);
         let (intake, probes, lost) = Intake::new();
         let sockets = parts.sockets.take().unwrap_or_else(probe::Sockets::open);
-        let resolver = Resolver::new(intake.sender(), resolve::Options::default());
+        // Who looks names up may wait for the core.
+        let (told, looked_up) = mpsc::channel(BATCHES);
+        let resolver = Resolver::new(told, resolve::Options::default());
         let engine =
             probe::Engine::start(sockets, probe::Options::default(), move |batch| intake.offer(batch))?;
         engine.set_max_rate(f64::from(config.max_probes));
@@ -140,19 +163,24 @@ impl Core {
         parts.capabilities.lock().unwrap_or_else(PoisonError::into_inner).push(capability);
         let (netlink, netlink_counters) = links::start(&config, &parts.capabilities);
         let watch = Watch::new(now.mono, config.limits);
+        let mut system = SystemResolvers::new(RESOLV_CONF.as_ref());
         let mut core = Self {
             health: Health::new(now, config.health.clone(), config.watch.clone(), true),
             diagnoser: Diagnoser::new(config.diagnosis),
-            planner: Planner::new(config, resolvers(RESOLV_CONF.as_ref())),
+            planner: Planner::new(config, system.news().unwrap_or_default()),
             engine,
             tcp,
             resolver,
+            names: Names::default(),
+            system,
+            next_look: now.mono + LOOK,
             ways: Vec::new(),
             links: netlink::StatsReader::open(),
             watch,
             netlink,
             netlink_counters,
             probes,
+            looked_up,
             lost,
             seq: parts.board.snapshot().seq,
             planned: Vec::new(),
@@ -160,6 +188,7 @@ impl Core {
             on_link: Vec::new(),
             config: (true, now.boot),
             replan_due: false,
+            next_replan: now.mono,
             retry_due: false,
             next_housekeeping: now.mono,
             next_update: now.mono,
@@ -177,7 +206,9 @@ impl Core {
             let due = self.next_housekeeping.min(self.tcp.due()).min(self.watch.due());
             let due = self.diagnoser.due().map_or(due, |look| look.min(due));
             let waiting = (!self.changes.is_empty()).then_some(self.next_publication);
-            let deadline = self.health.poll_timeout().min(due).min(waiting.unwrap_or(due));
+            let planning = self.replan_due.then_some(self.next_replan);
+            let deadline = [waiting, planning].into_iter().flatten().fold(due, Mono::min);
+            let deadline = deadline.min(self.health.poll_timeout());
             tokio::select! {
                 biased;
                 _ = &mut self.parts.stop => break,
@@ -187,9 +218,10 @@ impl Core {
                         self.observe(more);
                     }
                 }
-                _ = self.probes.recv_many(&mut batches, BATCHES) => {
+                () = self.probes.receive(&mut batches, BATCHES) => {
                     batches.drain(..).flatten().for_each(|o| self.observe(o));
                 }
+                Some(news) = self.looked_up.recv() => news.into_iter().for_each(|o| self.observe(o)),
                 () = self.tcp.timed_out() => {
                     for observation in self.tcp.timeouts() {
                         self.observe(observation);
@@ -201,7 +233,7 @@ impl Core {
                     // A reader that has gone needs no answer.
                     let _ = reader.send(());
                 }
-                Some(config) = self.parts.reload.recv() => self.reload(config),
+                Ok(()) = self.parts.reload.changed() => self.reload(),
                 () = self.diagnoser.answer() => {}
                 () = sleep_until(deadline) => {}
             }
@@ -215,11 +247,9 @@ impl Core {
         self.engine.stop();
     }
 
-    fn observe(&mut self, observation: Observation) {
+    fn observe(&mut self, mut observation: Observation) {
         if let Evidence::Network(change) = &observation.evidence {
-            if let NetworkChange::LinkGone(index) = change {
-                self.tcp.forget(*index, observation.at);
-            }
+            self.forget_links(change, observation.at);
             if matches!(change, NetworkChange::Neighbour(_)) {
                 self.diagnoser.note_neighbours();
             }
@@ -228,9 +258,28 @@ impl Core {
                 matches!(change, NetworkChange::Neighbour(_) | NetworkChange::NeighbourGone { .. });
             self.retry_due |= !of_neighbours && !matches!(change, NetworkChange::LinkStats(_));
         }
-        // The engine has to know the addresses too.
-        self.replan_due |= matches!(observation.evidence, Evidence::Resolved { .. });
+        if matches!(observation.evidence, Evidence::Resolved { .. }) {
+            observation.evidence = self.names.learn(observation.evidence);
+            // The engine has to know the addresses too.
+            self.replan_due = true;
+        }
         self.health.handle(Moment::now(), observation);
+    }
+
+    /// Links that a change takes away are told to whoever counts by them, while it is known which of them are watched.
+    fn forget_links(&mut self, change: &NetworkChange, at: Mono) {
+        let known = &self.health.network().links;
+        let gone: Vec<IfIndex> = match change {
+            NetworkChange::LinkGone(index) => vec![*index],
+            NetworkChange::Dump(all) => {
+                known.keys().filter(|index| !all.links.contains_key(index)).copied().collect()
+            }
+            _ => return,
+        };
+        for index in gone {
+            let watched = self.health.devices().any(|device| device.index == index);
+            self.tcp.forget(index, watched, at);
+        }
     }
 
     /// Lets time pass, does what the core wants, and publishes what changed; with `figures`, publishes anyhow.
@@ -244,13 +293,14 @@ impl Core {
         if housekeeping {
             self.next_housekeeping = now.mono + HOUSEKEEPING;
             self.tcp.flush_log();
-            self.planner.follow(resolvers(RESOLV_CONF.as_ref()));
         }
+        let resolvers_changed = self.next_look <= now.mono && self.look_at_resolvers(now);
         let wanted = self.health.wants_progress();
         for observation in self.tcp.step(now, self.health.network(), wanted) {
             self.health.handle(now, observation);
         }
-        if std::mem::take(&mut self.replan_due) || housekeeping {
+        let names = self.replan_due && self.next_replan <= now.mono;
+        if names || resolvers_changed || housekeeping {
             self.replan(now);
         }
         if std::mem::take(&mut self.retry_due) {
@@ -344,18 +394,19 @@ impl Core {
         self.tcp.flush_log();
     }
 
-    fn reload(&mut self, config: Option<Arc<Config>>) {
+    fn reload(&mut self) {
         let now = Moment::now();
-        let Some(config) = config else {
-            self.config.0 = false;
+        let Reload { config, valid } = self.parts.reload.borrow_and_update().clone();
+        self.config.0 = valid;
+        if Arc::ptr_eq(&config, &self.parts.config) {
             return;
-        };
-        self.config = (true, now.boot);
+        }
+        self.config.1 = now.boot;
         self.engine.set_max_rate(f64::from(config.max_probes));
         self.diagnoser.configure(config.diagnosis);
         let stretched = self.watch.configure(config.limits);
         self.health.configure(now, config.health.clone(), config.watch.clone());
-        self.planner.configure(Arc::clone(&config), resolvers(RESOLV_CONF.as_ref()));
+        self.planner.configure(Arc::clone(&config));
         self.parts.config = config;
         self.stretch(now);
         self.replan(now);
@@ -391,6 +442,11 @@ impl Core {
             diagnoses: self.diagnoser.counts(),
             scheduler_lag_buckets: engine.lag,
             scheduler_lag_sum: engine.lag_sum,
+            receive_drops: engine.receive_drops,
+            clock_steps: engine.clock_steps,
+            resets_sent: engine.tcp_resets,
+            unmatched: engine.unmatched,
+            sockets_reopened: engine.reopened,
             observations_dropped: self.lost.total(),
             interval_stretch: self.watch.factor(),
             config_valid: self.config.0,

@@ -1,12 +1,12 @@
 //! Keeps the targets in step with the world: the plan, the addresses of names, the ways out of the machine.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use super::{Core, RESOLV_CONF};
+use super::{Core, LOOK, REPLAN};
 use crate::{
     health::Role,
-    observation::{Network, Route, TargetId},
-    plan::{FALLBACK_PORTS, Planned, resolvers},
+    observation::{Network, Route},
+    plan::{FALLBACK_PORTS, Planned},
     source::probe,
     time::Moment,
 };
@@ -18,33 +18,29 @@ impl Core {
             self.health.network().default_routes().iter().map(|r| (r.gateway, r.ifindex)).collect();
         if ways.iter().any(|way| !self.ways.contains(way)) {
             self.resolver.poke();
-            self.planner.follow(resolvers(RESOLV_CONF.as_ref()));
         }
         self.ways = ways;
+    }
+
+    /// Whether the system has other resolvers than before.
+    pub(super) fn look_at_resolvers(&mut self, now: Moment) -> bool {
+        self.next_look = now.mono + LOOK;
+        let Some(resolvers) = self.system.news() else { return false };
+        self.planner.follow(resolvers);
+        self.resolver.poke();
+        true
     }
 
     /// The targets may be others now: tells the core, the engine and the resolver.
     pub(super) fn replan(&mut self, now: Moment) {
         let mut planned = self.planner.plan(now.mono, self.health.network());
-        let resolved: HashMap<(TargetId, &str), _> =
-            self.health.targets().map(|t| ((t.spec.id, t.spec.host.as_str()), &t.spec.addresses)).collect();
-        let mut names = HashMap::new();
-        let mut unsuited = false;
-        for p in &mut planned {
-            if p.spec.addresses.is_empty() {
-                names.insert(p.spec.id, p.spec.host.clone());
-                let known = resolved.get(&(p.spec.id, p.spec.host.as_str()));
-                p.spec.addresses = known.map(|a| (*a).clone()).unwrap_or_default();
-                let all = p.spec.addresses.len();
-                p.spec.addresses.retain(|address| p.path.suits(*address));
-                unsuited |= p.spec.addresses.len() < all;
-            }
-        }
+        self.replan_due = false;
+        self.next_replan = now.mono + REPLAN * planned.len() as u32;
+        let names = self.names.follow(&mut planned);
         self.resolver.set(&names);
         let network = self.health.network();
         let connected: Vec<Route> = network.connected_routes().cloned().collect();
-        // The core was told of the addresses that no probe will go to, and has to forget them though the plan is the same.
-        let same = planned == self.planned && !unsuited;
+        let same = planned == self.planned;
         if same && connected == self.connected {
             return;
         }

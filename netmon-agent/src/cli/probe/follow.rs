@@ -51,7 +51,7 @@ pub(super) fn is_live() -> bool {
 /// When standard output can't be written.
 pub(super) async fn follow(
     report: Report,
-    observations: &mut mpsc::UnboundedReceiver<Vec<Observation>>,
+    observations: &mut mpsc::Receiver<Vec<Observation>>,
     live: bool,
     deadline: Option<Duration>,
 ) -> io::Result<Report> {
@@ -74,7 +74,7 @@ struct Printer<'a> {
 impl Printer<'_> {
     async fn run(
         &mut self,
-        observations: &mut mpsc::UnboundedReceiver<Vec<Observation>>,
+        observations: &mut mpsc::Receiver<Vec<Observation>>,
         deadline: Option<Duration>,
     ) -> io::Result<()> {
         let mut signals = Signals::new()?;

@@ -56,6 +56,8 @@ use crate::{
 
 /// Unknown host, no permission, too fast.
 const EXIT_ERROR: u8 = 2;
+/// Turns of the engine that may wait to be printed.
+const BATCHES: usize = 4096;
 /// From so many hosts on memory is worth more than a third digit of percentiles.
 const MANY: usize = 100;
 
@@ -164,14 +166,17 @@ fn watch(
     live: bool,
 ) -> anyhow::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-    let (sender, mut observations) = mpsc::unbounded_channel();
+    let (sender, mut observations) = mpsc::channel(BATCHES);
     let engine = Engine::start(sockets, Options { jitter: 0.0 }, move |seen| {
-        // The receiver goes only when the command is over.
-        let _ = sender.send(seen);
+        // Whoever stops our output pauses the probes: they are not to be kept for him in memory. The receiver goes only
+        // when the command is over.
+        let _ = sender.blocking_send(seen);
     })?;
     let path = Arc::new(path);
     engine.set_targets(subjects.iter().enumerate().map(|(i, s)| args.target(i, s, &path)).collect());
     let followed = runtime.block_on(follow(report, &mut observations, live, args.deadline));
+    // Else an engine that is paused would never stop.
+    drop(observations);
     engine.stop();
     followed.context("cannot write the report")
 }

@@ -57,6 +57,16 @@ fn a_name_that_never_resolved_is_down_and_says_so() {
 }
 
 #[test]
+fn a_name_that_never_resolved_is_explained_by_the_link_while_none_is_usable() {
+    let mut w = named();
+    w.link(|l| l.carrier = false);
+    failed(&mut w, "the resolver 10.0.0.53 can't be reached");
+    assert_eq!(w.target("named"), (State::Down, Some(ReasonCode::ExplainedByLink)));
+    w.link(|l| l.carrier = true);
+    assert_eq!(w.target("named"), (State::Down, Some(ReasonCode::Dns)), "the link is no excuse any more");
+}
+
+#[test]
 fn kept_addresses_are_judged_while_resolution_fails() {
     let mut w = named();
     resolved(&mut w, &["9.9.9.9"]);

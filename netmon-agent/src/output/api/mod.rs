@@ -7,6 +7,7 @@
 mod condition;
 mod events;
 mod group;
+mod held;
 mod io;
 mod judge;
 mod page;
@@ -111,6 +112,7 @@ struct App {
     groups: group::Groups,
     scrapes: Arc<Semaphore>,
     big_statuses: Arc<Semaphore>,
+    room: held::Room,
     own: Own,
     walls: WallAnchor,
     closing: watch::Receiver<bool>,
@@ -137,6 +139,7 @@ pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
         waiters: Shares::new(options.max_waiters),
         scrapes: Arc::new(Semaphore::new(SCRAPES)),
         big_statuses: Arc::new(Semaphore::new(BIG_STATUSES)),
+        room: held::Room::new(held::ROOM),
         own: own.clone(),
         walls: WallAnchor::default(),
         closing: closing_told.clone(),

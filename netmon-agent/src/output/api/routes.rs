@@ -11,7 +11,7 @@ use axum::{
 };
 use netmon_client::wire;
 
-use super::{App, events, page, reply, wait, wire_map};
+use super::{App, events, held, page, reply, wait, wire_map};
 use crate::{
     health,
     output::metrics::{self, Format},
@@ -55,7 +55,7 @@ pub(super) async fn of_status(app: Arc<App>, write: fn(&wire::Status) -> Respons
     let made = tokio::task::spawn_blocking(move || {
         // Held until the work is done, even if the client has gone.
         let _permit = permit;
-        write(&told(&app))
+        app.room.hold_or_refuse(write(&told(&app)))
     });
     let failed = |_| reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the state could not be written");
     made.await.unwrap_or_else(failed)
@@ -99,7 +99,6 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
         app.own.scraped(false);
         return reply::busy("too many scrapes at once");
     };
-    app.own.scraped(true);
     app.refresher.refresh().await;
     let format = metrics::format(&joined(&headers, header::ACCEPT), app.metrics.native_histograms);
     let gzip = accepts_gzip(&headers);
@@ -114,7 +113,10 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let Some(body) = made else {
         return reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written");
     };
-    let mut response = reply::body(StatusCode::OK, format.content_type(), body);
+    let response = reply::body(StatusCode::OK, format.content_type(), body);
+    let response = app.room.hold(response);
+    app.own.scraped(response.is_some());
+    let Some(mut response) = response else { return held::refusal() };
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
     if gzip {

@@ -145,6 +145,11 @@ families! {
     PROBES_SKIPPED: Counter "netmon_probes_skipped_total" ["reason"] "Probes that were due and not sent.";
     DIAGNOSES: Counter "netmon_diagnoses_total" ["result"] "Faults that were to be looked at for their place, by what became of it.";
     TIMESTAMPS: Counter "netmon_timestamps_total" ["source"] "Receive times of answers, by who took them.";
+    CLOCK_STEPS: Counter "netmon_clock_steps_total" [] "Kernel timestamps of answers that were not used because the wall clock had stepped.";
+    PROBE_RECEIVE_DROPS: Counter "netmon_probe_receive_drops_total" [] "Datagrams that the kernel dropped because the probe engine's buffers were full; its probes prove nothing.";
+    PROBE_UNMATCHED: Counter "netmon_probe_unmatched_total" [] "Answers and error reports that matched no probe (of other programs, too old, forged), and second or damaged ones beyond eight of one probe.";
+    PROBE_RESETS: Counter "netmon_probe_resets_sent_total" [] "Connections of TCP probes that were closed by a reset instead of a FIN, beyond 200 a second.";
+    PROBE_REOPENED: Counter "netmon_probe_sockets_reopened_total" [] "Probe sockets that were opened anew after a sudden total loss.";
     NETLINK_OVERRUNS: Counter "netmon_netlink_overruns_total" [] "Times that netlink lost messages and everything was read anew.";
     OBSERVATIONS_DROPPED: Counter "netmon_observations_dropped_total" [] "Observations that found the core's queue full.";
     BPF_DROPPED: Counter "netmon_bpf_dropped_total" ["map"] "Kernel events not counted because a map was full.";

@@ -148,6 +148,15 @@ fn counters(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset) {
     for (source, count) in StampSource::ALL.into_iter().zip(own.timestamps) {
         w.sample("", &[("source", source.as_str())], count);
     }
+    for (family, count) in [
+        (&catalogue::CLOCK_STEPS, own.clock_steps),
+        (&catalogue::PROBE_RECEIVE_DROPS, own.receive_drops),
+        (&catalogue::PROBE_UNMATCHED, own.unmatched),
+        (&catalogue::PROBE_RESETS, own.resets_sent),
+        (&catalogue::PROBE_REOPENED, own.sockets_reopened),
+    ] {
+        w.family(family).sample("", &[], count);
+    }
     w.family(&catalogue::NETLINK_OVERRUNS).sample("", &[], own.netlink_overruns);
     w.family(&catalogue::OBSERVATIONS_DROPPED).sample("", &[], own.observations_dropped);
     w.family(&catalogue::BPF_DROPPED);

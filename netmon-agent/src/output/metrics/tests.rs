@@ -124,7 +124,15 @@ fn full() -> Snapshot {
         addresses: vec![AddressView { detail: refused, ..address("10.0.0.4", 10) }],
         ..TargetView::default()
     };
-    let own = OwnCounters { probes_skipped: [("no_socket", 1)].into(), ..OwnCounters::default() };
+    let own = OwnCounters {
+        probes_skipped: [("no_socket", 1)].into(),
+        receive_drops: 11,
+        clock_steps: 12,
+        resets_sent: 13,
+        unmatched: 14,
+        sockets_reopened: 15,
+        ..OwnCounters::default()
+    };
     Snapshot {
         verdict,
         devices: vec![Arc::new(device)],
@@ -195,6 +203,20 @@ fn parse(text: &str) -> (BTreeMap<String, String>, Samples) {
 fn value(samples: &Samples, name: &str, labels: &[(&str, &str)]) -> f64 {
     let labels = labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
     *samples.get(&(name.to_owned(), labels)).unwrap_or_else(|| panic!("no {name}"))
+}
+
+#[test]
+fn what_the_probe_engine_counts_of_itself_is_published() {
+    let (_, samples) = parse(&text(Format::Text));
+    for (name, expected) in [
+        ("netmon_probe_receive_drops_total", 11.0),
+        ("netmon_clock_steps_total", 12.0),
+        ("netmon_probe_resets_sent_total", 13.0),
+        ("netmon_probe_unmatched_total", 14.0),
+        ("netmon_probe_sockets_reopened_total", 15.0),
+    ] {
+        assert_eq!(value(&samples, name, &[]), expected, "{name}");
+    }
 }
 
 #[test]

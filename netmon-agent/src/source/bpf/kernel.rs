@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     capability::Capability,
-    observation::{IfIndex, TcpProgram, TcpReading, TcpTimeout},
+    observation::{IfIndex, TcpCounters, TcpProgram, TcpReading, TcpTimeout},
 };
 
 /// How to load.
@@ -105,12 +105,13 @@ impl Kernel {
         self.reader.segments_of_closed(interface_of)
     }
 
-    /// Forgets an interface that is gone, so that the next one with its index starts from zero.
+    /// Forgets an interface that is gone, so that the next one with its index starts from zero. What it had counted goes
+    /// on under index 0, unless it was `watched`: a sum over all that nobody watches must not fall. Gives what that was.
     ///
     /// # Errors
     /// When a map does not answer.
-    pub fn forget(&mut self, interface: IfIndex) -> Result<(), ReadError> {
-        self.reader.forget(interface)
+    pub fn forget(&mut self, interface: IfIndex, watched: bool) -> Result<TcpCounters, ReadError> {
+        self.reader.forget(interface, watched)
     }
 
     /// The next retransmission time-out that the programs told of. Does not wait.
@@ -238,7 +239,7 @@ mod tests {
             assert!(reading.programs.values().all(|program| program.rung == TcpRung::Raw));
             assert_eq!(reading.programs.len(), if options.log { 8 } else { 6 });
             assert_eq!(reading.dropped.values().sum::<u64>(), 0);
-            kernel.forget(IfIndex(u32::MAX)).unwrap();
+            kernel.forget(IfIndex(u32::MAX), false).unwrap();
             kernel.flush_log();
             assert!(kernel.timeouts().is_some());
         }

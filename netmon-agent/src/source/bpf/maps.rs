@@ -23,6 +23,15 @@ use super::{
 };
 use crate::observation::{IfIndex, TcpCounters, TcpRtt, TcpRttHistogram, TcpSpread, TcpTimeout};
 
+/// What the maps had of an interface.
+#[derive(Debug, Default)]
+pub(super) struct Removed {
+    pub(super) counters: TcpCounters,
+    pub(super) rtt: TcpRtt,
+    /// By the number of the reason.
+    pub(super) drops: Vec<(u32, u64)>,
+}
+
 /// Every map, by its purpose.
 pub(super) struct Maps {
     counters: PerCpuHashMap<MapData, Raw<Key>, Counters>,
@@ -141,19 +150,24 @@ impl Maps {
     }
 
     /// Takes an interface of the agent's own namespace out of every map; what it had counted.
-    pub(super) fn remove(&mut self, key: Key) -> Result<Option<TcpCounters>, ReadError> {
+    pub(super) fn remove(&mut self, key: Key) -> Result<Removed, ReadError> {
         let key = Raw(key);
         let row = present(self.counters.get(&key, 0)).map_err(failed(COUNTERS_MAP))?;
         present(self.counters.remove(&key)).map_err(failed(COUNTERS_MAP))?;
+        let rtt = present(self.rtt.get(&key, 0)).map_err(failed(RTT_MAP))?;
         present(self.rtt.remove(&key)).map_err(failed(RTT_MAP))?;
         present(self.spread.remove(&key)).map_err(failed(SPREAD_MAP))?;
         let its = |drop: &Raw<Drop>| (drop.0.netns, drop.0.ifindex) == (key.0.netns, key.0.ifindex);
-        for (drop, _) in
-            entries(self.drops.keys(), |key| self.drops.get(key, 0), its).map_err(failed(DROPS_MAP))?
-        {
-            present(self.drops.remove(&drop)).map_err(failed(DROPS_MAP))?;
+        let drops =
+            entries(self.drops.keys(), |key| self.drops.get(key, 0), its).map_err(failed(DROPS_MAP))?;
+        for (drop, _) in &drops {
+            present(self.drops.remove(drop)).map_err(failed(DROPS_MAP))?;
         }
-        Ok(row.map(|row| sum(row.iter())))
+        Ok(Removed {
+            counters: row.map(|row| sum(row.iter())).unwrap_or_default(),
+            rtt: rtt.as_ref().map(round_trips).unwrap_or_default(),
+            drops: drops.into_iter().map(|(drop, count)| (drop.0.reason, count)).collect(),
+        })
     }
 
     /// The next time-out that was told.

@@ -9,6 +9,7 @@ pub mod btf;
 mod error;
 mod fields;
 mod format;
+mod gone;
 mod hooks;
 mod kernel;
 mod ledger;

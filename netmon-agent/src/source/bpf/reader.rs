@@ -5,10 +5,15 @@ use std::{collections::BTreeMap, net::IpAddr, os::fd::BorrowedFd, sync::Arc};
 use netmon_ebpf::{Key, lost};
 
 use super::{
-    addresses::ByAddress, error::ReadError, ledger::Ledger, load::own_netns, maps::Maps,
+    addresses::ByAddress,
+    error::ReadError,
+    gone::Gone,
+    ledger::Ledger,
+    load::own_netns,
+    maps::{Maps, Removed},
     namespaces::Namespaces,
 };
-use crate::observation::{IfIndex, TcpReading, TcpTimeout, TcpTotals};
+use crate::observation::{IfIndex, TcpCounters, TcpReading, TcpTimeout, TcpTotals};
 
 /// Reads, and remembers what a single reading can't tell.
 pub(super) struct Reader {
@@ -17,6 +22,7 @@ pub(super) struct Reader {
     netns: u32,
     ledger: Ledger,
     by_address: ByAddress,
+    gone: Gone,
     reasons: Vec<(u32, Arc<str>)>,
     /// Present when every namespace is counted.
     namespaces: Option<Namespaces>,
@@ -34,6 +40,7 @@ impl Reader {
             netns: own_netns(),
             ledger: Ledger::new(totals),
             by_address: ByAddress::default(),
+            gone: Gone::default(),
             reasons: reasons.into_iter().map(|(number, name)| (number, name.into())).collect(),
             namespaces: all_namespaces.then(Namespaces::default),
         }
@@ -54,7 +61,8 @@ impl Reader {
             reading.rtt = maps.rtt(own)?;
             reading.spread = maps.spread(own)?;
             if !self.reasons.is_empty() {
-                let drops = maps.drops(own)?;
+                let mut drops = maps.drops(own)?;
+                self.gone.add_drops(&mut drops);
                 let name = |number| {
                     self.reasons.iter().find(|(n, _)| *n == number).map(|(_, name)| Arc::clone(name))
                 };
@@ -79,6 +87,8 @@ impl Reader {
         }
         self.by_address.add_to(&mut reading.devices);
         reading.unattributed = self.ledger.compare(reading.totals, reading.devices.values());
+        self.gone.add_counters(&mut reading.devices);
+        self.gone.add_rtt(&mut reading.rtt);
         Ok(reading)
     }
 
@@ -95,18 +105,23 @@ impl Reader {
         let mut devices = maps.counters(self.netns)?;
         self.by_address.lay(maps.addresses(self.netns)?, interface_of);
         self.by_address.add_to(&mut devices);
+        self.gone.add_counters(&mut devices);
         Ok(devices.into_iter().map(|(index, counters)| (index, counters.segments_sent)).collect())
     }
 
-    pub(super) fn forget(&mut self, interface: IfIndex) -> Result<(), ReadError> {
+    /// `watched` is whether the interface had series of its own; else what it had counted stays under index 0.
+    pub(super) fn forget(&mut self, interface: IfIndex, watched: bool) -> Result<TcpCounters, ReadError> {
         let key = Key { netns: self.netns, ifindex: interface.0 };
-        if let Some(maps) = &mut self.maps
-            && let Some(counters) = maps.remove(key)?
-        {
-            self.ledger.forget(&counters);
+        let mut left = match &mut self.maps {
+            Some(maps) => maps.remove(key)?,
+            None => Removed::default(),
+        };
+        left.counters.add(&self.by_address.forget(interface));
+        self.ledger.forget(&left.counters);
+        if !watched {
+            self.gone.take(&left);
         }
-        self.ledger.forget(&self.by_address.forget(interface));
-        Ok(())
+        Ok(left.counters)
     }
 
     pub(super) fn next_timeout(&mut self) -> Option<TcpTimeout> {

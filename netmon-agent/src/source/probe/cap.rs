@@ -56,7 +56,8 @@ impl Cap {
             return self.filled;
         }
         let enough = (self.rate * BATCH.as_secs_f64()).max(1.0);
-        self.filled + Duration::from_secs_f64((enough - self.tokens) / self.rate)
+        // A rate next to nothing gives a time that no duration holds.
+        self.filled + Duration::try_from_secs_f64((enough - self.tokens) / self.rate).unwrap_or(Duration::MAX)
     }
 
     fn fill(&mut self, now: Mono) {
@@ -90,6 +91,14 @@ mod tests {
         assert!(cap.take(ms(0)) && !cap.take(ms(0)));
         cap.set(ms(0), f64::INFINITY);
         assert!((0..100).all(|_| cap.take(ms(0))));
+    }
+
+    #[test]
+    fn a_rate_next_to_nothing_waits_for_ever() {
+        let mut cap = Cap::none();
+        cap.set(ms(0), f64::MIN_POSITIVE);
+        assert!(cap.take(ms(0)) && !cap.take(ms(1_000)));
+        assert!(cap.ready().since(ms(0)) > Duration::from_secs(100 * 365 * 86_400));
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub(super) const REMEMBERED: usize = 1 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Token(pub(super) u64);
 
+/// Second answers to one probe, and damaged ones, that are told at most.
+const SPARE: u8 = 8;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Waiting,
@@ -41,6 +44,8 @@ pub(super) struct Probe {
     attempts: u8,
     /// It went out several ways; an answer by a second of them is no duplicate.
     racing: bool,
+    /// Answers beside the one that is wanted.
+    spare: u8,
     state: State,
 }
 
@@ -54,7 +59,8 @@ impl Probe {
         attempts: usize,
     ) -> Self {
         let few = attempts.min(255) as u8;
-        Self { lane, seq, sent, timeout, place, attempts: few, racing: attempts > 1, state: State::Waiting }
+        let (racing, state) = (attempts > 1, State::Waiting);
+        Self { lane, seq, sent, timeout, place, attempts: few, racing, spare: 0, state }
     }
 
     /// Whether nothing is known of it yet.
@@ -152,6 +158,14 @@ impl InFlight {
             self.deadlines.remove(id);
         }
         said
+    }
+
+    /// One more answer came beside the one that is wanted; whether it is to be told still. A peer, or who forges its
+    /// address, may send any number, and each that is told takes its place in the core's queue.
+    pub(super) fn tells_spare(&mut self, token: Token) -> bool {
+        let Some(probe) = self.get_mut(token) else { return false };
+        probe.spare = probe.spare.saturating_add(1);
+        probe.spare <= SPARE
     }
 
     /// An attempt failed; whether that was the last one, and the probe with it.

@@ -59,7 +59,8 @@ pub struct Stats {
     pub lag_sum: Duration,
     /// Datagrams the kernel dropped because the engine's buffers were full. Its probes are inconclusive.
     pub receive_drops: u64,
-    /// Replies and error reports that matched no probe: of other programs, too old, or forged.
+    /// Replies and error reports that matched no probe: of other programs, too old, or forged; and second or damaged
+    /// answers to one probe, beyond those few that are told.
     pub unmatched: u64,
     /// Sockets opened anew after a sudden total loss.
     pub reopened: u64,

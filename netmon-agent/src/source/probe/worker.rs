@@ -46,6 +46,8 @@ pub(super) struct Worker<F> {
     wake: Arc<EventFd>,
     emit: F,
     epoll: Rc<Epoll>,
+    /// Of sockets whose answers are timed by when they are read.
+    prompt: Rc<Epoll>,
     probers: Probers,
     shared: Shared,
     schedule: Schedule,
@@ -60,6 +62,14 @@ pub(super) struct Worker<F> {
     shortest_interval: Duration,
 }
 
+/// What ended the engine's sleep.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Woke {
+    /// Nothing but an answer that is timed by when it is read.
+    Prompt,
+    Otherwise,
+}
+
 impl<F: FnMut(Vec<Observation>)> Worker<F> {
     pub(super) fn new(
         sockets: Sockets,
@@ -69,13 +79,15 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
         wake: Arc<EventFd>,
         emit: F,
     ) -> io::Result<Self> {
-        let epoll = Rc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
+        let epoll = || Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map(Rc::new);
+        let (epoll, prompt) = (epoll()?, epoll()?);
         Ok(Self {
             commands,
             wake,
             emit,
-            probers: Probers::new(sockets.icmp, epoll.clone())?,
+            probers: Probers::new(sockets.icmp, epoll.clone(), prompt.clone())?,
             epoll,
+            prompt,
             shared: Shared { batch: Batch::new(), answers: Vec::new(), counters },
             schedule: Schedule::new(options.jitter),
             flight: InFlight::default(),
@@ -97,7 +109,13 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
             let at = planned.map(|p| p.max(woken + gather));
             // Where probes are dense, replies wait for the next turn; otherwise each is told as it comes.
             let listen = gather.is_zero() || at.is_none_or(|at| at > woken + gather);
-            self.wait([at, self.held_until].into_iter().flatten().min(), listen);
+            let until = [at, self.held_until].into_iter().flatten().min();
+            let woke = self.wait(until, listen);
+            if woke == Woke::Prompt && !listen && until.is_some_and(|until| Mono::now() < until) {
+                // Read at once, told with the rest: the next turn keeps its time.
+                self.read_from(&self.prompt.clone());
+                continue;
+            }
             let now = Mono::now();
             woken = now;
             let lag = at.filter(|at| *at <= now).map(|at| now.since(at));
@@ -116,25 +134,33 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
         }
     }
 
-    /// Sleeps until a time, a command, or, if `listen`, an arrival.
-    fn wait(&self, until: Option<Mono>, listen: bool) {
+    /// Sleeps until a time, a command, an arrival that has to be read at once, or, if `listen`, any other.
+    fn wait(&self, until: Option<Mono>, listen: bool) -> Woke {
         let timeout = until.map(|at| TimeSpec::from_duration(at.since(Mono::now())));
         let mut fds = [
             PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.prompt.0.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN),
         ];
         // An interruption is but an early turn.
-        let _ = ppoll(if listen { &mut fds } else { &mut fds[..1] }, timeout, None);
+        let _ = ppoll(if listen { &mut fds } else { &mut fds[..2] }, timeout, None);
         if fds[0].any() == Some(true) {
             // It does not block, and what it holds is of no interest.
             let _ = self.wake.read();
+            return Woke::Otherwise;
         }
+        if fds[1].any() == Some(true) { Woke::Prompt } else { Woke::Otherwise }
     }
 
     /// Reads every socket to its end.
     fn read(&mut self) {
+        self.read_from(&self.prompt.clone());
+        self.read_from(&self.epoll.clone());
+    }
+
+    fn read_from(&mut self, epoll: &Epoll) {
         loop {
-            let count = self.epoll.wait(&mut self.events, EpollTimeout::ZERO).unwrap_or(0);
+            let count = epoll.wait(&mut self.events, EpollTimeout::ZERO).unwrap_or(0);
             for event in &self.events[..count] {
                 let key = EventKey::from_event(event);
                 let errors = event.events().intersects(EpollFlags::EPOLLERR);
@@ -164,6 +190,10 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
                 }
                 What::Failed { .. } => continue,
                 What::Corrupted | What::Detail(_) if !waits => continue,
+                What::Corrupted if !self.flight.tells_spare(token) => {
+                    add(&self.shared.counters.unmatched, 1);
+                    continue;
+                }
                 What::Corrupted => {
                     self.told.push(observation(at, key, seq, ProbeOutcome::Corrupted));
                     continue;
@@ -174,8 +204,13 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
                 }
             };
             for outcome in outcomes.into_iter().flatten() {
-                if let ProbeOutcome::Reply { stamp, .. } = outcome {
-                    self.shared.counters.stamped(stamp);
+                match outcome {
+                    ProbeOutcome::Reply { stamp, .. } => self.shared.counters.stamped(stamp),
+                    ProbeOutcome::Duplicate if !self.flight.tells_spare(token) => {
+                        add(&self.shared.counters.unmatched, 1);
+                        continue;
+                    }
+                    _ => {}
                 }
                 self.told.push(observation(at, key, seq, outcome));
             }

@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use crate::observation::is_of_a_host;
+
 /// Addresses of one family that are taken at most. An answer by TCP has room for four thousand, and each one is probed,
 /// remembered and told of: whoever answers must not have this machine flood others.
 const MOST: usize = 256;
@@ -26,6 +28,9 @@ pub enum Failure {
     /// The name exists, without an address.
     #[error("the name has no address")]
     NoAddress,
+    /// It has addresses, of which none is a host's: so those answer who block a name.
+    #[error("the name has no address but {0}, which is no host's")]
+    NoHost(IpAddr),
     /// It can't be asked for.
     #[error("not a host name: {0}")]
     BadName(String),
@@ -44,6 +49,9 @@ pub enum Failure {
     /// A question could not leave this machine.
     #[error("can't ask the resolver {0}: {1}")]
     NoWay(Arc<str>, String),
+    /// The look-up itself came to no end: a mistake of this program's.
+    #[error("the look-up broke off")]
+    BrokeOff,
     /// `resolv.conf` names no resolver, and there is none on this machine either.
     #[error("no resolver is configured")]
     NoResolver,
@@ -52,7 +60,7 @@ pub enum Failure {
 impl Failure {
     /// Whether it is an answer, which no other resolver has to be asked for.
     pub(super) fn is_answer(&self) -> bool {
-        matches!(self, Self::NoName | Self::NoAddress | Self::BadName(_))
+        matches!(self, Self::NoName | Self::NoAddress | Self::NoHost(_) | Self::BadName(_))
     }
 
     /// Whether no resolver said anything.
@@ -62,7 +70,7 @@ impl Failure {
 
     /// Whether the cause lies on this machine.
     pub(super) fn is_local(&self) -> bool {
-        matches!(self, Self::NoWay(..) | Self::NoResolver)
+        matches!(self, Self::NoWay(..) | Self::NoResolver | Self::BrokeOff)
     }
 
     /// The more telling one of two. Of silence and silence, both.
@@ -79,7 +87,7 @@ impl Failure {
 
     fn tells(&self) -> u8 {
         match self {
-            Self::NoResolver => 0,
+            Self::BrokeOff | Self::NoResolver => 0,
             Self::NoWay(..) => 1,
             Self::Closed(..) => 2,
             Self::Unreachable(..) => 3,
@@ -87,7 +95,8 @@ impl Failure {
             Self::NoAddress => 5,
             Self::Error(..) => 6,
             Self::NoName => 7,
-            Self::BadName(_) => 8,
+            Self::NoHost(_) => 8,
+            Self::BadName(_) => 9,
         }
     }
 }
@@ -96,6 +105,17 @@ fn silence(resolvers: &[Arc<str>]) -> String {
     match resolvers {
         [one] => format!("the resolver {one} does not answer"),
         several => format!("the resolvers {} do not answer", several.join(", ")),
+    }
+}
+
+/// Those of a name's addresses that can be a host's; none at all is a failure.
+pub(super) fn of_hosts(mut addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, Failure> {
+    let first = addresses.first().copied();
+    addresses.retain(|address| is_of_a_host(*address));
+    match (addresses.is_empty(), first) {
+        (false, _) => Ok(addresses),
+        (true, Some(first)) => Err(Failure::NoHost(first)),
+        (true, None) => Err(Failure::NoAddress),
     }
 }
 
@@ -207,6 +227,15 @@ mod tests {
         ] {
             assert_eq!(combine(Err(a), Err(b), &[]), Err(told));
         }
+    }
+
+    #[test]
+    fn an_address_that_is_no_hosts_is_left_out() {
+        assert_eq!(of_hosts(ips(&["0.0.0.0", "10.0.0.1"])), Ok(ips(&["10.0.0.1"])));
+        assert_eq!(of_hosts(Vec::new()), Err(Failure::NoAddress));
+        let none = of_hosts(ips(&["::", "ff02::1"])).unwrap_err();
+        assert_eq!(none.to_string(), "the name has no address but ::, which is no host's");
+        assert_eq!(combine(Err(Failure::NoAddress), Err(none.clone()), &[]), Err(none));
     }
 
     #[test]

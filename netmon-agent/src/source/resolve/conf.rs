@@ -126,6 +126,21 @@ impl Conf {
     }
 }
 
+/// A resolver that the system names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nameserver {
+    /// Its address.
+    pub address: IpAddr,
+    /// Name or number of the device that a link-local address is of, as it is written.
+    pub zone: Option<String>,
+}
+
+/// Those that the text names; none is guessed.
+pub(super) fn nameservers(text: &str) -> Vec<Nameserver> {
+    let one = |Server { ip, zone, .. }: Server| Nameserver { address: ip, zone };
+    servers(text, 53).into_iter().map(one).collect()
+}
+
 /// Read by hand: a device's name after `%` may hold any character, which the library does not take.
 fn servers(text: &str, port: u16) -> Vec<Server> {
     let mut found: Vec<Server> = Vec::new();
@@ -171,6 +186,7 @@ mod tests {
 
     #[test]
     fn without_a_server_this_machine_is_asked() {
+        assert_eq!(nameservers("search example.org\n"), []);
         let conf = Conf::parse("search example.org\n", 53);
         assert!(conf.guessed);
         assert_eq!(conf.servers[0].address().unwrap(), "127.0.0.1:53".parse().unwrap());

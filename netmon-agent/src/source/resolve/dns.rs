@@ -26,7 +26,7 @@ use hickory_resolver::{
 };
 
 use super::{
-    answer::{Failure, Found, Half},
+    answer::{Failure, Found, Half, of_hosts},
     conf::{Conf, Server},
     transport::Transport,
 };
@@ -73,15 +73,16 @@ impl Dns {
                 Err(e) => (Err(Failure::BadName(e.to_string())), Err(Failure::BadName(e.to_string()))),
             };
             let (Err(a), Err(b)) = (&v4, &v6) else { return (v4, v6) };
-            let silent = a.is_silence() || b.is_silence();
+            let is_last = |f: &Failure| f.is_silence() || matches!(f, Failure::NoHost(_));
+            let last = is_last(a) || is_last(b);
             let (a, b) = (a.clone(), b.clone());
             failed = Some(match failed {
                 // Of the names that were tried, one that exists without an address says more than one that does not.
                 Some((x, y)) => (either(x, a), either(y, b)),
                 None => (a, b),
             });
-            // They would be for the next name too.
-            if silent {
+            // Who is silent would be for the next name too, and one that is blocked is not to be another's.
+            if last {
                 break;
             }
         }
@@ -180,10 +181,7 @@ impl Peer {
                     .filter_map(|r| r.data.ip_addr())
                     .collect();
                 let ttl = records.iter().map(|r| r.ttl).min().unwrap_or_default();
-                match addresses.is_empty() {
-                    true => Err(Failure::NoAddress),
-                    false => Ok(Found { addresses, ttl: Duration::from_secs(ttl.into()) }),
-                }
+                of_hosts(addresses).map(|addresses| Found { addresses, ttl: Duration::from_secs(ttl.into()) })
             }
             Err(error) => Err(self.failure(&error)),
         };

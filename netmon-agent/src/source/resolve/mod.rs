@@ -9,11 +9,14 @@ mod conf;
 mod dns;
 mod files;
 mod schedule;
+mod system;
 mod transport;
 mod worker;
 
 pub use answer::Failure;
+pub use conf::Nameserver;
 pub use schedule::Pace;
+pub use system::SystemResolvers;
 
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 

@@ -135,6 +135,19 @@ async fn one_family_failing_leaves_the_other() {
 }
 
 #[tokio::test]
+async fn a_blocked_name_has_no_address() {
+    let server = Server::start("127.0.0.1:0").await;
+    let text = "nameserver 127.0.0.1\nsearch example";
+    let dns = Dns::new(Conf::parse(text, server.address.port()), LIMIT);
+    server.addresses("ads.test.", &["0.0.0.0", "::"]);
+    server.addresses("ads.test.example.", &["10.0.0.1"]);
+    let error = resolve(&dns, "ads.test").await.unwrap_err();
+    assert_eq!(error.to_string(), "the name has no address but 0.0.0.0, which is no host's");
+    server.addresses("ads.test.", &["0.0.0.0", "10.0.0.2"]);
+    assert_eq!(resolve(&dns, "ads.test").await.unwrap().addresses, ips(&["10.0.0.2"]));
+}
+
+#[tokio::test]
 async fn the_next_resolver_is_asked_when_one_fails_and_a_silent_one_last() {
     let first = Server::start("127.0.0.1:0").await;
     let second = Server::start(&format!("127.0.0.2:{}", first.address.port())).await;

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     Options, Order,
-    answer::{Failure, Half, Resolved, combine},
+    answer::{Failure, Half, Resolved, combine, of_hosts},
     conf::Conf,
     dns::Dns,
     files::{self, Watched},
@@ -91,7 +91,7 @@ impl Worker {
                     Ok((id, (v4, v6))) => self.ended(id, v4, v6),
                     Err(e) => {
                         tracing::error!(error = %e, "a look-up ended before its time");
-                        self.ended(e.id(), Err(Failure::NoAddress), Err(Failure::NoAddress))
+                        self.ended(e.id(), Err(Failure::BrokeOff), Err(Failure::BrokeOff))
                     }
                 },
                 () = sleep_until(due), if !idle => self.begin(),
@@ -136,8 +136,14 @@ impl Worker {
         while let Some(name) = self.schedule.begin(Mono::now()) {
             match self.own(&name) {
                 Some(addresses) => {
-                    let resolved = Resolved { addresses, ttl: OWN, partly: false, left_out: 0 };
-                    news.extend(self.take(&name, Ok(resolved)));
+                    // One that the file blocks is no other's: no resolver is asked.
+                    let resolved = of_hosts(addresses).map(|addresses| Resolved {
+                        addresses,
+                        ttl: OWN,
+                        partly: false,
+                        left_out: 0,
+                    });
+                    news.extend(self.take(&name, resolved));
                 }
                 None => {
                     let (dns, asked) = (Arc::clone(&self.dns), Arc::clone(&name));

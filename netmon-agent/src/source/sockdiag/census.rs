@@ -100,10 +100,24 @@ impl Census {
 
     /// Forgets a device that is gone, whose count of closed sockets is forgotten too: another may get its index.
     pub fn forget(&mut self, index: IfIndex) {
-        self.devices.remove(&index);
-        if let Some(baseline) = &mut self.baseline {
-            baseline.sums.remove(&index);
+        self.take(index);
+    }
+
+    /// The same for a device whose count of closed sockets goes on under index 0: there goes the rest too, as its sockets
+    /// that live do, when nobody has their address any more.
+    pub fn merge(&mut self, index: IfIndex) {
+        let (device, baseline) = self.take(index);
+        let nowhere = self.devices.entry(IfIndex(0)).or_default();
+        nowhere.published = nowhere.published.saturating_add(device.published);
+        nowhere.mended = nowhere.mended.saturating_add(device.mended);
+        if let Some(all) = &mut self.baseline {
+            *all.sums.entry(IfIndex(0)).or_default() += baseline;
         }
+    }
+
+    fn take(&mut self, index: IfIndex) -> (Device, u64) {
+        let baseline = self.baseline.as_mut().and_then(|baseline| baseline.sums.remove(&index));
+        (self.devices.remove(&index).unwrap_or_default(), baseline.unwrap_or_default())
     }
 }
 

@@ -165,3 +165,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_device_that_is_gone_had_goes_on_under_no_device_and_counts_once() {
+    const NOWHERE: IfIndex = IfIndex(0);
+    let mut census = Census::default();
+    let settle = |census: &mut Census, closed: &[(IfIndex, u64)], live: &[(IfIndex, u64)]| {
+        census.settle(&closed.iter().copied().collect(), &tally(live))
+    };
+    settle(&mut census, &[], &[(V4, 1000), (NOWHERE, 10)]);
+    let before = settle(&mut census, &[(V4, 30), (NOWHERE, 5)], &[(V4, 1100), (NOWHERE, 10)]);
+    assert_eq!((before[&V4], before[&NOWHERE]), (130, 5));
+    census.merge(V4);
+    // Its open connections are laid to no device, with all their history; its closed ones are there already.
+    let after = settle(&mut census, &[(NOWHERE, 35)], &[(NOWHERE, 1115)]);
+    assert_eq!(after, BTreeMap::from([(NOWHERE, 140)]));
+    // Or they were reset with it.
+    let after = settle(&mut census, &[(NOWHERE, 1140)], &[(NOWHERE, 10)]);
+    assert_eq!(after, BTreeMap::from([(NOWHERE, 140)]));
+    // Another device with its index begins at nothing.
+    assert_eq!(settle(&mut census, &[(NOWHERE, 1140)], &[(V4, 3), (NOWHERE, 10)])[&V4], 3);
+}

@@ -102,7 +102,9 @@ pub fn serve(netns: &str) -> Result<()> {
     ensure!(bpf.ok, "{}: {}", bpf.name, bpf.detail);
     for line in std::io::stdin().lock().lines() {
         match line?.split_once(' ') {
-            Some(("forget", index)) => kernel.forget(IfIndex(index.parse()?))?,
+            Some(("forget", index)) => {
+                kernel.forget(IfIndex(index.parse()?), true)?;
+            }
             Some(other) => bail!("no such request: {other:?}"),
             None => {}
         }

@@ -95,6 +95,31 @@ pub fn reused_index() -> Result<()> {
     Ok(())
 }
 
+/// A container's device goes every minute: the counters of what nobody watches must not go back.
+pub fn unwatched_gone() -> Result<()> {
+    const FAMILIES: [&str; 3] = [OPENS, "netmon_tcp_segments_sent_total", "netmon_tcp_rtt_seconds_count"];
+    let world = World::with(Options { uplinks: 2, ..Options::default() })?;
+    let agent = start(&world, "[devices]\nexclude = [\"lo\", \"eth1\"]")?;
+    world.node.ip(&format!("route add 1.1.1.1/32 via {} dev eth1", world.gateway_address(1, Family::V4)))?;
+    for _ in 0..20 {
+        finish(connect(&world.node, "1.1.1.1:7".parse()?)?)?;
+    }
+    let nowhere = || -> Result<[f64; 3]> {
+        let metrics = agent.metrics()?;
+        Ok(FAMILIES.map(|family| metrics.sum(family, &[("device", "n/a")])))
+    };
+    let counted =
+        await_until(PATIENCE, || Ok(Some(nowhere()?).filter(|all| all.iter().all(|n| *n >= 20.0))))?;
+    let before = counted.with_context(|| format!("{:?} of 20 connections", nowhere()))?;
+    world.delete_device(1)?;
+    for _ in 0..20 {
+        let now = nowhere()?;
+        ensure!(now.iter().zip(before).all(|(now, before)| *now >= before), "{before:?} became {now:?}");
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
 /// What rule R5 rests on: a time-out of every prefix that does not answer is told, by SYNs and by data.
 pub fn time_outs() -> Result<()> {
     let world = World::new()?;

@@ -52,13 +52,16 @@ struct Stream {
 pub(super) struct DnsProber {
     place: usize,
     epoll: Rc<Epoll>,
+    /// For streams, whose arrivals no stamp tells of.
+    prompt: Rc<Epoll>,
     queries: HashMap<EventKey, Query>,
     _stamping: Option<Socket>,
 }
 
 impl DnsProber {
-    pub(super) fn new(place: usize, epoll: Rc<Epoll>) -> Self {
-        Self { place, epoll, queries: HashMap::new(), _stamping: datagram::stamping_socket().ok() }
+    pub(super) fn new(place: usize, epoll: Rc<Epoll>, prompt: Rc<Epoll>) -> Self {
+        let _stamping = datagram::stamping_socket().ok();
+        Self { place, epoll, prompt, queries: HashMap::new(), _stamping }
     }
 
     /// A connection is made, refused, or has something to read.
@@ -69,12 +72,16 @@ impl DnsProber {
             let what = What::Failed { reason, reporter };
             return shared.answers.push(Answer { token: key.token(), at: read.mono, what });
         }
+        let begins = query.stream.as_ref().is_some_and(|stream| stream.connected.is_none());
+        if begins && tcp::is_connecting(&query.socket) {
+            return;
+        }
         match advance(query, read) {
             Ok(Some(code)) => answer(query, key.token(), code, None, None, read, shared),
             Ok(None) => {
                 // From now on it is to be read from.
                 let mut event = EpollEvent::new(EpollFlags::EPOLLIN, key.0);
-                let _ = self.epoll.modify(&query.socket, &mut event);
+                let _ = self.prompt.modify(&query.socket, &mut event);
             }
             Err(_) => {
                 let what = What::Failed { reason: FailureReason::Protocol, reporter: None };
@@ -173,7 +180,7 @@ impl Prober for DnsProber {
                 }
                 Err(e) => return Err(e),
             }
-            watch(&self.epoll, &socket, key, EpollFlags::EPOLLOUT)?;
+            watch(&self.prompt, &socket, key, EpollFlags::EPOLLOUT)?;
             (socket, sent, Some(Stream::default()))
         } else {
             let socket = datagram::connected(to, path)?;

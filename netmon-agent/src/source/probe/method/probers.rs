@@ -36,6 +36,8 @@ enum Kind {
 /// The probers, each in its place.
 pub(in super::super) struct Probers {
     epoll: Rc<Epoll>,
+    /// For what is timed by when it is read, the kernel stamping no arrival.
+    prompt: Rc<Epoll>,
     slots: Vec<Option<Box<dyn Prober>>>,
     places: HashMap<Kind, usize>,
 }
@@ -45,8 +47,12 @@ impl Probers {
     ///
     /// # Errors
     /// When a socket can't be watched.
-    pub(in super::super) fn new(sockets: [Option<IcmpSocket>; 4], epoll: Rc<Epoll>) -> io::Result<Self> {
-        let mut new = Self { epoll, slots: Vec::new(), places: HashMap::new() };
+    pub(in super::super) fn new(
+        sockets: [Option<IcmpSocket>; 4],
+        epoll: Rc<Epoll>,
+        prompt: Rc<Epoll>,
+    ) -> io::Result<Self> {
+        let mut new = Self { epoll, prompt, slots: Vec::new(), places: HashMap::new() };
         for (i, socket) in sockets.into_iter().enumerate() {
             let Some(socket) = socket else { continue };
             let kind = Kind::Icmp { v6: i >= 2, on_link: i % 2 == 1, path: Arc::default() };
@@ -106,15 +112,15 @@ impl Probers {
     }
 
     fn make(&self, kind: &Kind, place: usize) -> Box<dyn Prober> {
-        let epoll = self.epoll.clone();
+        let (epoll, prompt) = (self.epoll.clone(), self.prompt.clone());
         match kind {
             Kind::Icmp { v6, path, .. } => {
                 let family = if *v6 { Family::V6 } else { Family::V4 };
                 Box::new(icmp::IcmpProber::on_path(place, family, path.clone(), epoll))
             }
-            Kind::Tcp => Box::new(tcp::TcpProber::new(place, epoll)),
+            Kind::Tcp => Box::new(tcp::TcpProber::new(place, epoll, prompt)),
             Kind::Udp => Box::new(udp::UdpProber::new(place, epoll)),
-            Kind::Dns => Box::new(dns::DnsProber::new(place, epoll)),
+            Kind::Dns => Box::new(dns::DnsProber::new(place, epoll, prompt)),
             Kind::Http => Box::new(http::HttpProber::new(place, epoll)),
         }
     }

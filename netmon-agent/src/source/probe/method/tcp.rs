@@ -45,14 +45,16 @@ struct Attempt {
 pub(super) struct TcpProber {
     place: usize,
     epoll: Rc<Epoll>,
+    /// For attempts in ICMP's place: the kernel tells the time of a handshake, but not that of a refusal.
+    prompt: Rc<Epoll>,
     attempts: HashMap<EventKey, Attempt>,
     second: Mono,
     closed: u32,
 }
 
 impl TcpProber {
-    pub(super) fn new(place: usize, epoll: Rc<Epoll>) -> Self {
-        Self { place, epoll, attempts: HashMap::new(), second: Mono::from_nanos(0), closed: 0 }
+    pub(super) fn new(place: usize, epoll: Rc<Epoll>, prompt: Rc<Epoll>) -> Self {
+        Self { place, epoll, prompt, attempts: HashMap::new(), second: Mono::from_nanos(0), closed: 0 }
     }
 
     fn start(
@@ -69,9 +71,12 @@ impl TcpProber {
         let in_place_of_icmp = request.spec.method == Method::Icmp;
         let attempt = Attempt { socket, sent, in_place_of_icmp };
         match attempt.socket.connect(&to.into()) {
-            Ok(()) => self.finish(request.token, &attempt, Stamp::now(), shared),
+            Ok(()) => {
+                self.finish(request.token, &attempt, Stamp::now(), shared);
+            }
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
-                watch(&self.epoll, &attempt.socket, key, EpollFlags::EPOLLOUT)?;
+                let epoll = if in_place_of_icmp { &self.prompt } else { &self.epoll };
+                watch(epoll, &attempt.socket, key, EpollFlags::EPOLLOUT)?;
                 self.attempts.insert(key, attempt);
             }
             Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
@@ -83,13 +88,15 @@ impl TcpProber {
         Ok(sent)
     }
 
-    /// The kernel has decided an attempt, as was seen at `read`.
-    fn finish(&mut self, token: Token, attempt: &Attempt, read: Stamp, shared: &mut Shared) {
+    /// The kernel has decided an attempt, as was seen at `read`; false when it has not.
+    fn finish(&mut self, token: Token, attempt: &Attempt, read: Stamp, shared: &mut Shared) -> bool {
         let answer = match failure(&attempt.socket, &mut shared.batch) {
-            None => {
+            None if is_connecting(&attempt.socket) => return false,
+            // One that was reset at once was made all the same: how it goes on is not what is asked.
+            None | Some((FailureReason::Protocol, _)) => {
                 let trip = handshake(&attempt.socket, attempt.sent, read);
-                let connect = Some(read.mono.since(attempt.sent.mono));
-                let detail = ProbeDetail { connect, ..ProbeDetail::default() };
+                // By the kernel's measure as well: where probes are dense it is looked at some time later.
+                let detail = ProbeDetail { connect: Some(trip.rtt), ..ProbeDetail::default() };
                 shared.answers.push(Answer { token, at: read.mono, what: What::Detail(Box::new(detail)) });
                 self.set_close(attempt, read.mono, shared);
                 Answer { token, at: read.mono, what: What::Reply { trip, ttl: None } }
@@ -100,6 +107,7 @@ impl TcpProber {
             }
         };
         shared.answers.push(answer);
+        true
     }
 
     /// Chooses how a connection ends that is about to be dropped.
@@ -128,7 +136,12 @@ pub(super) fn stream(to: SocketAddr, way: &PathOptions) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Why a connection was not made, and who said so; none when it was.
+/// Whether a connection is neither made nor given up: an error on the way was reported, and the kernel goes on trying.
+pub(super) fn is_connecting(socket: &Socket) -> bool {
+    sys::tcp_info(socket.as_fd()).is_ok_and(|info| info.connecting)
+}
+
+/// Why a connection was not made, and who said so; none when it was, or when that is not decided.
 pub(super) fn failure(socket: &Socket, batch: &mut Batch) -> Option<(FailureReason, Option<IpAddr>)> {
     let reported = queued_failure(socket, batch);
     let error = socket.take_error().unwrap_or_else(Some)?;
@@ -138,7 +151,9 @@ pub(super) fn failure(socket: &Socket, batch: &mut Batch) -> Option<(FailureReas
 /// What the error of a connection says of the way to its peer.
 pub(super) fn of_errno(error: &io::Error) -> FailureReason {
     match error.raw_os_error() {
-        Some(libc::ECONNREFUSED | libc::ECONNRESET) => FailureReason::Refused,
+        Some(libc::ECONNREFUSED) => FailureReason::Refused,
+        // net/ipv4/tcp_input.c, tcp_reset: it stood already.
+        Some(libc::ECONNRESET | libc::EPIPE) => FailureReason::Protocol,
         Some(libc::ENETUNREACH) => FailureReason::NetUnreachable,
         Some(libc::EHOSTUNREACH) => FailureReason::HostUnreachable,
         Some(libc::EACCES | libc::EPERM) => FailureReason::Prohibited,
@@ -194,8 +209,10 @@ impl Prober for TcpProber {
     }
 
     fn ready(&mut self, key: EventKey, _errors: bool, shared: &mut Shared) {
-        if let Some(attempt) = self.attempts.remove(&key) {
-            self.finish(key.token(), &attempt, Stamp::now(), shared);
+        if let Some(attempt) = self.attempts.remove(&key)
+            && !self.finish(key.token(), &attempt, Stamp::now(), shared)
+        {
+            self.attempts.insert(key, attempt);
         }
     }
 

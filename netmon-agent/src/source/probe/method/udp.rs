@@ -17,7 +17,7 @@ use super::{
     Answer, Departure, EventKey, Prober, Request, Shared, What, datagram, drain, watch,
 };
 use crate::{
-    observation::{FailureReason, Method, UdpExpect},
+    observation::{FailureReason, Method, SMALLEST_UDP_PAYLOAD, UdpExpect},
     sys::Queue,
     time::Wall,
 };
@@ -25,7 +25,7 @@ use crate::{
 /// Bytes of payload where the target names no size.
 const SIZE: usize = 32;
 /// Random bytes at its start, the rest is filled up from.
-const NONCE: usize = 16;
+const NONCE: usize = SMALLEST_UDP_PAYLOAD as usize;
 
 #[derive(Debug)]
 struct Sent {

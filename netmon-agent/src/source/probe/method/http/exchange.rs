@@ -91,14 +91,25 @@ async fn open(
 }
 
 /// Waits for the kernel to decide a connection.
-async fn connected(socket: Socket) -> Result<TcpStream, Failure> {
-    let stream = TcpStream::from_std(socket.into()).map_err(|_| FailureReason::SendError)?;
-    let waited = stream.writable().await;
-    if waited.is_err() || stream.peer_addr().is_err() {
+async fn connected(mut socket: Socket) -> Result<TcpStream, Failure> {
+    let stream = loop {
+        let stream = TcpStream::from_std(socket.into()).map_err(|_| FailureReason::SendError)?;
+        let waited = stream.writable().await;
+        if waited.is_ok() && stream.peer_addr().is_ok() {
+            break stream;
+        }
         let failure = tcp::failure(&SockRef::from(&stream), &mut Batch::new());
-        let (reason, reporter) = failure.unwrap_or((FailureReason::Protocol, None));
-        return Err(Failure { reason, reporter });
-    }
+        // It was made, and reset before we looked: what is asked over it will fail, as it would have a moment later.
+        if failure.is_some_and(|(reason, _)| reason == FailureReason::Protocol) {
+            break stream;
+        }
+        if failure.is_some() || !tcp::is_connecting(&SockRef::from(&stream)) {
+            let (reason, reporter) = failure.unwrap_or((FailureReason::Protocol, None));
+            return Err(Failure { reason, reporter });
+        }
+        // tokio takes a socket with an error for one that is ready for good: it has to meet this one anew.
+        socket = stream.into_std().map_err(|_| FailureReason::SendError)?.into();
+    };
     // Else the request would wait for the acknowledgement of the handshake's last part.
     let _ = stream.set_nodelay(true);
     Ok(stream)
