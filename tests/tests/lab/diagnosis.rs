@@ -1,9 +1,12 @@
 //! Where the fault is: each place, named by the agent for a fault that is really there.
 
-use std::collections::BTreeSet;
-use std::fmt::Write;
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::TcpListener;
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -27,6 +30,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("diagnosis::a_closed_port_is_the_port_and_a_filtered_one_too", port_closed),
     ("diagnosis::a_resolver_that_fails_is_dns", resolver_fails),
     ("diagnosis::a_hole_for_large_packets_is_the_path_mtu", mtu_hole),
+    ("diagnosis::a_service_whose_answers_are_too_large_for_a_hole_is_the_path_mtu", http_through_a_hole),
     ("diagnosis::an_agent_that_was_stopped_is_local", agent_stopped),
     ("diagnosis::a_firewall_of_ones_own_is_local", own_firewall),
     ("diagnosis::a_host_that_is_not_on_its_link_is_the_neighbour", no_such_neighbour),
@@ -311,23 +315,75 @@ fn mtu_hole() -> Result<()> {
     let config = "[[target]]\nname = \"large\"\nhost = \"203.0.113.10\"\nsize = 1400\ndont_fragment = true\n";
     let agent = Start::new(&world)?.config(config).start()?;
     let witness = up(&agent)?;
-    witness.after("degraded", &["target_down/large"], UP, || {
-        world.gateways[0].nft(
-            "table inet hole {
-             chain f {
-             type filter hook forward priority 0
-             meta length > 1300 drop
-             }
-             }
-             ",
-        )
-    })?;
+    witness.after("degraded", &["target_down/large"], UP, || hole(&world))?;
     let found = diagnosed(&agent, Some("large"), at("path_mtu"))?;
     eprintln!("{found}");
     ensure!(found["path_mtu"] == 1300 && found["reached"] == true, "{found}");
     let said = "packets over 1300 bytes vanish beyond hop 1, 10.77.1.1, without a word";
     ensure!(found["detail"] == said, "{found}");
     diagnosed(&agent, None, at("path_mtu")).map(drop)
+}
+
+/// Lets nothing larger through gateway 0.
+fn hole(world: &World) -> Result<()> {
+    world.gateways[0].nft(
+        "table inet hole {
+         chain f {
+         type filter hook forward priority 0
+         meta length > 1300 drop
+         }
+         }
+         ",
+    )
+}
+
+/// Answers every request with a page that takes several packets; it ends with its drop.
+struct Pages {
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Pages {
+    fn serve(listener: TcpListener) -> Result<Self> {
+        listener.set_nonblocking(true)?;
+        let ended = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&ended);
+        let page = format!("HTTP/1.1 200 OK\r\nX: {0}\r\nContent-Length: 0\r\n\r\n", "x".repeat(4000));
+        let work = move || {
+            let mut held = VecDeque::new();
+            while !told.load(Ordering::Relaxed) {
+                let Ok((mut stream, _)) = listener.accept() else {
+                    thread::sleep(Duration::from_millis(5));
+                    continue;
+                };
+                // One that goes is no concern of the others. Those that stay are kept for a while, for a close with
+                // the request unread would be a reset.
+                let _ = stream.set_nonblocking(false).and_then(|()| stream.write_all(page.as_bytes()));
+                held.push_back(stream);
+                held.drain(..held.len().saturating_sub(16));
+            }
+        };
+        Ok(Self { ended, thread: Some(thread::spawn(work)) })
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn http_through_a_hole() -> Result<()> {
+    let world = v4_only()?;
+    let _pages = Pages::serve(world.internet.run(|| TcpListener::bind("203.0.113.10:8080"))??)?;
+    let config = "[[target]]\nname = \"web\"\nprobe = \"http\"\nurl = \"http://203.0.113.10:8080/\"\n";
+    let agent = Start::new(&world)?.config(config).start()?;
+    let witness = up(&agent)?;
+    witness.after("degraded", &["target_down/web"], UP, || hole(&world))?;
+    let found = diagnosed(&agent, Some("web"), at("path_mtu"))?;
+    ensure!(found["path_mtu"] == 1300 && found["method"] == "tcp port 8080", "{found}");
+    Ok(())
 }
 
 fn agent_stopped() -> Result<()> {

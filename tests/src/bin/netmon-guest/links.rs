@@ -44,7 +44,7 @@ const SECOND_WIRE: &str = "link add name vc type veth peer name vd netns PEER\nl
 
 const STACKS: [Stack; 5] = [
     Stack {
-        name: "bond with link monitoring",
+        name: "bond, monitored",
         node: "link set va down
             link set vc down
             link add name bo type bond mode active-backup miimon 100
@@ -57,7 +57,7 @@ const STACKS: [Stack; 5] = [
     },
     Stack {
         // The kernel never takes the carrier of this one.
-        name: "bond without",
+        name: "bond, not monitored",
         node: "link set va down
             link set vc down
             link add name bo type bond mode active-backup
