@@ -206,6 +206,17 @@ fn a_link_that_takes_its_routes_with_it_is_still_the_link() {
 }
 
 #[test]
+fn a_second_link_that_is_lost_is_the_link() {
+    let mut world = pair();
+    let second = |carrier| Link { index: IfIndex(3), name: IfName::new(*b"eth1"), ..link(carrier) };
+    world.network(NetworkChange::Link(Box::new(second(true))));
+    world.network(NetworkChange::Address(Address { ifindex: IfIndex(3), ..own("10.1.0.2", 24) }));
+    assert_eq!(world.whole(), None);
+    world.network(NetworkChange::Link(Box::new(second(false))));
+    assert_eq!(world.whole(), Some(Place::Link));
+}
+
+#[test]
 fn a_removed_address_is_the_address_though_its_routes_went_too() {
     let mut w = pair();
     w.network(NetworkChange::AddressGone(own("10.0.0.2", 24)));

@@ -40,6 +40,9 @@ fn of_reason(health: &Health, reason: &Reason) -> Option<Finding> {
             let found = without_route(health, false);
             Some(Finding::in_hand(found.place, found.detail))
         }
+        ReasonCode::DeviceDown | ReasonCode::PortDown | ReasonCode::UplinkLost => {
+            Some(Finding::in_hand(Place::Link, &*reason.detail))
+        }
         ReasonCode::Retransmits => Some(Finding::in_hand(Place::Path, &*reason.detail)),
         ReasonCode::Flapping if health.devices().any(|d| d.name == reason.subject) => {
             Some(Finding::in_hand(Place::Link, &*reason.detail))
