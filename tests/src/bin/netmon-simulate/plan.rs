@@ -35,9 +35,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// `usual` in the proportion that [`Plan::days`] has to [`DAYS`], at least 1.
+    /// `usual` in the proportion that [`Plan::days`] has to [`DAYS`], at least a quarter: of a day, six hours.
     pub fn scaled(&self, usual: f64) -> f64 {
-        (usual * self.days / DAYS).max(1.0)
+        (usual * self.days / DAYS).max(0.25)
     }
 
     /// An independent seed for every `part` of every `topic` (SplitMix64's mixing).
