@@ -113,3 +113,27 @@ pub fn of_target(event: &Event) -> Option<(State, State)> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missed_is_kept_and_the_rest_is_not() {
+        let mut bounds = Bounds::default();
+        assert_eq!((bounds.check(true, "a"), bounds.check(false, "b")), ("met", "MISSED"));
+        assert_eq!(bounds.missed(), ["b"]);
+    }
+
+    #[test]
+    fn parts_come_in_order_and_their_draws_are_their_own() {
+        let plan = Plan { days: 1.0, seed: 1, threads: 3 };
+        let seeds = plan.parallel(100, |part| (part, plan.seed(2, part)));
+        assert!(seeds.iter().map(|(part, _)| *part).eq(0..100));
+        let mut all: Vec<u64> = seeds.into_iter().map(|(_, seed)| seed).collect();
+        all.extend((0..100).map(|part| plan.seed(3, part)));
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 200);
+    }
+}
