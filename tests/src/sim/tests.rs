@@ -202,18 +202,17 @@ fn a_suspend_is_unknown_and_the_clock_goes_on() {
 }
 
 #[test]
-fn a_late_tick_is_noted() {
-    let mut agent = agent(10, |_: &Probe<'_>| answered());
-    // One target: its probes leave a second in which nothing but the core's own tick is due.
-    agent.set_targets(vec![world::target(0, "a", "internet", [8, 8, 8, 8], Role::Plain)]);
-    let mut told = Told::default();
-    told.run(&mut agent, ms(10_000));
-    agent.late(ms(90));
-    told.run(&mut agent, ms(15_000));
-    assert!(told.scales.is_empty());
-    agent.late(ms(150));
-    told.run(&mut agent, ms(17_000));
-    assert_eq!(told.scales, [2]);
+fn late_ticks_are_noted_beyond_a_tenth_of_a_second() {
+    for (by, noted) in [(90, false), (150, true)] {
+        let mut agent = agent(10, |_: &Probe<'_>| answered());
+        let mut told = Told::default();
+        for i in 10..30 {
+            told.run(&mut agent, ms(i * 1000));
+            agent.late(ms(by));
+        }
+        assert_eq!(told.scales.first(), noted.then_some(&2), "{by} ms");
+        assert_eq!(told.of("network"), [(5, State::Up)]);
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@ const MODELS: [Model; 5] = [
     ("busy link, spells of three times as long", |t, rng| {
         // Ten seconds in every five minutes or so.
         let spell = (t / 10.0) as u64;
-        let busy = (spell.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % 32 == 0;
+        let busy = (spell.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).is_multiple_of(32);
         20.0 * (0.2 * normal(rng)).exp() * if busy { 3.0 } else { 1.0 }
     }),
 ];
@@ -52,7 +52,7 @@ pub fn run(plan: &Plan, bounds: &mut Bounds) {
 fn falses(plan: &Plan, bounds: &mut Bounds) {
     let days = plan.scaled(DAYS);
     println!(
-        "latency: {days:.0} days of each; alarms a day of what is usual (R11 beside an EWMA control chart)"
+        "latency: {days:.1} days of each; alarms a day of what is usual (R11 beside an EWMA control chart)"
     );
     println!("  {:<46} {:>10} {:>32}", "round trip", "EWMA", "netmon (95 %)");
     for (topic, (name, model)) in MODELS.into_iter().enumerate() {
@@ -74,8 +74,11 @@ fn falses(plan: &Plan, bounds: &mut Bounds) {
 }
 
 fn shifts(plan: &Plan) {
-    let trials = (plan.scaled(TRIALS) as usize).max(20);
-    println!("  found within ten minutes of a shift, and after how many seconds: {trials} of each");
+    let trials = (plan.scaled(TRIALS) as usize).max(4);
+    println!(
+        "  found within ten minutes of a shift, and after how many seconds: {trials} of each; R11 lets be what is not \
+         twice as long and 10 ms longer"
+    );
     println!(
         "  {:<46} {:>6} {:>8} {:>40} {:>8} {:>14}",
         "", "times", "netmon", "min    mean     p50     p99     max", "EWMA", "median"

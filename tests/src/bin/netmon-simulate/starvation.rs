@@ -68,7 +68,7 @@ const KINDS: [(&str, Kind); 7] = [
 pub fn run(plan: &Plan, bounds: &mut Bounds) {
     let days = plan.scaled(DAYS);
     println!(
-        "starvation: {days:.0} days of each, at {:.0} % loss; naive: three time-outs in a row, its deadlines looked",
+        "starvation: {days:.1} days of each, at {:.0} % loss; naive: three time-outs in a row, its deadlines looked",
         100.0 * LOSS
     );
     println!("at before its socket; unknown: spells of it, and the seconds from waking to the next verdict");
@@ -85,15 +85,19 @@ pub fn run(plan: &Plan, bounds: &mut Bounds) {
         let woken = Spread::new(parts.iter().flat_map(|t| t.woken.iter().copied()));
         let word = bounds.check(ours == 0, format!("{ours} false downs while the agent {name}"));
         println!(
-            "  {name:<40} {:>10} {:>14} {:>12} {:>14} {:>8.2} {:>8.2} {word}",
+            "  {name:<40} {:>10} {:>14} {:>12} {:>14} {:>8} {:>8} {word}",
             sum(|t| t.spells),
             if kind.is_of_both() { sum(|t| t.naive).to_string() } else { "–".to_owned() },
             ours,
             sum(|t| t.unknown),
-            woken.mean(),
-            woken.max(),
+            seconds(woken.mean()),
+            seconds(woken.max()),
         );
     }
+}
+
+fn seconds(s: f64) -> String {
+    if s.is_nan() { "–".to_owned() } else { format!("{s:.2}") }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -134,10 +138,10 @@ struct Run {
     tally: Tally,
 }
 
-/// When the last spell ended, and whether the whole has been unknown since.
+/// When the last spell ended, where that is one moment, and whether the whole is unknown.
 #[derive(Clone, Copy, Debug, Default)]
 struct Woken {
-    at: f64,
+    at: Option<f64>,
     unknown: bool,
 }
 
@@ -195,7 +199,7 @@ impl Run {
                     let time = self.draw(least, most);
                     self.agent.suspend(Duration::from_secs_f64(time));
                     self.tally.spells += 1;
-                    self.woken.at = self.agent.now().as_secs_f64();
+                    self.woken.at = Some(self.agent.now().as_secs_f64());
                 }
             }
         }
@@ -240,7 +244,7 @@ impl Run {
             }
         }
         self.tally.spells += 1;
-        self.woken.at = until;
+        self.woken.at = Some(until);
         // Nothing is due before it ends.
         self.pass(time);
     }
@@ -271,6 +275,6 @@ fn note_network(tally: &mut Tally, woken: &mut Woken, at: Duration, event: &Even
     if woken.unknown {
         tally.unknown += 1;
     } else if was_unknown {
-        tally.woken.push(at.as_secs_f64() - woken.at);
+        tally.woken.extend(woken.at.map(|woken| at.as_secs_f64() - woken));
     }
 }
