@@ -43,7 +43,7 @@ fn models() -> [(&'static str, Model); 7] {
 pub fn run(plan: &Plan, bounds: &mut Bounds) {
     let days = plan.scaled(DAYS);
     println!(
-        "loss in bursts: {days:.0} days of each; spells of exponential length; downs a day, and the part found"
+        "loss in bursts: {days:.1} days of each; spells of exponential length; downs a day, and the part found"
     );
     println!(
         "of total outages longer than {FOUND} s; `short`: our downs with no outage of {IGNORED} s or longer"

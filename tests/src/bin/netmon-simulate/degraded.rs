@@ -23,7 +23,7 @@ const WINDOW: f64 = 122.0;
 
 pub fn run(plan: &Plan, bounds: &mut Bounds) {
     let days = plan.scaled(DAYS);
-    println!("degraded by loss (R9): {days:.0} days of each ratio; how often a day (95 %)");
+    println!("degraded by loss (R9): {days:.1} days of each ratio; how often a day (95 %)");
     for (topic, (ratio, bound)) in LIGHT.into_iter().enumerate() {
         let parts = plan
             .parallel(SHARDS, |part| count(plan.seed(96 + topic as u64, part), ratio, days / SHARDS as f64));

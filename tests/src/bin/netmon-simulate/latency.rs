@@ -52,7 +52,7 @@ pub fn run(plan: &Plan, bounds: &mut Bounds) {
 fn falses(plan: &Plan, bounds: &mut Bounds) {
     let days = plan.scaled(DAYS);
     println!(
-        "latency: {days:.0} days of each; alarms a day of what is usual (R11 beside an EWMA control chart)"
+        "latency: {days:.1} days of each; alarms a day of what is usual (R11 beside an EWMA control chart)"
     );
     println!("  {:<46} {:>10} {:>32}", "round trip", "EWMA", "netmon (95 %)");
     for (topic, (name, model)) in MODELS.into_iter().enumerate() {

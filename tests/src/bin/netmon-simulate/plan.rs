@@ -35,9 +35,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// `usual` in the proportion that [`Plan::days`] has to [`DAYS`], at least 1.
+    /// `usual` in the proportion that [`Plan::days`] has to [`DAYS`], at least a quarter: of a day, six hours.
     pub fn scaled(&self, usual: f64) -> f64 {
-        (usual * self.days / DAYS).max(1.0)
+        (usual * self.days / DAYS).max(0.25)
     }
 
     /// An independent seed for every `part` of every `topic` (SplitMix64's mixing).
@@ -111,5 +111,29 @@ pub fn of_target(event: &Event) -> Option<(State, State)> {
     match event {
         Event::Changed { subject: Subject::Target(_), previous, state, .. } => Some((*previous, *state)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missed_is_kept_and_the_rest_is_not() {
+        let mut bounds = Bounds::default();
+        assert_eq!((bounds.check(true, "a"), bounds.check(false, "b")), ("met", "MISSED"));
+        assert_eq!(bounds.missed(), ["b"]);
+    }
+
+    #[test]
+    fn parts_come_in_order_and_their_draws_are_their_own() {
+        let plan = Plan { days: 1.0, seed: 1, threads: 3 };
+        let seeds = plan.parallel(100, |part| (part, plan.seed(2, part)));
+        assert!(seeds.iter().map(|(part, _)| *part).eq(0..100));
+        let mut all: Vec<u64> = seeds.into_iter().map(|(_, seed)| seed).collect();
+        all.extend((0..100).map(|part| plan.seed(3, part)));
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 200);
     }
 }

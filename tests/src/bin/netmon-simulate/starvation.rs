@@ -68,7 +68,7 @@ const KINDS: [(&str, Kind); 7] = [
 pub fn run(plan: &Plan, bounds: &mut Bounds) {
     let days = plan.scaled(DAYS);
     println!(
-        "starvation: {days:.0} days of each, at {:.0} % loss; naive: three time-outs in a row, its deadlines looked",
+        "starvation: {days:.1} days of each, at {:.0} % loss; naive: three time-outs in a row, its deadlines looked",
         100.0 * LOSS
     );
     println!("at before its socket; unknown: spells of it, and the seconds from waking to the next verdict");
