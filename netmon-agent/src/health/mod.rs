@@ -233,8 +233,10 @@ impl Health {
     pub fn configure(&mut self, now: Moment, settings: Settings, watch: Watch) {
         self.settings = settings;
         self.watch = watch;
-        if self.links == LinkKnowledge::Known {
-            self.links_judged_anew(now);
+        match self.links {
+            LinkKnowledge::Known => self.links_judged_anew(now),
+            // They are judged when they are read; a quorum counts at once.
+            LinkKnowledge::Absent | LinkKnowledge::Pending(_) => self.judge_all(now),
         }
     }
 
