@@ -79,7 +79,7 @@ impl Health {
         let still_gateway = |a: IpAddr| is_gateway(network, a, link);
         let progress = |way: &Way| self.progress.along(now.mono, way, &self.settings);
         let around = Surroundings {
-            links_known: self.links == LinkKnowledge::Known,
+            links_known: self.links.were_read(),
             link_names: &link_names,
             neighbour: &neighbour,
             still_gateway: &still_gateway,

@@ -134,6 +134,14 @@ enum LinkKnowledge {
     Known,
 }
 
+impl LinkKnowledge {
+    /// Whether they were ever read. While they are read anew, targets are judged by what was last known of routes: lost
+    /// events make no target worse.
+    fn were_read(&self) -> bool {
+        matches!(self, Self::Known | Self::Pending(ReasonCode::Gap))
+    }
+}
+
 /// A verdict that has to be given anew at a certain time, though nothing is heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Review {
