@@ -51,6 +51,7 @@ impl Health {
         self.dirty |= device.verdict.reasons != reasons;
         let previous = device.verdict.state;
         if device.verdict.update(now, state, reasons) {
+            self.dirty = true;
             let subject = Subject::Device(device.name.clone());
             let reasons = device.verdict.reasons.clone();
             self.events.push_back(Event::Changed { subject, previous, state, reasons });

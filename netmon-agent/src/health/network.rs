@@ -173,6 +173,7 @@ impl Health {
         let gone: Vec<IfIndex> = self.devices.keys().filter(|i| !present.contains(i)).copied().collect();
         for index in gone {
             let Some(d) = self.devices.remove(&index) else { continue };
+            self.dirty = true;
             self.reviews.set(Review::Device(index), None);
             // One that is there and no longer watched has no verdict any more, and that is no event.
             if d.verdict.state == State::Down || self.network.links.contains_key(&index) {

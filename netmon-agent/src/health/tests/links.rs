@@ -92,6 +92,18 @@ fn r2b_a_watched_device_down_degrades_and_a_required_one_decides() {
 }
 
 #[test]
+fn a_device_that_is_watched_again_is_published() {
+    let mut w = World::usual();
+    let watch = |not: &str| Watch::new(&["*".into()], &[not.into()]).unwrap();
+    w.health.configure(w.moment(), Settings::default(), watch("eth*"));
+    w.drain();
+    assert_eq!((w.health.take_dirty(), w.health.devices().count()), (true, 0));
+    w.health.configure(w.moment(), Settings::default(), watch("lo"));
+    w.drain();
+    assert_eq!((w.health.take_dirty(), w.device()), (true, (State::Up, None)));
+}
+
+#[test]
 fn r16_a_gap_is_unknown_until_the_dump() {
     let mut w = World::usual();
     w.observe(Evidence::Gap(SourceKind::Netlink));
