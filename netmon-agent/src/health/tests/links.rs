@@ -163,6 +163,29 @@ fn a_gateway_silent_to_echo_is_judged_by_its_neighbour_entry() {
 }
 
 #[test]
+fn a_gateway_that_begins_to_answer_is_no_worse_for_it() {
+    use crate::observation::{Neighbour, NeighbourState};
+    let mut w = World::new(Settings::default(), uplink(2, "eth0", "10.0.0.2", "10.0.0.1"));
+    let told = |state| {
+        NetworkChange::Neighbour(Neighbour { ifindex: IfIndex(2), address: ip("10.0.0.1"), state, mac: None })
+    };
+    w.answer("10.0.0.1", false);
+    w.network(told(NeighbourState::Stale));
+    w.run(6000);
+    w.answer("10.0.0.1", true);
+    w.changes.clear();
+    for state in [NeighbourState::Delay, NeighbourState::Probe, NeighbourState::Reachable]
+        .into_iter()
+        .cycle()
+        .take(300)
+    {
+        w.run(10);
+        w.network(told(state));
+    }
+    assert_eq!((w.target("gateway"), w.changes.len()), ((State::Up, None), 0), "{:?}", w.changes);
+}
+
+#[test]
 fn a_gateway_that_another_replaces_is_no_fault() {
     let mut w = World::usual();
     let mut routes = w.health.network().routes.clone();
