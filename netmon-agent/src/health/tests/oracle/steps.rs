@@ -8,7 +8,7 @@ use super::{
     tell::SLOTS,
     world::{Fate, INTERVAL, Play},
 };
-use crate::observation::{LinkStats, ProbeDetail, TcpTimeout};
+use crate::observation::{LinkStats, TcpTimeout};
 
 /// Readings of the counters are no closer than this: the core would leave some of them out.
 const APART: u64 = 2200;
@@ -159,7 +159,7 @@ impl Play {
             RawAct::Late(n) => (nth(n), ProbeOutcome::Late { rtt: Duration::from_millis(1500) }),
             RawAct::Duplicate => (1, ProbeOutcome::Duplicate),
             RawAct::Corrupted => (1, ProbeOutcome::Corrupted),
-            RawAct::Detail => (1, ProbeOutcome::Detail(Box::new(ProbeDetail::default()))),
+            RawAct::Detail => (1, ProbeOutcome::Detail(Box::default())),
             RawAct::Forged => (u64::MAX - 1, answered()),
         };
         if matches!(act, RawAct::Reply(_) | RawAct::Failed(..) | RawAct::Inconclusive(..)) {
