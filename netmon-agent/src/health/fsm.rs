@@ -77,7 +77,7 @@ impl AddressFsm {
         self.last_failure
     }
 
-    /// Whether it ever answered.
+    /// Whether its answers ever made it up.
     pub fn ever_replied(&self) -> bool {
         self.ever_replied
     }
@@ -99,7 +99,6 @@ impl AddressFsm {
         let Some(i) = self.outstanding.iter().position(|(s, _)| *s == seq) else { return };
         // Whatever was sent before this one and is still unanswered is loss, but no longer an outage.
         self.outstanding.drain(..=i);
-        self.ever_replied = true;
         self.losses = 0;
         self.suspect_at = None;
         match &mut self.phase {
@@ -113,6 +112,8 @@ impl AddressFsm {
             }
             _ => self.phase = Phase::Up,
         }
+        // The first of several answers (R8) changes no judgement by itself.
+        self.ever_replied |= self.phase == Phase::Up;
     }
 
     /// A probe failed.

@@ -53,6 +53,7 @@ impl Health {
         self.dirty |= device.verdict.reasons != reasons;
         let previous = device.verdict.state;
         if device.verdict.update(now, state, reasons) {
+            self.dirty = true;
             let subject = Subject::Device(device.name.clone());
             let reasons = device.verdict.reasons.clone();
             self.events.push_back(Event::Changed { subject, previous, state, reasons });
@@ -87,7 +88,7 @@ impl Health {
         let progress = |way: &Way| self.progress.along(now.mono, way, &self.settings);
         let around = Surroundings {
             settings: &self.settings,
-            links_known: self.links == LinkKnowledge::Known,
+            links_known: self.links.were_read(),
             link_names: &link_names,
             neighbour: &neighbour,
             still_gateway: &still_gateway,

@@ -139,6 +139,14 @@ enum LinkKnowledge {
     Known,
 }
 
+impl LinkKnowledge {
+    /// Whether they were ever read. While they are read anew, targets are judged by what was last known of routes: lost
+    /// events make no target worse.
+    fn were_read(&self) -> bool {
+        matches!(self, Self::Known | Self::Pending(ReasonCode::Gap))
+    }
+}
+
 /// A verdict that has to be given anew at a certain time, though nothing is heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Review {
@@ -248,8 +256,10 @@ impl Health {
         let native_histograms = self.settings.native_histograms;
         self.settings = Settings { native_histograms, ..settings };
         self.watch = watch;
-        if self.links == LinkKnowledge::Known {
-            self.links_judged_anew(now);
+        match self.links {
+            LinkKnowledge::Known => self.links_judged_anew(now),
+            // They are judged when they are read; a quorum counts at once.
+            LinkKnowledge::Absent | LinkKnowledge::Pending(_) => self.judge_all(now),
         }
     }
 

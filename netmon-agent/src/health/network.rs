@@ -84,8 +84,13 @@ pub(super) fn is_gateway(network: &Network, address: IpAddr, link: Option<IfInde
 }
 
 impl Health {
-    /// Takes a change of the network.
+    /// Takes a change of the network. Until all is read, or read anew (R16), single changes are not looked at: they are in
+    /// what will be read.
     pub(super) fn network_changed(&mut self, now: Moment, change: NetworkChange) {
+        let all = matches!(change, NetworkChange::Dump(_));
+        if self.links != LinkKnowledge::Known && !all {
+            return;
+        }
         self.dirty = true;
         let replan = match &change {
             NetworkChange::Routes { .. } | NetworkChange::Dump(_) | NetworkChange::LinkGone(_) => true,
@@ -97,12 +102,10 @@ impl Health {
         let only_neighbours =
             matches!(change, NetworkChange::Neighbour(_) | NetworkChange::NeighbourGone { .. });
         let first = self.links == LinkKnowledge::Pending(ReasonCode::Starting);
-        if matches!(change, NetworkChange::Dump(_)) {
-            self.links = LinkKnowledge::Known;
-        }
+        self.links = LinkKnowledge::Known;
         self.network.apply(change);
         self.note_uplinks();
-        if only_counters || self.links != LinkKnowledge::Known {
+        if only_counters {
             return;
         }
         if only_neighbours {
@@ -144,9 +147,10 @@ impl Health {
         self.judge_all(now);
     }
 
-    /// R16: events were lost. What links said before is unknown until it is read anew.
+    /// R16: events were lost. What links said before is unknown until it is read anew; before anything was read there is
+    /// nothing to lose.
     pub(super) fn network_gap(&mut self, now: Moment) {
-        if self.links == LinkKnowledge::Absent {
+        if self.links != LinkKnowledge::Known {
             return;
         }
         self.links = LinkKnowledge::Pending(ReasonCode::Gap);
@@ -179,6 +183,7 @@ impl Health {
         let gone: Vec<IfIndex> = self.devices.keys().filter(|i| !present.contains(i)).copied().collect();
         for index in gone {
             let Some(d) = self.devices.remove(&index) else { continue };
+            self.dirty = true;
             self.reviews.set(Review::Device(index), None);
             // One that is there and no longer watched has no verdict any more, and that is no event.
             if d.verdict.state == State::Down || self.network.links.contains_key(&index) {

@@ -66,7 +66,7 @@ pub struct Target {
 pub(super) struct Surroundings<'a> {
     /// The thresholds.
     pub settings: &'a Settings,
-    /// Whether links and routes are known; without them R3 is silent.
+    /// Whether links and routes were read; before that R3 is silent.
     pub links_known: bool,
     /// Printable names of the links that R3 blames.
     pub link_names: &'a dyn Fn(&Reach) -> String,

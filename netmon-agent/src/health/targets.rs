@@ -63,6 +63,9 @@ impl Health {
         let same_host = old.as_ref().is_some_and(|t| t.spec.host == spec.host);
         let unresolved = old.as_mut().filter(|_| same_host).and_then(|t| t.unresolved.take());
         let look_up = old.as_ref().filter(|_| same_host).and_then(|t| t.look_up);
+        // Whatever it is now, it was told of under this name: what it turns into is told as a change of that.
+        let new_verdict = || Verdict { since: now, ..Verdict::default() };
+        let verdict = old.as_mut().map_or_else(new_verdict, |t| std::mem::take(&mut t.verdict));
         // What is probed otherwise is another thing: nothing that was seen of it counts any more.
         // But a device that was made anew is the same way, under another number; a gateway's link is part of its address.
         let mut old = old.filter(|t| {
@@ -88,10 +91,7 @@ impl Health {
             self.timers.set((id, a.address), None);
             Arc::make_mut(departed.get_or_insert_default()).add(&a.stats);
         }
-        let (verdict, flaps) = match old {
-            Some(t) => (t.verdict, t.flaps),
-            None => (Verdict { since: now, ..Verdict::default() }, Flaps::default()),
-        };
+        let flaps = old.map_or_else(Flaps::default, |t| t.flaps);
         self.scopes.entry(spec.scope.clone()).or_default().put(&spec.name, verdict.state);
         self.targets.insert(id, Target { spec, addresses, verdict, unresolved, look_up, departed, flaps });
         self.dirty = true;

@@ -52,6 +52,13 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
+    /// Deadlines that there are.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        assert_eq!(self.by_time.len(), self.by_key.len());
+        self.by_key.len()
+    }
+
     /// Takes one key whose deadline has come.
     pub fn pop_due(&mut self, now: Mono) -> Option<K> {
         if self.next()? > now {

@@ -92,6 +92,18 @@ fn r2b_a_watched_device_down_degrades_and_a_required_one_decides() {
 }
 
 #[test]
+fn a_device_that_is_watched_again_is_published() {
+    let mut w = World::usual();
+    let watch = |not: &str| Watch::new(&["*".into()], &[not.into()]).unwrap();
+    w.health.configure(w.moment(), Settings::default(), watch("eth*"));
+    w.drain();
+    assert_eq!((w.health.take_dirty(), w.health.devices().count()), (true, 0));
+    w.health.configure(w.moment(), Settings::default(), watch("lo"));
+    w.drain();
+    assert_eq!((w.health.take_dirty(), w.device()), (true, (State::Up, None)));
+}
+
+#[test]
 fn r16_a_gap_is_unknown_until_the_dump() {
     let mut w = World::usual();
     w.observe(Evidence::Gap(SourceKind::Netlink));
@@ -102,6 +114,34 @@ fn r16_a_gap_is_unknown_until_the_dump() {
     w.network(NetworkChange::Dump(Box::new(fresh.clone())));
     assert_eq!(w.state(), State::Down, "what was missed is known now");
     assert_eq!(*w.health.network(), fresh);
+}
+
+#[test]
+fn r16_a_gap_makes_no_target_worse_and_what_is_told_in_it_waits_for_the_dump() {
+    let mut w = World::usual();
+    let mut both = target(7, "both", "own", "9.9.9.9", Role::Plain);
+    both.addresses.push(ip("2001:db8::9"));
+    let specs = w.health.targets().map(|t| t.spec.clone()).chain([both]).collect();
+    w.health.set_targets(w.moment(), specs);
+    w.run(4000);
+    assert_eq!(w.target("both"), (State::Up, None), "the family that has no route is no evidence");
+    let before = w.health.network().clone();
+    w.observe(Evidence::Gap(SourceKind::Netlink));
+    w.observe(Evidence::ResolveFailed { target: TargetId(7), error: String::new() });
+    assert_eq!(w.target("both"), (State::Up, Some(ReasonCode::Dns)));
+    w.link(|l| l.carrier = false);
+    assert_eq!((w.state(), w.target("both").0), (State::Unknown, State::Up));
+    w.network(NetworkChange::Dump(Box::new(before)));
+    assert_eq!((w.state(), w.target("both").0), (State::Up, State::Up));
+}
+
+#[test]
+fn r16_before_the_first_dump_there_is_nothing_to_lose() {
+    let watch = Watch::new(&["*".into()], &[]).unwrap();
+    let mut health = Health::new(moment(START, 0), Settings::default(), watch, true);
+    let gap = Observation { at: moment(START, 0).mono, evidence: Evidence::Gap(SourceKind::Netlink) };
+    health.handle(moment(START, 0), gap);
+    assert_eq!(health.verdict().reasons[0].code, ReasonCode::Starting);
 }
 
 #[test]
@@ -120,6 +160,29 @@ fn a_gateway_silent_to_echo_is_judged_by_its_neighbour_entry() {
     assert_eq!(w.target("gateway").0, State::Down);
     w.run(1);
     assert_eq!(w.state(), State::Degraded);
+}
+
+#[test]
+fn a_gateway_that_begins_to_answer_is_no_worse_for_it() {
+    use crate::observation::{Neighbour, NeighbourState};
+    let mut w = World::new(Settings::default(), uplink(2, "eth0", "10.0.0.2", "10.0.0.1"));
+    let told = |state| {
+        NetworkChange::Neighbour(Neighbour { ifindex: IfIndex(2), address: ip("10.0.0.1"), state, mac: None })
+    };
+    w.answer("10.0.0.1", false);
+    w.network(told(NeighbourState::Stale));
+    w.run(6000);
+    w.answer("10.0.0.1", true);
+    w.changes.clear();
+    for state in [NeighbourState::Delay, NeighbourState::Probe, NeighbourState::Reachable]
+        .into_iter()
+        .cycle()
+        .take(300)
+    {
+        w.run(10);
+        w.network(told(state));
+    }
+    assert_eq!((w.target("gateway"), w.changes.len()), ((State::Up, None), 0), "{:?}", w.changes);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod histories;
 mod impairments;
 mod links;
 mod names;
+mod oracle;
 mod probes;
 mod progress;
 mod retransmits;

@@ -149,6 +149,7 @@ fn another_host_under_the_same_target_starts_anew() {
     put(&mut w, &|s| s.method = Method::Tcp { port: 443 });
     let t = w.health.targets().find(|t| t.spec.id == NAMED).unwrap();
     assert!(t.unresolved.is_some(), "the name is no better for being probed otherwise");
+    assert_eq!(states(&w), [State::Up, State::Unknown], "and that is told");
     put(&mut w, &|s| {
         s.host = "9.9.9.8".into();
         s.addresses = vec![ip("9.9.9.8")];

@@ -55,6 +55,27 @@ fn r6_one_target_or_one_scope_down_degrades() {
 }
 
 #[test]
+fn r6_a_quorum_set_anew_counts_at_once_with_links_or_without() {
+    for netlink in [true, false] {
+        let mut w = World::usual();
+        let specs: Vec<TargetSpec> =
+            w.health.targets().map(|t| t.spec.clone()).filter(|t| t.id.0 > 0).collect();
+        let watch = Watch::new(&["*".into()], &[]).unwrap();
+        if !netlink {
+            w.health = Health::new(w.moment(), Settings::default(), watch.clone(), false);
+        }
+        w.health.set_targets(w.moment(), specs);
+        w.run(5000);
+        w.answer("8.8.8.8", false);
+        w.until(State::Degraded, 5200);
+        let settings = Settings { quorum: [("internet".to_owned(), 1)].into(), ..Settings::default() };
+        w.health.configure(w.moment(), settings, watch);
+        w.drain();
+        assert_eq!((w.state(), w.codes()[0]), (State::Down, ReasonCode::ScopeDown), "netlink: {netlink}");
+    }
+}
+
+#[test]
 fn r13_lateness_proves_nothing() {
     let mut w = World::usual();
     for _ in 0..20 {

@@ -1,0 +1,46 @@
+//! Histories in which the core or the oracle once was wrong, as short as they get; more of what the core did wrong is
+//! beside, as tests of its own.
+
+use super::*;
+use step::FateAct;
+use tell::{AddressAct, LinkAct};
+
+#[test]
+fn a_target_probed_otherwise_is_told_of_as_unknown() {
+    replay(34, &[Step::Targets(254, 0), Step::Resolved(15), Step::Run(9), Step::Targets(298, 2)]);
+}
+
+#[test]
+fn a_gap_before_the_first_dump() {
+    replay(1, &[Step::Gap, Step::Run(100), Step::Dump, Step::Gap, Step::Gap, Step::Dump]);
+}
+
+#[test]
+fn what_is_told_in_a_gap_waits() {
+    let gap = [Step::Gap, Step::Routes(0, false), Step::Link(0, LinkAct::Gone), Step::Run(3000), Step::Dump];
+    replay(2, &[&[Step::Targets(15, 0), Step::Dump, Step::Run(500)], &gap[..]].concat());
+}
+
+#[test]
+fn a_device_watched_again_is_to_be_published() {
+    replay(653, &[Step::Dump, Step::Configure(6), Step::Configure(3)]);
+}
+
+#[test]
+fn a_suspend_without_targets_is_over_at_once() {
+    replay(1628, &[Step::Dump, Step::Suspend(36_017), Step::Gap]);
+}
+
+#[test]
+fn a_gateway_known_by_its_neighbour_begins_to_answer() {
+    let address = [AddressAct::Removed, AddressAct::LinkLocal].map(|act| Step::Address(0, act));
+    let end = [Step::Neighbour(0, 1), Step::Run(6)];
+    replay(8784, &[&[Step::Targets(15, 0), Step::Dump], &address[..], &end].concat());
+}
+
+#[test]
+fn a_freeze_is_no_time_to_come_back_in() {
+    let silent = [Step::Targets(504, 0), Step::Fate(255, FateAct::Silent), Step::Run(5010)];
+    let frozen = [Step::Freeze(2533), Step::Fate(255, FateAct::Answers), Step::Freeze(2941), Step::Run(153)];
+    replay(5953, &[&silent[..], &frozen].concat());
+}
