@@ -6,6 +6,7 @@ use netmon_client::Condition as Wanted;
 
 use super::super::*;
 use crate::{
+    diagnosis::Known,
     output::api::{Condition, Memory, Outcome},
     state::{self, Board, Snapshot},
 };
@@ -57,7 +58,7 @@ impl Releases {
             at: now,
             verdict: health.verdict().clone(),
             devices: state::devices(health, now.mono),
-            targets: state::targets(health),
+            targets: state::targets(health, &Known::default()),
             ..Snapshot::default()
         };
         let verdict = &snapshot.verdict;
