@@ -50,7 +50,7 @@ struct Times {
 pub fn measure(arguments: &Arguments) -> Result<()> {
     if arguments.runs > 0 {
         println!(
-            "verdict: default settings but for the damping of flaps; seconds, from the command to the verdict"
+            "verdict: default settings but for the damping of flaps; milliseconds from the command to the verdict"
         );
         println!("  {:<42} {:>4} {:>8} {:>8} {:>8} {:>8}", "", "n", "p50", "p99", "max", "bound");
         link(arguments.runs)?.into_iter().for_each(Times::tell);
@@ -68,9 +68,9 @@ impl Times {
     }
 
     fn tell(mut self) {
-        let [p50, p99, max] = [0.5, 0.99, 1.0].map(|q| quantile(&mut self.all, q).as_secs_f64());
-        let (n, bound) = (self.all.len(), self.bound.as_secs_f64());
-        println!("  {:<42} {n:>4} {p50:>8.3} {p99:>8.3} {max:>8.3} {bound:>8.3}", self.what);
+        let [p50, p99, max] = [0.5, 0.99, 1.0].map(|q| quantile(&mut self.all, q).as_secs_f64() * 1e3);
+        let (n, bound) = (self.all.len(), self.bound.as_millis());
+        println!("  {:<42} {n:>4} {p50:>8.1} {p99:>8.1} {max:>8.1} {bound:>8}", self.what);
     }
 }
 
