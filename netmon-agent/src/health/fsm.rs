@@ -195,9 +195,11 @@ impl AddressFsm {
         self.phase = Phase::Unknown;
     }
 
-    /// Probes under way will never be heard of; the verdict stays.
-    pub fn forget_outstanding(&mut self) {
-        self.outstanding.clear();
+    /// Probes under way will never be heard of; the verdict stays, and a burst gets others in their place.
+    pub fn forget_outstanding(&mut self, now: Mono) {
+        while let Some((seq, _)) = self.outstanding.front() {
+            self.inconclusive(now, *seq);
+        }
         self.suspect_at = None;
     }
 

@@ -283,7 +283,7 @@ impl Health {
             Evidence::TcpTimeout(timeout) => self.tcp_timeout(now, observation.at, &timeout),
             Evidence::TcpProgress(progress) => self.tcp_progress(now, observation.at, progress),
             Evidence::Gap(SourceKind::Netlink) => self.network_gap(now),
-            Evidence::Gap(SourceKind::Probe) => self.forget_probes(),
+            Evidence::Gap(SourceKind::Probe) => self.forget_probes(now.mono),
             // Counters that were lost are counted at their source.
             Evidence::Gap(SourceKind::Bpf) => {}
             Evidence::Resolved { target, addresses } => self.resolved(now, target, &addresses),

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     observation::{IfIndex, TargetId},
-    time::Moment,
+    time::{Moment, Mono},
 };
 
 impl Health {
@@ -126,11 +126,12 @@ impl Health {
     }
 
     /// Probes under way will never be heard of: they neither convict nor acquit.
-    pub(super) fn forget_probes(&mut self) {
+    pub(super) fn forget_probes(&mut self, now: Mono) {
         for t in self.targets.values_mut() {
             for a in &mut t.addresses {
-                a.fsm.forget_outstanding();
+                a.fsm.forget_outstanding(now);
                 a.sampler.forget();
+                self.timers.set((t.spec.id, a.address), a.fsm.deadline());
             }
         }
     }

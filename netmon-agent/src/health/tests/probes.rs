@@ -43,6 +43,17 @@ fn r4_a_blackhole_is_down_within_the_bound() {
 }
 
 #[test]
+fn r4_a_burst_that_is_never_heard_of_is_made_up_for() {
+    let mut w = World::usual();
+    w.all_answer(false);
+    w.run(4000);
+    w.pending.clear();
+    w.observe(Evidence::Gap(SourceKind::Probe));
+    let took = w.until(State::Down, 10_000);
+    assert!(took <= 5200, "{took} ms after the gap");
+}
+
+#[test]
 fn r6_one_target_or_one_scope_down_degrades() {
     let mut w = World::usual();
     w.answer("8.8.8.8", false);

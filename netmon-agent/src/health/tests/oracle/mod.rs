@@ -1,6 +1,6 @@
 //! Random histories, played to the core and to a naive oracle beside it.
 //!
-//! `cargo test -p netmon-agent oracle` tries some thousand. `NETMON_HISTORIES=1000000` tries so many, on all
+//! `cargo test -p netmon-agent oracle` tries some hundred. `NETMON_HISTORIES=1000000` tries so many, on all
 //! processors, and `--nocapture` shows what they came by; `NETMON_SEED` is the first seed. A history that fails is
 //! printed with its seed and, made as short as it gets, as a list that [`replay`] takes.
 

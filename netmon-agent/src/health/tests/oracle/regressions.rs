@@ -39,6 +39,13 @@ fn a_gateway_known_by_its_neighbour_begins_to_answer() {
 }
 
 #[test]
+fn a_burst_that_is_lost_is_made_up_for() {
+    let silent = [Step::Targets(494, 0), Step::Resolved(12), Step::Run(6), Step::Fate(255, FateAct::Silent)];
+    let moved = [Step::Dump, Step::Resolved(1), Step::Resolved(12), Step::Run(665), Step::Lost(true)];
+    replay(38_577, &[&silent[..], &moved, &[Step::Run(6768)]].concat());
+}
+
+#[test]
 fn a_freeze_is_no_time_to_come_back_in() {
     let silent = [Step::Targets(504, 0), Step::Fate(255, FateAct::Silent), Step::Run(5010)];
     let frozen = [Step::Freeze(2533), Step::Fate(255, FateAct::Answers), Step::Freeze(2941), Step::Run(153)];
