@@ -66,7 +66,7 @@ impl Health {
         let nameless = |t: &Target| t.addresses.is_empty() && t.unresolved.is_some();
         let cut_off = self.targets.get(&id).is_some_and(nameless) && {
             let ways = self.ways();
-            matches!(self.link_finding(ways), LinkFinding::Unusable(_))
+            self.links.were_read() && !self.any_way(ways)
         };
         let network = &self.network;
         let link_names = |reach: &Reach| match reach {
@@ -181,15 +181,7 @@ impl Health {
             }
             LinkKnowledge::Known => {}
         }
-        let usable = usable_links(&self.network, &self.settings);
-        // A VRF's default route is none of the machine's own, unless there never was another.
-        let own = |r: &Route| self.uplinks.is_empty() || self.network.vrf_of(r).is_none();
-        let carries = |r: &Route| r.is_default() && usable.contains(&r.ifindex) && own(r);
-        if self.network.routes.iter().any(carries)
-            || ways.routed
-            // The machine itself needs no link; but a resolver of its own makes no network either.
-            || ways.local
-        {
+        if self.any_way(ways) {
             return LinkFinding::Usable;
         }
         let mut reasons: Vec<Reason> = Vec::new();
@@ -200,11 +192,24 @@ impl Health {
                 reasons.push(d);
             }
         }
-        reasons.push(match self.network.routes.iter().any(|r| r.is_default() && own(r)) {
+        reasons.push(match self.network.routes.iter().any(|r| r.is_default() && self.is_own(r)) {
             false => Reason::new(ReasonCode::NoRoute, "", "no default route, and no route to any target"),
             true => Reason::new(ReasonCode::NoUsableLink, "", "no usable link carries a default route"),
         });
         LinkFinding::Unusable(reasons)
+    }
+
+    /// R2: whether a default route stands on a usable link, or a route to a target; by what was last read.
+    fn any_way(&self, ways: Ways) -> bool {
+        let usable = usable_links(&self.network, &self.settings);
+        let carries = |r: &Route| r.is_default() && usable.contains(&r.ifindex) && self.is_own(r);
+        // The machine itself needs no link; but a resolver of its own makes no network either.
+        self.network.routes.iter().any(carries) || ways.routed || ways.local
+    }
+
+    /// A VRF's default route is none of the machine's own, unless there never was another.
+    fn is_own(&self, route: &Route) -> bool {
+        self.uplinks.is_empty() || self.network.vrf_of(route).is_none()
     }
 
     /// R2b: required devices that are down or missing.

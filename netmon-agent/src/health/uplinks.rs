@@ -81,8 +81,17 @@ impl Uplinks {
         let defaults: Vec<(u32, IfIndex)> =
             network.routes.iter().filter(of_family).map(|r| (r.metric, r.ifindex)).collect();
         let stand = || defaults.iter().filter(|(_, link)| usable.contains(link));
-        // With none left it is no longer a matter of which: R2 decides.
-        let Some(best) = stand().map(|(metric, _)| *metric).min() else { return };
+        let down = |link: &IfIndex| network.links.contains_key(link) && !usable.contains(link);
+        let family = if v4 { "IPv4" } else { "IPv6" };
+        // With none left it is no longer a matter of which: R2 decides, and what was missed before is missed still.
+        let Some(best) = stand().map(|(metric, _)| *metric).min() else {
+            for missed in self.0.iter_mut().filter(|u| u.v4 == v4) {
+                if let Some(loss) = &mut missed.lost {
+                    (loss.down, loss.now) = (down(&missed.link), format!("nothing carries {family}"));
+                }
+            }
+            return;
+        };
         let carrying: BTreeSet<IfIndex> =
             stand().filter(|(metric, _)| *metric == best).map(|(_, link)| *link).collect();
         let name = |link: &IfIndex| {
@@ -94,14 +103,13 @@ impl Uplinks {
             let stands = || stand().any(|(_, link)| *link == u.link || name(link) == u.name);
             u.v4 != v4 || !(u.metric > best || stands())
         });
-        let family = if v4 { "IPv4" } else { "IPv6" };
         let names: Vec<String> = carrying.iter().map(name).collect();
         for missed in self.0.iter_mut().filter(|u| u.v4 == v4) {
             let stands = defaults.iter().any(|(_, link)| *link == missed.link);
             let behind = if stands { ", though its own route still stands" } else { "" };
             let loss = Loss {
                 at: missed.lost.as_ref().map_or(now, |l| l.at),
-                down: network.links.contains_key(&missed.link) && !usable.contains(&missed.link),
+                down: down(&missed.link),
                 now: format!(
                     "{family} goes by {} (metric {best}; its was {}){behind}",
                     names.join(", "),
@@ -271,6 +279,19 @@ mod tests {
         assert_eq!(gone.uplinks.until(), Some(until), "counted from the loss");
         assert!(gone.uplinks.expire(until) && gone.uplinks.reasons().is_empty());
         assert!(!gone.uplinks.expire(until));
+    }
+
+    #[test]
+    fn r2b_what_is_missed_in_a_family_that_nothing_carries_is_told_as_it_is() {
+        let mut t = table(&[(2, 100), (3, 200)]);
+        t.lose(2);
+        assert_eq!((t.missed().len(), t.uplinks.until()), (1, None));
+        t.lose(3);
+        let nothing = "eth2 carries the default route no longer: nothing carries IPv4";
+        assert_eq!(t.missed(), [("eth2".to_owned(), nothing.to_owned())]);
+        t.usable.insert(IfIndex(2));
+        t.look();
+        assert_eq!(t.uplinks.until(), Some(t.now + MEMORY), "its link is down no longer");
     }
 
     #[test]

@@ -176,3 +176,14 @@ fn what_former_addresses_counted_is_kept() {
         assert_eq!(replies(&w), before, "{addresses:?}");
     }
 }
+
+#[test]
+fn r16_a_name_that_could_not_be_looked_up_for_want_of_a_link_is_explained_in_a_gap_too() {
+    let mut w = named();
+    w.link(|l| l.carrier = false);
+    failed(&mut w, "timed out");
+    assert_eq!(w.target("named"), (State::Down, Some(ReasonCode::ExplainedByLink)));
+    w.observe(Evidence::Gap(SourceKind::Netlink));
+    failed(&mut w, "timed out");
+    assert_eq!(w.target("named"), (State::Down, Some(ReasonCode::ExplainedByLink)), "by what was last known");
+}

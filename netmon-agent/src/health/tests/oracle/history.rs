@@ -19,7 +19,9 @@ fn pick<T: Copy>(r: &mut Rng, all: &[T]) -> T {
 pub fn of_seed(seed: u64) -> (Vec<Step>, bool) {
     let mut r = SmallRng::seed_from_u64(seed);
     let kind = match r.random_range(0..100) {
-        0..20 => links,
+        0..13 => links,
+        13..17 => ports,
+        17..20 => uplinks,
         20..40 => probes,
         40..52 => fates,
         52..57 => failures,
@@ -76,6 +78,59 @@ fn links(r: &mut Rng, steps: &mut Vec<Step>) {
     });
 }
 
+/// The link of the last place is a bridge; the others are its ports.
+fn ports(r: &mut Rng, steps: &mut Vec<Step>) {
+    let bridge = SLOTS - 1;
+    steps.extend([LinkAct::Made, LinkAct::Bridge(true)].map(|act| Step::Link(bridge, act)));
+    let slots = 0..r.random_range(1..SLOTS);
+    steps.extend(slots.map(|slot| Step::Link(slot, LinkAct::Under(true))));
+    steps.extend([Step::Address(bridge, AddressAct::Added), Step::Routes(0b00011 << 10, false)]);
+    many(r, steps, 5..40, |r| match r.random_range(0..16) {
+        0..5 => {
+            let yes = r.random_bool(0.5);
+            let act = pick(r, &[LinkAct::Carrier(yes), LinkAct::Admin(yes), LinkAct::Under(yes)]);
+            Step::Link(r.random_range(0..SLOTS), act)
+        }
+        5 => Step::Link(bridge, pick(r, &[LinkAct::Bridge(false), LinkAct::Bridge(true), LinkAct::Gone])),
+        6 => Step::Link(bridge, LinkAct::Made),
+        7 => link(r),
+        8 => address(r),
+        9 => Step::Routes(pick(r, &[0b00011 << 10, 0b00011, 0b00011_00011_00011]), false),
+        10 => any(r),
+        11 => Step::Configure(r.random_range(0..8)),
+        _ => Step::Run(r.random_range(1..4000)),
+    });
+}
+
+/// Several default routes, and a memory of ten minutes.
+fn uplinks(r: &mut Rng, steps: &mut Vec<Step>) {
+    if r.random_bool(0.5) {
+        steps.push(Step::Targets(0, 0));
+    }
+    if r.random_bool(0.5) {
+        steps.extend([Step::Link(2, LinkAct::Made), Step::Address(2, AddressAct::Added)]);
+    }
+    for _ in 0..r.random_range(1..3) {
+        many(r, steps, 3..20, |r| match r.random_range(0..12) {
+            0..4 => {
+                let equal = if r.random_bool(0.2) { 1 << 15 } else { 0 };
+                let all =
+                    [0b11, 0b11_00011, 0b11_00000, 0b11_00011_00011, 0b00100, 0b00111_00011, 0b00111_00111];
+                Step::Routes(pick(r, &all) | equal, false)
+            }
+            4..7 => {
+                let yes = r.random_bool(0.5);
+                Step::Link(r.random_range(0..SLOTS), pick(r, &[LinkAct::Carrier(yes), LinkAct::Admin(yes)]))
+            }
+            7 => link(r),
+            8 => address(r),
+            9 => any(r),
+            _ => Step::Run(r.random_range(1..3000)),
+        });
+        steps.push(Step::Run(r.random_range(1000..620_000)));
+    }
+}
+
 fn link(r: &mut Rng) -> Step {
     let slot = if r.random_bool(0.6) { 0 } else { r.random_range(0..SLOTS) };
     let yes = r.random_bool(0.6);
@@ -88,6 +143,7 @@ fn link(r: &mut Rng) -> Step {
             8 => LinkAct::Rename,
             9 => LinkAct::Gone,
             10 => LinkAct::Made,
+            _ if slot + 1 < SLOTS && r.random_bool(0.3) => LinkAct::Under(!yes),
             _ => LinkAct::Port(!yes),
         },
     )

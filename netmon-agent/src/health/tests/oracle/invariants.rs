@@ -242,7 +242,7 @@ fn lost_links(health: &Health, model: &Model) -> Result<(), String> {
         return Ok(());
     }
     let net = &model.net;
-    let works = net.links.iter().any(|l| !l.loopback && net.fault(l).is_none());
+    let works = net.links.iter().any(|l| !l.loopback && l.master.is_none() && net.fault(l).is_none());
     let own = model.targets.iter().flat_map(|t| &t.addresses).any(|a| a.reach == Reach::Local);
     if !works && !own && !net.truncated && health.verdict().state != State::Down {
         return Err(format!("no link works, and the whole is {}", health.verdict().state));

@@ -51,3 +51,44 @@ fn a_freeze_is_no_time_to_come_back_in() {
     let frozen = [Step::Freeze(2533), Step::Fate(255, FateAct::Answers), Step::Freeze(2941), Step::Run(153)];
     replay(5953, &[&silent[..], &frozen].concat());
 }
+
+#[test]
+fn a_port_carries_nothing_itself() {
+    let under = [LinkAct::Port(true), LinkAct::Carrier(false), LinkAct::Port(false), LinkAct::Carrier(true)];
+    let steps = under.map(|act| [Step::Link(0, act), Step::Run(900)]).concat();
+    replay(1, &[&[Step::Targets(15, 0), Step::Dump, Step::Run(500)], &steps[..]].concat());
+}
+
+#[test]
+fn a_bridge_is_as_well_as_its_ports() {
+    let bridge = [LinkAct::Made, LinkAct::Bridge(true)].map(|act| Step::Link(2, act));
+    let ports = [Step::Link(0, LinkAct::Under(true)), Step::Link(1, LinkAct::Under(true))];
+    let ways = [Step::Address(2, AddressAct::Added), Step::Routes(0b00011 << 10, false), Step::Run(4000)];
+    let lost = [0, 1].map(|slot| [Step::Link(slot, LinkAct::Carrier(false)), Step::Run(900)]).concat();
+    let back = [0, 1].map(|slot| [Step::Link(slot, LinkAct::Carrier(true)), Step::Run(900)]).concat();
+    let begin = [Step::Targets(14, 0), Step::Dump];
+    replay(1, &[&begin[..], &bridge, &ports, &ways, &lost, &back].concat());
+}
+
+#[test]
+fn an_uplink_is_missed_for_ten_minutes_if_its_link_is_sound() {
+    let lost = [Step::Routes(0b00011_00000, false), Step::Run(599_000), Step::Run(2000)];
+    let down =
+        [Step::Routes(0b00011_00011, false), Step::Link(0, LinkAct::Carrier(false)), Step::Run(601_000)];
+    replay(1, &[&[Step::Dump], &lost[..], &down, &[Step::Link(0, LinkAct::Carrier(true))]].concat());
+}
+
+#[test]
+fn what_is_missed_is_forgotten_though_nothing_carries_its_family() {
+    let missed = [Step::Routes(0b00100_00011, false), Step::Routes(0b00111_00011, false)];
+    let gone = [Step::Link(0, LinkAct::Carrier(false)), Step::Run(1000), Step::Routes(0b00100_00000, false)];
+    let back = [Step::Link(0, LinkAct::Carrier(true)), Step::Run(601_000)];
+    replay(1, &[&[Step::Dump], &missed[..], &gone, &back].concat());
+}
+
+#[test]
+fn a_name_that_nobody_can_be_asked_for_is_explained_in_a_gap_too() {
+    let cut = [Step::Link(0, LinkAct::Carrier(false)), Step::Link(1, LinkAct::Carrier(false))];
+    let end = [Step::ResolveFailed, Step::Gap, Step::ResolveFailed];
+    replay(1, &[&[Step::Targets(8, 0), Step::Dump], &cut[..], &end].concat());
+}

@@ -16,6 +16,10 @@ pub enum LinkAct {
     Made,
     /// It is a port of a bridge, or is none.
     Port(bool),
+    /// It is a port of the link of the last place, or is none; that link itself never is one.
+    Under(bool),
+    /// It is a bridge, or is none.
+    Bridge(bool),
 }
 
 /// What may happen to a link's addresses.
@@ -120,6 +124,8 @@ impl Truth {
                     IfName::new(if link.name.as_bytes() == name.as_bytes() { other.as_str() } else { name });
             }
             LinkAct::Port(b) => link.master = b.then_some(IfIndex(99)),
+            LinkAct::Under(b) => link.master = self.index(SLOTS - 1).filter(|m| b && *m != link.index),
+            LinkAct::Bridge(b) => link.kind = b.then(|| "bridge".to_owned()),
             LinkAct::Gone => {
                 self.index[usize::from(slot)] = None;
                 return Some(NetworkChange::LinkGone(link.index));

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::health::{ReasonCode, State, Verdict};
 
 /// Every code, in the order of its declaration.
-pub const ALL: [ReasonCode; 33] = {
+pub const ALL: [ReasonCode; 35] = {
     use ReasonCode::*;
     [
         Starting,
@@ -21,6 +21,8 @@ pub const ALL: [ReasonCode; 33] = {
         NoUsableLink,
         RequiredDeviceDown,
         DeviceDown,
+        PortDown,
+        UplinkLost,
         ExplainedByLink,
         NoReply,
         Refused,

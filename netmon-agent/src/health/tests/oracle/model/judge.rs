@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     health::{ReasonCode, Role, Settings, State},
-    observation::{FailureReason, Method},
+    observation::{FailureReason, IfIndex, Method},
     time::Mono,
 };
 
@@ -38,6 +38,8 @@ impl Model {
             damp(&mut expect, t.judged.suppressed(now, settings));
             t.expect = expect;
         }
+        let served: Vec<IfIndex> =
+            self.devices.iter().filter(|(_, d)| d.in_service).map(|(index, _)| *index).collect();
         for (index, d) in &mut self.devices {
             if self.links != Links::Known {
                 d.expect = Expect::new(State::Unknown, Codes::of(&[ReasonCode::Gap]));
@@ -45,8 +47,11 @@ impl Model {
             }
             let Some(link) = self.net.link(*index) else { continue };
             let mut expect = match self.net.fault(link) {
-                Some(code) => Expect::new(State::Down, Codes::of(&[code])),
-                None => device_in_service(d, now, &self.settings),
+                Some((code, codes)) => Expect::led_by(State::Down, code, codes),
+                None => {
+                    let lost = self.net.lost_ports(link).iter().any(|port| served.contains(port));
+                    device_in_service(d, now, lost, &self.settings)
+                }
             };
             d.judged.say(now, expect.state, true);
             damp(&mut expect, d.judged.suppressed(now, &self.settings));
@@ -60,6 +65,11 @@ impl Model {
         let only = |state, code| Expect::new(state, Codes::of(&[code]));
         if t.addresses.is_empty() {
             return match t.unresolved {
+                // R3: who could resolve it is out of reach.
+                true if self.routes_are_known() && !self.any_way() => {
+                    let dns = Codes::of(&[ReasonCode::Dns]);
+                    (Expect::led_by(State::Down, ReasonCode::ExplainedByLink, dns), false)
+                }
                 true => (only(State::Down, ReasonCode::Dns), true),
                 false => (only(State::Unknown, ReasonCode::Starting), true),
             };
@@ -181,15 +191,18 @@ impl Model {
         }
     }
 
-    /// By the first rule that applies.
-    fn whole(&self, now: Mono, settled: bool) -> Expect {
-        let preferred = &self.settings.preferred;
+    /// R2: a default route or a route to a target stands on a usable link, or none of the targets needs one.
+    fn any_way(&self) -> bool {
         let reaches = || self.targets.iter().flat_map(|t| &t.addresses).map(|a| a.reach);
         let all_local = reaches().next().is_some() && reaches().all(|r| r == Reach::Local);
         let routed = reaches().any(|r| r == Reach::Routed);
-        let usable = self.net.default_route(preferred) || routed || all_local;
+        self.net.default_route(&self.settings.preferred) || routed || all_local
+    }
+
+    /// By the first rule that applies.
+    fn whole(&self, now: Mono, settled: bool) -> Expect {
         let known = self.links == Links::Known;
-        if known && !usable {
+        if known && !self.any_way() {
             return unusable(&self.net);
         }
         if known && self.settings.required.iter().any(|name| self.is_missed(name)) {
@@ -253,13 +266,22 @@ impl Model {
         expect
     }
 
-    /// R2b: what is wrong with devices that have been in service, of the preferred ones if there are any.
+    /// R2b: what is wrong with devices that have been in service, of the preferred ones if there are any; and that an
+    /// uplink is missed.
     fn device_faults(&self) -> Codes {
         let preferred = &self.settings.preferred;
-        let counts = |d: &&Dev| d.in_service && (preferred.is_empty() || preferred.contains(&d.name));
-        let faulty = self.devices.values().filter(counts);
-        let faulty = faulty.filter(|d| matches!(d.expect.state, State::Down | State::Degraded));
-        faulty.fold(Codes::default(), |all, d| all.and(d.expect.codes))
+        let counts =
+            |(_, d): &(&IfIndex, &Dev)| d.in_service && (preferred.is_empty() || preferred.contains(&d.name));
+        let faulty = self.devices.iter().filter(counts);
+        let faulty = faulty.filter(|(_, d)| matches!(d.expect.state, State::Down | State::Degraded));
+        let told = faulty.filter(|(index, d)| {
+            // A lost port is for its master to tell, if that is watched.
+            let master = self.net.link(**index).and_then(|link| link.master);
+            d.expect.state != State::Down || !master.is_some_and(|m| self.devices.contains_key(&m))
+        });
+        let devices = told.fold(Codes::default(), |all, (_, d)| all.and(d.expect.codes));
+        let missed = self.links == Links::Known && self.uplink_missed;
+        if missed { devices.with(ReasonCode::UplinkLost) } else { devices }
     }
 
     fn is_missed(&self, name: &str) -> bool {
@@ -271,7 +293,7 @@ impl Model {
     fn required(&self) -> Expect {
         let main = Codes::of(&[ReasonCode::RequiredDeviceDown, ReasonCode::DeviceGone]);
         let faults = self.net.links.iter().filter_map(|l| self.net.fault(l));
-        let codes = faults.fold(main, Codes::with);
+        let codes = faults.fold(main, |all, (_, codes)| all.and(codes));
         Expect { state: State::Down, codes, main, some: true }
     }
 }
@@ -279,16 +301,19 @@ impl Model {
 /// R2: no usable link. Which of the links is blamed the rules do not say.
 fn unusable(net: &Net) -> Expect {
     let faults = net.links.iter().filter_map(|l| net.fault(l));
-    let codes = faults.fold(Codes::of(&[ReasonCode::NoRoute, ReasonCode::NoUsableLink]), Codes::with);
+    let codes = faults
+        .fold(Codes::of(&[ReasonCode::NoRoute, ReasonCode::NoUsableLink]), |all, (_, codes)| all.and(codes));
     Expect { state: State::Down, codes, main: codes, some: true }
 }
 
-fn device_in_service(d: &mut Dev, now: Mono, settings: &Settings) -> Expect {
+/// R10, and R2b: whether it is a bridge that has lost a port.
+fn device_in_service(d: &mut Dev, now: Mono, port_lost: bool, settings: &Settings) -> Expect {
     d.in_service = true;
-    match tcp::still(d.resends, now, settings) {
-        true => Expect::new(State::Degraded, Codes::of(&[ReasonCode::Retransmits])),
-        false => Expect::new(State::Up, Codes::default()),
-    }
+    let faults =
+        [(port_lost, ReasonCode::PortDown), (tcp::still(d.resends, now, settings), ReasonCode::Retransmits)];
+    let faults: Vec<_> = faults.into_iter().filter(|(is, _)| *is).map(|(_, code)| code).collect();
+    let state = if faults.is_empty() { State::Up } else { State::Degraded };
+    Expect::new(state, Codes::of(&faults))
 }
 
 /// R12: what was lost too often in short reads degraded; down is never hidden.

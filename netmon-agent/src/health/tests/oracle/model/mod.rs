@@ -16,6 +16,7 @@ pub mod latency;
 pub mod net;
 pub mod tcp;
 pub mod trust;
+mod uplinks;
 mod wilson;
 
 use std::{collections::BTreeMap, net::IpAddr};
@@ -26,6 +27,7 @@ use codes::Expect;
 use net::Net;
 use tcp::{Reading, Reports, Resends, TimeOuts};
 use trust::{Judged, Scale};
+use uplinks::Uplinks;
 
 /// What is known of links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,9 @@ pub struct Model {
     unwatched: Vec<&'static str>,
     pub links: Links,
     pub net: Net,
+    uplinks: Uplinks,
+    /// R2b: as of the last look at routes, or since one was forgotten.
+    uplink_missed: bool,
     pub devices: BTreeMap<IfIndex, Dev>,
     pub targets: Vec<Tgt>,
     last_look: Moment,
@@ -101,6 +106,8 @@ impl Model {
             unwatched,
             links: if netlink { Links::Starting } else { Links::Absent },
             net: Net::default(),
+            uplinks: Uplinks::default(),
+            uplink_missed: false,
             devices: BTreeMap::new(),
             targets: Vec::new(),
             last_look: now,
@@ -184,6 +191,8 @@ impl Model {
             self.scale.quiet(now.mono);
         }
         self.first_read = false;
+        self.uplinks.forget(now.mono, &self.net, &self.settings.preferred);
+        self.uplink_missed = self.uplinks.any_is_missed();
         self.settled |= self.waited_long(now.mono);
         self.judge(now.mono, core)
     }
@@ -195,6 +204,10 @@ impl Model {
         unwatched: Vec<&'static str>,
         core: &dyn Core,
     ) -> Result<(), String> {
+        if self.settings.preferred != settings.preferred {
+            // Others are to carry now, and nothing was lost.
+            (self.uplinks, self.uplink_missed) = (Uplinks::default(), false);
+        }
         (self.settings, self.unwatched) = (settings, unwatched);
         self.weighed = true;
         if self.links == Links::Known {
@@ -315,6 +328,8 @@ impl Model {
 
     /// R3: what stands and what does not.
     fn find_ways(&mut self, now: Moment, first: bool) -> Result<(), String> {
+        self.uplinks.look(now.mono, &self.net, &self.settings.preferred);
+        self.uplink_missed = self.uplinks.any_is_missed();
         for t in &mut self.targets {
             for a in &mut t.addresses {
                 let reach = self.net.reach(&t.spec, a.address, &self.settings.preferred);

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::codes::Codes;
 use crate::{
     health::{ReasonCode, Role, TargetSpec},
     observation::{
@@ -95,30 +96,45 @@ impl Net {
         self.links.iter().find(|l| l.index == index)
     }
 
-    /// R2: admin up, carrier, oper up, an address; the first that is wanting.
-    pub fn fault(&self, link: &Link) -> Option<ReasonCode> {
+    /// R2: admin up, carrier, oper up, an address; the first that is wanting, and what is wanting of what explains it. A
+    /// bridge is down with all its ports, and a port needs no address. There are no VRFs, VLANs or tunnels in any history,
+    /// and no ports of ports.
+    pub fn fault(&self, link: &Link) -> Option<(ReasonCode, Codes)> {
         let default_route = self.routes.iter().any(|r| r.prefix_len == 0 && r.ifindex == link.index);
         let mut own = self.addresses.iter().filter(|a| a.ifindex == link.index && a.usable);
         let addressed = link.master.is_some() || own.any(|a| default_route || !link_local(a.address));
-        if !link.admin_up {
-            Some(ReasonCode::AdminDown)
-        } else if !link.carrier {
-            Some(ReasonCode::NoCarrier)
-        } else if link.oper != OperState::Up && link.oper != OperState::Unknown {
-            Some(ReasonCode::OperDown)
-        } else if !addressed {
-            Some(ReasonCode::NoAddress)
-        } else {
-            None
+        let ports = self.ports(link);
+        let wanting: Vec<ReasonCode> = ports.iter().filter_map(|port| cut(port)).collect();
+        let alone = |code| Some((code, Codes::of(&[code])));
+        match cut(link) {
+            Some(ReasonCode::AdminDown) => alone(ReasonCode::AdminDown),
+            own if !ports.is_empty() && wanting.len() == ports.len() => {
+                let first = own.unwrap_or(ReasonCode::NoCarrier);
+                Some((first, Codes::of(&wanting).with(first)))
+            }
+            Some(code) => alone(code),
+            None if !addressed => alone(ReasonCode::NoAddress),
+            None => None,
         }
     }
 
-    /// R2: whether the link may carry the traffic.
+    /// Of a bridge.
+    fn ports(&self, link: &Link) -> Vec<&Link> {
+        let bridge = link.kind.as_deref() == Some("bridge");
+        self.links.iter().filter(|l| bridge && l.master == Some(link.index)).collect()
+    }
+
+    /// Ports of a bridge that can carry nothing.
+    pub fn lost_ports(&self, link: &Link) -> Vec<IfIndex> {
+        self.ports(link).into_iter().filter(|port| cut(port).is_some()).map(|port| port.index).collect()
+    }
+
+    /// R2: whether the link may carry the traffic. A port carries none of its own.
     pub fn usable(&self, index: IfIndex, preferred: &[String]) -> bool {
         self.link(index).is_some_and(|link| {
             let chosen =
                 preferred.is_empty() || preferred.iter().any(|p| p.as_bytes() == link.name.as_bytes());
-            chosen && !link.loopback && self.fault(link).is_none()
+            chosen && !link.loopback && link.master.is_none() && self.fault(link).is_none()
         })
     }
 
@@ -206,6 +222,19 @@ impl Net {
     pub fn is_dead(&self, address: IpAddr) -> bool {
         let dead = [NeighbourState::Failed, NeighbourState::Incomplete];
         self.neighbours.iter().any(|n| n.address == address && dead.contains(&n.state))
+    }
+}
+
+/// What is wanting of a link but for an address.
+fn cut(link: &Link) -> Option<ReasonCode> {
+    if !link.admin_up {
+        Some(ReasonCode::AdminDown)
+    } else if !link.carrier {
+        Some(ReasonCode::NoCarrier)
+    } else if link.oper != OperState::Up && link.oper != OperState::Unknown {
+        Some(ReasonCode::OperDown)
+    } else {
+        None
     }
 }
 
