@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{
-    super::*,
-    model::codes::{ALL, Codes},
-};
+use super::{super::*, model::codes::Codes};
 
 /// Codes that nothing gives: R2b tells of a device that is down by that device's own reasons.
 pub const NEVER: [ReasonCode; 1] = [ReasonCode::DeviceDown];
@@ -40,7 +37,7 @@ impl Coverage {
         one("network", health.verdict());
         health.devices().for_each(|d| one("device", &d.verdict));
         health.targets().for_each(|t| one("target", &t.verdict));
-        for code in ALL.iter().filter(|c| here.has(**c)) {
+        for code in ReasonCode::ALL.iter().filter(|c| here.has(**c)) {
             self.codes.entry(code.as_str()).or_default().0 += 1;
         }
         self.seen = self.seen.and(here);
@@ -69,7 +66,7 @@ impl Coverage {
 
     /// Codes that none came by.
     pub fn missed(&self) -> Vec<ReasonCode> {
-        ALL.into_iter().filter(|c| !self.seen.has(*c) && !NEVER.contains(c)).collect()
+        ReasonCode::ALL.into_iter().filter(|c| !self.seen.has(*c) && !NEVER.contains(c)).collect()
     }
 
     /// Whether one came by a code that there can't be.
@@ -89,7 +86,7 @@ impl fmt::Display for Coverage {
             writeln!(f, "  network  {from} to {to}: {n}")?;
         }
         writeln!(f, "  {:22} {:>12} {:>10}", "reason", "times", "histories")?;
-        for code in ALL {
+        for code in ReasonCode::ALL {
             let (looks, histories) = self.codes.get(code.as_str()).copied().unwrap_or_default();
             writeln!(f, "  {:22} {looks:12} {histories:10}", code.as_str())?;
         }
