@@ -5,13 +5,15 @@
 //! left, and what became of it. They are told one after another in the order of time, as the agent does it, timers between
 //! them as they fall due; with ten thousand targets nothing of one is left in a cache until its next turn.
 
+mod common;
+
 use std::{
     net::{IpAddr, Ipv4Addr},
     time::Duration,
 };
 
 use allocation_counter::measure;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use netmon_agent::{
     health::{Health, Role, Settings, State, TargetSpec, Watch},
     observation::{
@@ -20,8 +22,9 @@ use netmon_agent::{
     },
     time::{Boot, Moment, Mono},
 };
-use nix::time::{ClockId, clock_gettime};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+use common::{count, cpu};
 
 const INTERVAL: u64 = 2_000_000_000;
 const RTT: u64 = 3_000_000;
@@ -34,14 +37,7 @@ const WARM: u64 = 150;
 const ROUNDS: usize = 31;
 
 fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    // `cargo bench` says so; `cargo test --benches` does not, and has nothing to learn from figures.
-    if !words.iter().any(|w| w == "--bench") {
-        return Ok(());
-    }
-    let count = words.iter().find(|w| *w != "--bench");
-    let count =
-        count.map_or(Ok(10_000), |w| w.parse::<u32>().with_context(|| format!("{w:?} is no count")))?;
+    let Some(count) = count()? else { return Ok(()) };
     println!("{count} targets, every 2 s; CPU time of this thread, medians of {ROUNDS} rounds");
     println!("  {:<44} {:>10} {:>14}", "", "ns each", "allocations");
     let mut world = World::new(count);
@@ -221,12 +217,6 @@ fn line(what: &str, ns: &mut [f64], allocations: &mut [f64]) {
 fn median(samples: &mut [f64]) -> f64 {
     samples.sort_unstable_by(f64::total_cmp);
     samples[samples.len() / 2]
-}
-
-/// CPU time of this thread.
-fn cpu() -> Duration {
-    // It fails only for a clock that the kernel does not know.
-    Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a standard clock"))
 }
 
 /// So many nanoseconds after the start.

@@ -4,10 +4,12 @@
 //! Each address answers every two seconds for an hour, as a host in the same house does: three tenths of a millisecond,
 //! give or take a sixth, now and then three times as much; one probe in five hundred is lost.
 
+mod common;
+
 use std::{cell::Cell, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use allocation_counter::{AllocationInfo, measure};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use netmon_agent::{
     diagnosis::Known,
     health::{AddressStats, Health, Quantiles, Role, Settings, Span, TargetSpec, Watch},
@@ -17,8 +19,9 @@ use netmon_agent::{
     state,
     time::{Moment, Mono},
 };
-use nix::time::{ClockId, clock_gettime};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+use common::{count, cpu};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -26,14 +29,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const HOUR: u32 = 1800;
 
 fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    // `cargo bench` says so; `cargo test --benches` does not, and has nothing to learn from figures.
-    if !words.iter().any(|w| w == "--bench") {
-        return Ok(());
-    }
-    let count = words.iter().find(|w| *w != "--bench");
-    let count =
-        count.map_or(Ok(10_000), |w| w.parse::<u32>().with_context(|| format!("{w:?} is no count")))?;
+    let Some(count) = count()? else { return Ok(()) };
     let outcomes = outcomes();
     records(count, &outcomes);
     snapshots(count, &outcomes);
@@ -109,12 +105,6 @@ fn records(count: u32, outcomes: &[ProbeOutcome]) {
             probes / u64::from(count)
         );
     }
-}
-
-/// CPU time of this thread.
-fn cpu() -> Duration {
-    // It fails only for a clock that the kernel does not know.
-    Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a standard clock"))
 }
 
 fn held(info: &AllocationInfo) -> f64 {

@@ -1,4 +1,4 @@
-//! The agent's core loop in virtual time: what `agent/core.rs` does with the core, in its order.
+//! The agent's core loop in virtual time: what `agent/core` does with the core, in its order.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
