@@ -170,7 +170,33 @@ fn unpack(packed: u64) -> Glance {
 
 #[cfg(test)]
 mod tests {
+    use std::{io, thread};
+
     use super::*;
+    use crate::{
+        events::tests::{HEAD, event},
+        fake::Fake,
+        retry::{Policy, Retryer},
+    };
+
+    #[test]
+    fn an_agents_word_is_waited_for_and_its_absence_is_not() {
+        let fake = Fake::start(vec![(format!("{HEAD}{}", event(1, "down")), true)]);
+        let monitor = Monitor::connect(fake.path()).unwrap();
+        let policy = Policy { stable: Duration::ZERO, spread: false, ..Policy::default() };
+        let retryer = Retryer::new(policy.clone()).unwrap().monitor(monitor);
+        let worker = thread::spawn(move || retryer.run(|attempt| Ok::<_, io::Error>(attempt.network())));
+        thread::sleep(Duration::from_millis(50));
+        assert!(!worker.is_finished(), "the network is down");
+        fake.say(&event(2, "degraded"));
+        assert_eq!(worker.join().unwrap().unwrap(), Network::Usable);
+
+        let nobody = Monitor::connect(fake.path().with_extension("none")).unwrap();
+        let retryer = Retryer::new(policy).unwrap().monitor(nobody).on_finish(|report| {
+            assert_eq!((report.statistics.attempts, report.statistics.blind_attempts), (1, 1));
+        });
+        retryer.run(|_| Ok::<_, io::Error>(())).unwrap();
+    }
 
     #[test]
     fn tells_outages_and_their_times() {

@@ -80,6 +80,7 @@ pub(crate) fn play(
         }
         let step = engine.step(now, || dice.roll());
         assert_eq!(engine.step(now, || panic!("it has been drawn")), step, "asking changes nothing");
+        assert_eq!(engine.step(ms(0), || panic!("it has been drawn")), step, "time does not go back");
         let until = match step {
             Step::Run { attempt: number } => {
                 assert_eq!(number as usize, played.attempts.len() + 1);
