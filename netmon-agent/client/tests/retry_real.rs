@@ -14,12 +14,12 @@ const RETRY: Verdict = Verdict::RETRYABLE;
 const NEVER: Verdict = Verdict::Permanent;
 
 fn listen() -> TcpListener {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port of loopback")
 }
 
 /// What a failure is.
 fn of<T: std::fmt::Debug>(result: io::Result<T>) -> Verdict {
-    classify::error(&result.unwrap_err())
+    classify::error(&result.expect_err("it has to fail"))
 }
 
 #[test]
