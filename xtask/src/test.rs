@@ -39,5 +39,7 @@ pub fn test() -> Result<()> {
 pub fn lint(steps: &mut Steps) -> Result<()> {
     steps.run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     steps.run("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
-    steps.run("documentation", cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+    // With all that the client has.
+    let doc = ["doc", "--workspace", "--no-deps", "--features", "netmon-client/tokio"];
+    steps.run("documentation", cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"))
 }

@@ -1,22 +1,21 @@
 use std::{
     env, fmt,
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
-
-use serde::de::DeserializeOwned;
 
 use crate::{
     Error, State, clock,
     events::{EventOptions, EventStream, Events},
-    http::{self, Patience, Response},
-    wire::{ApiError, Status, Waited},
+    http::{self, Patience},
+    patient::{Next, Patient},
+    proto::{ANSWER, GRACE},
+    wire::{Device, Status, Waited},
 };
 
-/// How long an answer that the agent has at hand may take.
-const ANSWER: Duration = Duration::from_secs(5);
-/// What an answer at the deadline may take to arrive.
-const GRACE: Duration = Duration::from_secs(2);
+/// The path of the devices' statistics; an agent that does not know the parameter tells of the targets as well.
+pub(crate) const DEVICES: &str = "/v1/status?only=devices";
 
 /// Asks the agent: one connection a question.
 #[derive(Clone, Debug)]
@@ -106,7 +105,7 @@ impl WaitOptions {
         Self { condition: Condition::Usable, ..Self::default() }
     }
 
-    fn query(&self) -> String {
+    pub(crate) fn query(&self) -> String {
         let mut query = format!("/v1/wait?state={}", self.condition);
         for (name, value) in [("device", &self.device), ("target", &self.target)] {
             if let Some(value) = value {
@@ -149,27 +148,95 @@ impl Client {
 
     /// The whole state now.
     ///
+    /// ```no_run
+    /// # use netmon_client::Client;
+    /// let status = Client::new(Client::default_socket()).status()?;
+    /// for reason in &status.reasons {
+    ///     println!("{}: {}", reason.code, reason.detail);
+    /// }
+    /// # Ok::<(), netmon_client::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// No agent, no permission, no answer within 5 s, or not an agent's answer.
     pub fn status(&self) -> Result<Status, Error> {
-        let patience = clock::after(ANSWER).map_or(Patience::Endless, Patience::Until);
-        let response = http::get(http::connect(&self.path)?, "/v1/status", &[], patience)?;
-        json(checked(response)?)
+        http::ask(&self.path, "/v1/status", Patience::of(Some(ANSWER)))?.json()
+    }
+
+    /// The watched devices with their statistics, as of now: see [`Device`].
+    ///
+    /// ```no_run
+    /// # use netmon_client::Client;
+    /// for device in Client::new(Client::default_socket()).devices()? {
+    ///     println!("{}: {} bytes received", device.name, device.traffic.rx_bytes);
+    /// }
+    /// # Ok::<(), netmon_client::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub fn devices(&self) -> Result<Vec<Device>, Error> {
+        let status: Status = http::ask(&self.path, DEVICES, Patience::of(Some(ANSWER)))?.json()?;
+        Ok(status.devices)
+    }
+
+    /// One device with its statistics, as of now.
+    ///
+    /// ```no_run
+    /// # use netmon_client::Client;
+    /// let eth0 = Client::new(Client::default_socket()).device("eth0")?;
+    /// println!("{} errors, MTU {}", eth0.traffic.rx_errors, eth0.mtu);
+    /// # Ok::<(), netmon_client::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::status`]; [`Error::NotFound`] when no watched device has the name.
+    pub fn device(&self, name: &str) -> Result<Device, Error> {
+        named(self.devices()?, name)
     }
 
     /// Waits. `satisfied` in the answer tells whether it came about before the time-out.
+    ///
+    /// ```no_run
+    /// # use netmon_client::{Client, WaitOptions};
+    /// # use std::time::Duration;
+    /// let options = WaitOptions { timeout: Some(Duration::from_secs(60)), ..WaitOptions::usable() };
+    /// if Client::new(Client::default_socket()).wait(&options)?.satisfied {
+    ///     println!("go");
+    /// }
+    /// # Ok::<(), netmon_client::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Client::status`]; an unknown device or target ([`Error::NotFound`]); [`Error::Busy`] when the agent has no
     /// room or is shutting down; [`Error::Disconnected`] when it went away meanwhile.
     pub fn wait(&self, options: &WaitOptions) -> Result<Waited, Error> {
-        let deadline = options.timeout.and_then(|t| clock::after(t.saturating_add(GRACE)));
-        let patience = deadline.map_or(Patience::Endless, Patience::Until);
-        let response = http::get(http::connect(&self.path)?, &options.query(), &[], patience)?;
-        if response.status == 409 {
-            return json(response);
+        let patience = Patience::of(options.timeout.map(|t| t.saturating_add(GRACE)));
+        http::ask(&self.path, &options.query(), patience)?.json_of(&[200, 409])
+    }
+
+    /// Waits as [`Client::wait`] does, over restarts of the agent: while it is away or has no room, it is asked again,
+    /// with pauses of 0.1 to 2 s. What a new agent counts as [`WaitOptions::stable`] begins anew.
+    ///
+    /// ```no_run
+    /// # use netmon_client::{Client, WaitOptions};
+    /// let options = WaitOptions { target: Some("vcenter".into()), ..WaitOptions::up() };
+    /// Client::new(Client::default_socket()).wait_through(&options)?;
+    /// # Ok::<(), netmon_client::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What no further try mends: [`Error::NotFound`], [`Error::BadRequest`], [`Error::Permission`],
+    /// [`Error::Protocol`]. Otherwise the last error, when no agent answered by the time-out.
+    pub fn wait_through(&self, options: &WaitOptions) -> Result<Waited, Error> {
+        let mut patient = Patient::new(options, clock::now());
+        loop {
+            let answer = self.wait(&patient.options(clock::now()));
+            match patient.judge(answer, clock::now()) {
+                Next::Done(answer) => return answer,
+                Next::Pause(pause) => thread::sleep(pause),
+            }
         }
-        json(checked(response)?)
     }
 
     /// Changes as they come, over reconnects: see [`Events`].
@@ -182,30 +249,15 @@ impl Client {
     /// # Errors
     /// As [`Client::status`].
     pub fn event_stream(&self, options: EventOptions) -> Result<EventStream, Error> {
-        EventStream::open(http::connect(&self.path)?, options)
+        EventStream::open(&self.path, options)
     }
 }
 
-/// The answer if it is a success, else what it says is wrong.
-pub(crate) fn checked(response: Response) -> Result<Response, Error> {
-    let status = response.status;
-    if status == 200 {
-        return Ok(response);
-    }
-    let retry_after = response.header("retry-after").and_then(|s| s.parse().ok()).unwrap_or(1);
-    let body = response.into_body()?;
-    let message = serde_json::from_slice::<ApiError>(&body)
-        .map_or_else(|_| format!("HTTP status {status}"), |e| e.error);
-    Err(match status {
-        400 => Error::BadRequest(message),
-        404 => Error::NotFound(message),
-        503 => Error::Busy { retry_after: Duration::from_secs(retry_after), message },
-        _ => Error::Protocol(message),
-    })
-}
-
-fn json<T: DeserializeOwned>(response: Response) -> Result<T, Error> {
-    serde_json::from_slice(&response.into_body()?).map_err(|e| Error::Protocol(e.to_string()))
+/// The device of this name.
+pub(crate) fn named(devices: Vec<Device>, name: &str) -> Result<Device, Error> {
+    let names: Vec<&str> = devices.iter().map(|d| d.name.as_str()).collect();
+    let unknown = format!("no watched device {name:?}; there are: {}", names.join(", "));
+    devices.into_iter().find(|d| d.name == name).ok_or(Error::NotFound(unknown))
 }
 
 /// Whole milliseconds, rounded up: waiting shorter than asked would be wrong.

@@ -1,23 +1,22 @@
-//! Server-sent events (WHATWG HTML, section 9.2).
+//! Streams of changes.
 
-use std::{os::unix::net::UnixStream, thread, time::Duration};
+use std::{os::unix::net::UnixStream, path::Path, thread, time::Duration};
 
 use crate::{
     Client, Error, State,
-    client::checked,
-    clock,
-    http::{self, Patience, Response},
+    http::{self, Patience, Wire},
+    proto::{ANSWER, Feed, Item, Next, Opened, backoff},
     wire::Change,
 };
 
-/// Longest event that is taken, bytes.
-const MAX_EVENT: usize = 1 << 20;
-/// Silence that means that the agent is gone, when the agent does not say (three default intervals).
-const STALE_AFTER: Duration = Duration::from_secs(6);
-/// First and longest pause before another connection.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-
 /// Which events.
+///
+/// ```no_run
+/// # use netmon_client::{Client, EventOptions};
+/// // Where an earlier run of this program had come to.
+/// let options = EventOptions { last_id: Some(1_234_567), ..EventOptions::default() };
+/// let events = Client::new(Client::default_socket()).events(options);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventOptions {
     /// Resume after the change with this number. None: from now on, beginning with the state as it is.
@@ -36,37 +35,46 @@ pub enum Event {
 }
 
 /// One connection's events.
+///
+/// ```no_run
+/// # use netmon_client::{Client, Event, EventOptions};
+/// let mut stream = Client::new(Client::default_socket()).event_stream(EventOptions::default())?;
+/// while let Some(event) = stream.read()? {
+///     if let Event::Change(change) = event {
+///         println!("{} is {}", change.subject, change.state.as_str());
+///     }
+/// }
+/// # Ok::<(), netmon_client::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct EventStream {
-    response: Response,
-    lines: Lines,
+    wire: Wire,
+    feed: Feed,
+    opened: Opened,
     last_id: Option<u64>,
-    stale_after: Duration,
-    state: State,
 }
 
 impl EventStream {
-    pub(crate) fn open(stream: UnixStream, options: EventOptions) -> Result<Self, Error> {
-        let target = if options.all { "/v1/events?all=1" } else { "/v1/events" };
-        let id = options.last_id.map(|id| id.to_string());
-        let mut headers = vec![("Accept", "text/event-stream")];
-        if let Some(id) = &id {
-            headers.push(("Last-Event-ID", id));
-        }
-        let patience = clock::after(Duration::from_secs(5)).map_or(Patience::Endless, Patience::Until);
-        let mut response = checked(http::get(stream, target, &headers, patience)?)?;
-        let stale_after = response
-            .header("netmon-stale-after-ms")
-            .and_then(|ms| ms.parse().ok())
-            .map_or(STALE_AFTER, Duration::from_millis);
-        let state = State::from(response.header("netmon-state").unwrap_or_default().to_owned());
-        response.set_patience(Patience::Each(stale_after));
-        Ok(Self { response, lines: Lines::default(), last_id: options.last_id, stale_after, state })
+    pub(crate) fn open(path: &Path, options: EventOptions) -> Result<Self, Error> {
+        Self::over(http::connect(path)?, options)
+    }
+
+    pub(crate) fn over(stream: UnixStream, options: EventOptions) -> Result<Self, Error> {
+        let mut wire = Wire::new(stream, &Feed::request(options), Patience::of(Some(ANSWER)))?;
+        let mut feed = Feed::default();
+        let opened = loop {
+            match feed.opened()? {
+                Some(opened) => break opened,
+                None => wire.fill(feed.exchange())?,
+            }
+        };
+        wire.patience = Patience::Each(opened.stale_after);
+        Ok(Self { wire, feed, opened, last_id: options.last_id })
     }
 
     /// The state of the whole network when the stream began.
     pub fn state(&self) -> State {
-        self.state
+        self.opened.state
     }
 
     /// Number of the last change that came.
@@ -76,7 +84,7 @@ impl EventStream {
 
     /// Age at which the agent's state is stale; also the silence after which [`EventStream::read`] gives up.
     pub fn stale_after(&self) -> Duration {
-        self.stale_after
+        self.opened.stale_after
     }
 
     /// The next event; none when the agent closed the stream.
@@ -85,20 +93,27 @@ impl EventStream {
     /// [`Error::Timeout`] when nothing, not even a heartbeat, came for [`EventStream::stale_after`]: the state is
     /// unknown. Otherwise a broken connection or stream.
     pub fn read(&mut self) -> Result<Option<Event>, Error> {
+        Ok(self.item()?.map(|item| match item {
+            Item::Change(change) => Event::Change(change),
+            Item::Beat(_) => Event::Heartbeat,
+        }))
+    }
+
+    pub(crate) fn opened(&self) -> Opened {
+        self.opened
+    }
+
+    pub(crate) fn item(&mut self) -> Result<Option<Item>, Error> {
         loop {
-            if let Some(event) = self.lines.next_event()? {
-                if let Event::Change(change) = &event {
-                    self.last_id = Some(change.seq);
+            match self.feed.next()? {
+                Next::Item(item) => {
+                    if let Item::Change(change) = &item {
+                        self.last_id = Some(change.seq);
+                    }
+                    return Ok(Some(item));
                 }
-                return Ok(Some(event));
-            }
-            if self.lines.buffer.len() > MAX_EVENT {
-                return Err(Error::Protocol(format!("an event over {MAX_EVENT} bytes")));
-            }
-            match self.response.read_some(&mut self.lines.buffer) {
-                Ok(true) => {}
-                Ok(false) | Err(Error::Disconnected) => return Ok(None),
-                Err(e) => return Err(e),
+                Next::Read => self.wire.fill(self.feed.exchange())?,
+                Next::End => return Ok(None),
             }
         }
     }
@@ -106,6 +121,16 @@ impl EventStream {
 
 /// Changes over as many connections as it takes. Each `Err` is a lost connection, told once; the next call of `next`
 /// pauses, connects again and resumes where it was. It never ends by itself.
+///
+/// ```no_run
+/// # use netmon_client::{Client, EventOptions};
+/// for change in Client::new(Client::default_socket()).events(EventOptions::default()) {
+///     match change {
+///         Ok(change) => println!("{} {}", change.subject, change.state.as_str()),
+///         Err(e) => eprintln!("{e}"),
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Events {
     client: Client,
@@ -134,7 +159,7 @@ impl Iterator for Events {
                     match self.client.event_stream(self.options) {
                         Ok(stream) => self.stream.insert(stream),
                         Err(e) => {
-                            self.failures += 1;
+                            self.failures = self.failures.saturating_add(1);
                             return Some(Err(e));
                         }
                     }
@@ -151,61 +176,16 @@ impl Iterator for Events {
                 Err(e) => e,
             };
             self.stream = None;
-            self.failures += 1;
+            self.failures = self.failures.saturating_add(1);
             return Some(Err(error));
         }
-    }
-}
-
-/// Pause before another try, after so many failures.
-pub(crate) fn backoff(failures: u32) -> Duration {
-    (BACKOFF.0 * 2u32.saturating_pow(failures.saturating_sub(1).min(10))).min(BACKOFF.1)
-}
-
-/// Lines of a stream, put together to events.
-#[derive(Debug, Default)]
-struct Lines {
-    buffer: Vec<u8>,
-    data: String,
-}
-
-impl Lines {
-    /// The next whole event in the buffer.
-    fn next_event(&mut self) -> Result<Option<Event>, Error> {
-        while let Some(end) = self.buffer.iter().position(|&b| b == b'\n') {
-            let line: Vec<u8> = self.buffer.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            let line = line.trim_end_matches(['\r', '\n']);
-            if line.is_empty() {
-                if self.data.is_empty() {
-                    continue;
-                }
-                let change = serde_json::from_str(&self.data).map_err(|e| Error::Protocol(e.to_string()))?;
-                self.data.clear();
-                return Ok(Some(Event::Change(Box::new(change))));
-            }
-            if line.starts_with(':') {
-                return Ok(Some(Event::Heartbeat));
-            }
-            // The data says it all; `id` and `event` repeat it for browsers.
-            if let Some(data) = line.strip_prefix("data:") {
-                if !self.data.is_empty() {
-                    self.data.push('\n');
-                }
-                self.data.push_str(data.strip_prefix(' ').unwrap_or(data));
-                if self.data.len() > MAX_EVENT {
-                    return Err(Error::Protocol(format!("an event over {MAX_EVENT} bytes")));
-                }
-            }
-        }
-        Ok(None)
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::fake::Fake;
+    use crate::{fake::Fake, proto::MAX_EVENT};
 
     pub(crate) const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
 
@@ -252,6 +232,6 @@ pub(crate) mod tests {
     fn pauses_grow_to_a_bound() {
         let pauses: Vec<u128> = (1..8).map(|n| backoff(n).as_millis()).collect();
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 2000, 2000]);
-        assert_eq!(backoff(u32::MAX), BACKOFF.1);
+        assert_eq!(backoff(u32::MAX).as_millis(), 2000);
     }
 }

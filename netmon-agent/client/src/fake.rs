@@ -37,9 +37,11 @@ impl Fake {
                 let mut request = vec![0; 4096];
                 let n = stream.read(&mut request).unwrap_or(0);
                 let _ = tell.send(String::from_utf8_lossy(&request[..n]).into_owned());
+                // Held before anybody can have read the script, and say more.
+                let mut held = keep.lock().unwrap();
                 let _ = stream.write_all(script.as_bytes());
                 if stay {
-                    keep.lock().unwrap().push(stream);
+                    held.push(stream);
                 }
             }
         });

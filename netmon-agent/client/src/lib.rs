@@ -1,7 +1,9 @@
 //! Client of the netmon agent: read this machine's network state and wait for it.
 //!
-//! Blocking, light (no async runtime), without unsafe code. A program that asks now and then uses [`Client`]; one that
-//! looks at the state before each piece of work holds a [`Monitor`], whose reads cost one atomic load.
+//! Light (blocking, no async runtime), without unsafe code. A program that asks now and then uses [`Client`]; one that
+//! looks at the state before each piece of work holds a [`Monitor`], whose reads cost nanoseconds. With the feature
+//! `tokio` the module `aio` has the same for async programs. [`retry`] runs what may fail until it succeeds, through
+//! outages.
 //!
 //! ```no_run
 //! use netmon_client::{Client, WaitOptions};
@@ -12,6 +14,8 @@
 //! # Ok::<(), netmon_client::Error>(())
 //! ```
 
+#[cfg(feature = "tokio")]
+pub mod aio;
 mod client;
 mod clock;
 mod error;
@@ -20,11 +24,13 @@ mod events;
 mod fake;
 mod http;
 mod monitor;
+mod patient;
+mod proto;
 pub mod retry;
 pub mod wire;
 
 pub use client::{Client, Condition, WaitOptions};
 pub use error::Error;
 pub use events::{Event, EventOptions, EventStream, Events};
-pub use monitor::Monitor;
+pub use monitor::{Connection, Monitor, Subscription, Update};
 pub use wire::State;

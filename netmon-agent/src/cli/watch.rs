@@ -102,7 +102,8 @@ fn print(args: &WatchArgs, change: &Change) -> io::Result<()> {
         if !is_change && !args.all {
             return Ok(());
         }
-        let Change { seq, at, kind, subject, state, previous, reasons, diagnosis } = change;
+        // A line outlives the boot, whose time it would be.
+        let Change { seq, at, kind, subject, state, previous, reasons, diagnosis, boottime_ns: _ } = change;
         let (seq, state, previous, diagnosis) = (*seq, *state, *previous, diagnosis.as_ref());
         let line = Line { seq, at, kind, subject, state, previous, reasons, diagnosis };
         let mut out = io::stdout().lock();

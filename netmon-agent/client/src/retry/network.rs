@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{Bell, Bells, Clock, Network, SystemClock};
-use crate::Monitor;
+use crate::{Monitor, monitor::Shared};
 
 /// What there is to see of the network at a glance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Detail {
     pub last_outage: Duration,
 }
 
-/// Sees the network. [`Monitor`] is one, by the agent's word; a program that knows better has a [`Pulse`].
+/// Sees the network. [`Monitor`] is one (and that of `aio`), by the agent's word; a program that knows better has a [`Pulse`].
 pub trait NetworkView: fmt::Debug + Send + Sync {
     /// What the network is. Cheap: it is asked twice an attempt.
     fn glance(&self) -> Glance;
@@ -56,17 +56,52 @@ impl<V: NetworkView + ?Sized> NetworkView for Arc<V> {
     }
 }
 
-impl NetworkView for Monitor {
+impl NetworkView for Shared {
     fn glance(&self) -> Glance {
-        self.pulse().glance()
+        Glance { network: self.state().into(), ..self.pulse().glance() }
     }
 
     fn detail(&self) -> Detail {
-        self.pulse().detail()
+        let (last, detail) = (self.pulse().glance().network, self.pulse().detail());
+        if last == self.state().into() {
+            return detail;
+        }
+        // The agent's word has just become too old, and nobody has told yet.
+        let last_outage = if last == Network::Unusable { detail.held } else { detail.last_outage };
+        Detail { held: Duration::ZERO, last_outage }
     }
 
     fn watch(&self, bell: &Arc<Bell>) {
         self.pulse().watch(bell);
+    }
+}
+
+impl NetworkView for Monitor {
+    fn glance(&self) -> Glance {
+        self.shared().glance()
+    }
+
+    fn detail(&self) -> Detail {
+        self.shared().detail()
+    }
+
+    fn watch(&self, bell: &Arc<Bell>) {
+        self.shared().watch(bell);
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl NetworkView for crate::aio::Monitor {
+    fn glance(&self) -> Glance {
+        self.shared().glance()
+    }
+
+    fn detail(&self) -> Detail {
+        self.shared().detail()
+    }
+
+    fn watch(&self, bell: &Arc<Bell>) {
+        self.shared().watch(bell);
     }
 }
 

@@ -70,7 +70,7 @@ impl<J> Retryer<J> {
         self.network(monitor.into())
     }
 
-    /// Sees the network by other means.
+    /// Sees the network by other means: the monitor of `aio`, a program's own ([`Pulse`](super::Pulse)) …
     pub fn network(mut self, view: impl NetworkView + 'static) -> Self {
         self.parts.network = Some(Arc::new(view));
         self

@@ -176,6 +176,9 @@ pub struct Device {
     pub name: String,
     /// Its index.
     pub ifindex: u32,
+    /// Driver kind (`veth`, `bond`, `vlan` …); absent for hardware.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     /// Its verdict.
     pub state: State,
     /// When it became so, RFC 3339.
@@ -188,6 +191,9 @@ pub struct Device {
     pub admin_up: bool,
     /// Carrier present.
     pub carrier: bool,
+    /// Times that the carrier came or went, since the device was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carrier_changes: Option<u32>,
     /// RFC 2863 state, in the kernel's words.
     pub oper_state: String,
     /// Maximum transmission unit, bytes.
@@ -201,6 +207,9 @@ pub struct Device {
     /// Name of the bond, bridge or VRF it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master: Option<String>,
+    /// Names of the links it stands on: a bond's ports, the device below a VLAN.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lowers: Vec<String>,
     /// Addresses with their prefix length.
     pub addresses: Vec<String>,
     /// Families (`ipv4`, `ipv6`) of the default routes that stand on it.
@@ -404,6 +413,9 @@ pub struct Change {
     pub seq: u64,
     /// When, RFC 3339.
     pub at: String,
+    /// The same on `CLOCK_BOOTTIME`, nanoseconds; absent from agents that do not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boottime_ns: Option<u64>,
     /// `state`, `device`, `target` or `gap`; `update`, where every update was asked for.
     pub kind: String,
     /// Name of the device or target; `network` for the verdict over all.

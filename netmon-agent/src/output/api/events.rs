@@ -2,6 +2,9 @@
 //!
 //! A subscriber holds no queue: it is a number in the board's backlog, so a slow one costs nothing and learns by a `gap`
 //! what it missed.
+//!
+//! Comments stamp the stream: `:at N` says that what came before is everything up to the core's evaluation at `N`
+//! nanoseconds of boot time. So who reads late knows how old it is what it reads.
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
@@ -37,7 +40,7 @@ pub(super) async fn events(
     } else {
         wire_map::state(board.snapshot().verdict.state)
     };
-    let stale_after = board.stale_after().as_millis().to_string();
+    let (stale_after, boottime) = (board.stale_after().as_millis().to_string(), now.as_nanos().to_string());
     let feed = Feed::new(app.clone(), last_id, all);
     let stream = futures_util::stream::unfold(feed, |mut feed| async {
         feed.next().await.map(|frame| (Ok::<_, Infallible>(frame), feed))
@@ -48,6 +51,8 @@ pub(super) async fn events(
         // For clients that must know when silence means something, and what holds when nothing was missed.
         ("netmon-stale-after-ms", &stale_after),
         ("netmon-state", state.as_str()),
+        // Of a clock that is another in another time namespace.
+        ("netmon-boottime-ns", &boottime),
     ];
     (headers, Body::from_stream(stream)).into_response()
 }
@@ -84,6 +89,8 @@ struct Feed {
     all: Option<Follower>,
     /// The subscriber knows that the state is stale.
     told_stale: bool,
+    /// What was told last has not been stamped.
+    unstamped: bool,
     next_beat: Mono,
 }
 
@@ -98,16 +105,14 @@ impl Feed {
         if last_id.is_none() {
             told_stale = app.board.is_stale(now);
             ready.push_back(frame(&wire_map::as_it_is("state", &snapshot, &app.board, now, walls)));
-        } else {
-            // The header goes out with the first bytes of the body: without these a client that missed nothing would
-            // not know for a while that it is connected.
-            ready.push_back(Bytes::from_static(b":\n\n"));
         }
         let next_beat = Mono::now() + app.heartbeat;
         let closing = app.closing.clone();
         let last = last_id.unwrap_or(snapshot.seq);
         let all = all.then(|| app.board.follow());
-        Self { app, publications, closing, ready, last, all, told_stale, next_beat }
+        // Also where nothing was missed: the header goes out with the first bytes of the body, and a client that hears
+        // nothing would not know for a while that it is connected.
+        Self { app, publications, closing, ready, last, all, told_stale, unstamped: true, next_beat }
     }
 
     /// The next bytes; none when the agent shuts down.
@@ -151,11 +156,14 @@ impl Feed {
         let board = &self.app.board;
         let (now, walls) = (Boot::now(), self.app.walls.now());
         let stale = board.is_stale(now);
+        // Before the backlog, which has all that this evaluation changed.
+        let evaluated = board.last_evaluated();
         let lost = match board.changes_after(self.last) {
             Ok(changes) => {
                 for change in changes {
                     self.last = change.seq;
                     self.ready.push_back(frame(&wire_map::change(&change, walls)));
+                    self.unstamped = true;
                 }
                 false
             }
@@ -170,9 +178,15 @@ impl Feed {
             self.last = snapshot.seq;
         } else if stale == self.told_stale || snapshot.seq < self.last {
             // A snapshot older than the last change is about to be replaced: its state would undo that change.
+            if self.unstamped && !stale {
+                self.unstamped = false;
+                self.stamp(evaluated);
+            }
             return;
         }
         self.told_stale = stale;
+        // With the next look: what the backlog has beyond the snapshot is still to come.
+        self.unstamped = true;
         self.ready.push_back(frame(&wire_map::as_it_is("gap", &snapshot, board, now, walls)));
     }
 
@@ -182,9 +196,15 @@ impl Feed {
             return;
         }
         self.next_beat = Mono::now() + self.app.heartbeat;
-        if !self.app.board.is_stale(Boot::now()) {
-            self.ready.push_back(Bytes::from_static(b":\n\n"));
-        }
+        // With the next look, which is now.
+        self.unstamped = true;
+    }
+
+    /// Says that what was told is everything up to the evaluation `at`, in one piece with the last event.
+    fn stamp(&mut self, at: Boot) {
+        let stamp = format!(":at {}\n\n", at.as_nanos());
+        let last = self.ready.pop_back().unwrap_or_default();
+        self.ready.push_back([&*last, stamp.as_bytes()].concat().into());
     }
 
     fn pause(&self) -> Duration {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::State,
+    extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
     routing::get,
@@ -40,8 +40,21 @@ pub(super) fn router(app: Arc<App>) -> Router {
 const NOT_FOUND: &str =
     "no such path; there are: /, /v1/status, /v1/wait, /v1/events, /healthz, /readyz, /metrics";
 
-async fn status(State(app): State<Arc<App>>) -> Response {
-    of_status(app, |status| reply::json(StatusCode::OK, status)).await
+async fn status(
+    State(app): State<Arc<App>>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Response {
+    let pairs = query.map_or_else(|_| Vec::new(), |Query(pairs)| pairs);
+    match pairs.iter().find(|(name, _)| name == "only").map(|(_, value)| value.as_str()) {
+        None => of_status(app, |status| reply::json(StatusCode::OK, status)).await,
+        Some("devices") => {
+            app.refresher.refresh().await;
+            let (snapshot, walls) = (app.board.snapshot(), app.walls.now());
+            let status = wire_map::status_of_devices(&snapshot, &app.board, Boot::now(), walls);
+            reply::json(StatusCode::OK, &status)
+        }
+        Some(other) => reply::error(StatusCode::BAD_REQUEST, &format!("only={other:?}; there is: devices")),
+    }
 }
 
 /// The state as of now, as `write` has it.

@@ -65,8 +65,14 @@ fn diagnosis(d: &Diagnosis, walls: WallOffset) -> wire::Diagnosis {
 
 /// The whole state. A stale one says `unknown` over all, with its reason, and keeps the rest for people to read.
 pub fn status(snapshot: &Snapshot, board: &Board, now: Boot, walls: WallOffset) -> wire::Status {
-    let verdict = &snapshot.verdict;
     let mut reckoner = Reckoner { at: snapshot.at.mono, quantiles: Quantiles::default() };
+    let targets = snapshot.targets.iter().map(|t| target(t, walls, &mut reckoner)).collect();
+    wire::Status { targets, ..status_of_devices(snapshot, board, now, walls) }
+}
+
+/// The same without the targets, whose figures are most of the work where there are many.
+pub fn status_of_devices(snapshot: &Snapshot, board: &Board, now: Boot, walls: WallOffset) -> wire::Status {
+    let verdict = &snapshot.verdict;
     let mut status = wire::Status {
         schema: wire::SCHEMA,
         state: state(verdict.state),
@@ -78,7 +84,7 @@ pub fn status(snapshot: &Snapshot, board: &Board, now: Boot, walls: WallOffset) 
         reasons: reasons(verdict),
         diagnosis: snapshot.diagnosis.as_ref().map(|d| diagnosis(d, walls)),
         devices: snapshot.devices.iter().map(|d| device(d, walls)).collect(),
-        targets: snapshot.targets.iter().map(|t| target(t, walls, &mut reckoner)).collect(),
+        targets: Vec::new(),
         agent: wire::Agent {
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_seconds: now.since(snapshot.started.boot).as_secs_f64(),
@@ -116,17 +122,20 @@ fn device(d: &DeviceView, walls: WallOffset) -> wire::Device {
     wire::Device {
         name: d.name.clone(),
         ifindex: d.link.index.0,
+        kind: d.link.kind.clone(),
         state: state(d.verdict.state),
         since: walls.rfc3339(d.verdict.since.boot),
         since_boottime_ns: d.verdict.since.boot.as_nanos(),
         reasons: reasons(&d.verdict),
         admin_up: d.link.admin_up,
         carrier: d.link.carrier,
+        carrier_changes: Some(d.link.carrier_changes),
         oper_state: d.link.oper.as_str().into(),
         mtu: d.link.mtu,
         speed_mbps: d.link.speed_mbps,
         mac: d.link.mac.as_deref().map(mac_text),
         master: d.master.clone(),
+        lowers: d.lowers.clone(),
         addresses: d.addresses.iter().map(|(address, length)| format!("{address}/{length}")).collect(),
         default_routes: families.filter(|(_, stands)| *stands).map(|(f, _)| f.into()).collect(),
         traffic: wire::Traffic {
@@ -247,6 +256,7 @@ pub fn change(c: &ChangeEvent, walls: WallOffset) -> wire::Change {
     wire::Change {
         seq: c.seq,
         at: walls.rfc3339(c.at),
+        boottime_ns: Some(c.at.as_nanos()),
         kind: c.subject.kind().into(),
         subject: c.subject.name().into(),
         state: state(c.state),
@@ -266,9 +276,11 @@ pub fn as_it_is(
 ) -> wire::Change {
     let stale = board.is_stale(now);
     let state = if stale { wire::State::Unknown } else { state(snapshot.verdict.state) };
+    let at = if kind == "state" { snapshot.verdict.since.boot } else { now };
     wire::Change {
         seq: snapshot.seq,
-        at: walls.rfc3339(if kind == "state" { snapshot.verdict.since.boot } else { now }),
+        at: walls.rfc3339(at),
+        boottime_ns: Some(at.as_nanos()),
         kind: kind.into(),
         subject: Subject::Network.name().into(),
         state,

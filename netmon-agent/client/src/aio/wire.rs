@@ -1,0 +1,63 @@
+//! A connection to the agent.
+
+use std::{path::Path, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    time::timeout,
+};
+
+use crate::{
+    Error, http,
+    proto::{Call, Exchange, Reply, request},
+};
+
+/// A connection on which something was asked. Dropping it closes it.
+#[derive(Debug)]
+pub(super) struct Wire {
+    stream: UnixStream,
+    piece: Box<[u8; 8192]>,
+}
+
+impl Wire {
+    /// Connects, and sends the request.
+    pub(super) async fn open(path: &Path, request: &[u8]) -> Result<Self, Error> {
+        let mut stream =
+            UnixStream::connect(path).await.map_err(|source| http::not_connected(path, source))?;
+        http::sent(stream.write_all(request).await)?;
+        Ok(Self { stream, piece: Box::new([0; 8192]) })
+    }
+
+    /// Reads more. Nothing is lost when it is dropped.
+    pub(super) async fn fill(&mut self, into: &mut Exchange) -> Result<(), Error> {
+        let read = self.stream.read(&mut self.piece[..]).await;
+        http::received(read, &self.piece[..], into)
+    }
+}
+
+/// Asks, and reads the whole answer.
+pub(super) async fn ask(path: &Path, target: &str, patience: Option<Duration>) -> Result<Reply, Error> {
+    within(patience, async {
+        let mut wire = Wire::open(path, &request(target, &[])).await?;
+        let mut call = Call::default();
+        loop {
+            if let Some(reply) = call.reply()? {
+                return Ok(reply);
+            }
+            wire.fill(&mut call.exchange).await?;
+        }
+    })
+    .await
+}
+
+/// The same, within this time.
+pub(super) async fn within<T>(
+    patience: Option<Duration>,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    match patience {
+        Some(patience) => timeout(patience, work).await.unwrap_or(Err(Error::Timeout)),
+        None => work.await,
+    }
+}
