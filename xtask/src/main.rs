@@ -82,7 +82,8 @@ fn perform(task: Task) -> Result<()> {
         Task::Simulate { options } => run(&mut tool("netmon-simulate", &options)),
         Task::Bench { options } => match options.split_first() {
             Some((bench, options)) if bench == "client" => {
-                run(cargo(&["bench", "--quiet", "--package", "netmon-client", "--"]).args(options))
+                let bench = ["bench", "--quiet", "--package", "netmon-client", "--bench", "monitor", "--"];
+                run(cargo(&bench).args(options))
             }
             Some((bench, options)) if ["api", "handle", "sockdiag"].contains(&bench.as_str()) => {
                 let bench = ["bench", "--quiet", "--package", "netmon-agent", "--bench", bench, "--"];
