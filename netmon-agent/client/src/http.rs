@@ -1,4 +1,4 @@
-//! The little of HTTP/1.1 (RFC 9112) that a client of one local server needs: one GET a connection.
+//! The little of HTTP/1.1 (RFC 9112) that a client of one local server needs: one request a connection, without a body.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -61,7 +61,18 @@ pub(crate) fn get(
     headers: &[(&str, &str)],
     patience: Patience,
 ) -> Result<Response, Error> {
-    let mut request = format!("GET {target} HTTP/1.1\r\nHost: netmon\r\nConnection: close\r\n");
+    ask(stream, "GET", target, headers, patience)
+}
+
+/// The same by any method.
+pub(crate) fn ask(
+    stream: UnixStream,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    patience: Patience,
+) -> Result<Response, Error> {
+    let mut request = format!("{method} {target} HTTP/1.1\r\nHost: netmon\r\nConnection: close\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }

@@ -12,6 +12,7 @@
 //! # Ok::<(), netmon_client::Error>(())
 //! ```
 
+mod budget;
 mod client;
 mod clock;
 mod error;
@@ -23,6 +24,7 @@ mod monitor;
 pub mod retry;
 pub mod wire;
 
+pub use budget::Spending;
 pub use client::{Client, Condition, WaitOptions};
 pub use error::Error;
 pub use events::{Event, EventOptions, EventStream, Events};
