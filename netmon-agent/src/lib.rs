@@ -10,6 +10,7 @@
 //! touches nothing; [`diagnosis`] says where a fault is. A [`state::Snapshot`] is all that an output sees. [`agent`] is the only place that knows all parts.
 
 pub mod agent;
+pub mod budget;
 pub mod capability;
 pub mod cli;
 pub mod config;

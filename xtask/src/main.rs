@@ -52,7 +52,8 @@ enum Task {
     /// beside other programs (root); `api` for waiters and scrapes by the thousand; `sockdiag` for a dump of TCP sockets
     /// beside `ss`; `handle` for what the core costs an observation; `targets` for the agent with up to 100,000 of them
     /// (root); `verdict` for how soon it is down and up again, and that hogs make it say neither (root); `client` for what
-    /// a read of the state and a change cost a program that embeds the client.
+    /// a read of the state and a change cost a program that embeds the client; `retry` for what becomes of transfers that
+    /// an outage cuts (root).
     Bench {
         /// Options of the bench; `--help` lists them. `api waiters [COUNT…]`, `api conditions [COUNT]`, `api scrape
         /// [TARGETS]`, `api read`, `handle [TARGETS]`, `sockdiag [SOCKETS…]` need no root.

@@ -160,7 +160,7 @@ impl Client {
     /// # Errors
     /// No agent, no permission, no answer within 5 s, or not an agent's answer.
     pub fn status(&self) -> Result<Status, Error> {
-        http::ask(&self.path, "/v1/status", Patience::of(Some(ANSWER)))?.json()
+        http::get(&self.path, "/v1/status", Patience::of(Some(ANSWER)))?.json()
     }
 
     /// The watched devices with their statistics, as of now: see [`Device`].
@@ -176,7 +176,7 @@ impl Client {
     /// # Errors
     /// As [`Client::status`].
     pub fn devices(&self) -> Result<Vec<Device>, Error> {
-        let status: Status = http::ask(&self.path, DEVICES, Patience::of(Some(ANSWER)))?.json()?;
+        let status: Status = http::get(&self.path, DEVICES, Patience::of(Some(ANSWER)))?.json()?;
         Ok(status.devices)
     }
 
@@ -212,7 +212,7 @@ impl Client {
     /// room or is shutting down; [`Error::Disconnected`] when it went away meanwhile.
     pub fn wait(&self, options: &WaitOptions) -> Result<Waited, Error> {
         let patience = Patience::of(options.timeout.map(|t| t.saturating_add(GRACE)));
-        http::ask(&self.path, &options.query(), patience)?.json_of(&[200, 409])
+        http::get(&self.path, &options.query(), patience)?.json_of(&[200, 409])
     }
 
     /// Waits as [`Client::wait`] does, over restarts of the agent: while it is away or has no room, it is asked again,

@@ -44,9 +44,14 @@ pub(crate) fn not_connected(path: &Path, source: io::Error) -> Error {
     }
 }
 
-/// Asks, and reads the whole answer.
-pub(crate) fn ask(path: &Path, target: &str, patience: Patience) -> Result<Reply, Error> {
-    let mut wire = Wire::new(connect(path)?, &request(target, &[]), patience)?;
+/// Reads what is at `target`: the whole answer.
+pub(crate) fn get(path: &Path, target: &str, patience: Patience) -> Result<Reply, Error> {
+    ask(path, &request("GET", target, &[]), patience)
+}
+
+/// Sends the request, and reads the whole answer.
+pub(crate) fn ask(path: &Path, request: &[u8], patience: Patience) -> Result<Reply, Error> {
+    let mut wire = Wire::new(connect(path)?, request, patience)?;
     let mut call = Call::default();
     loop {
         if let Some(reply) = call.reply()? {

@@ -16,6 +16,7 @@
 
 #[cfg(feature = "tokio")]
 pub mod aio;
+mod budget;
 mod client;
 mod clock;
 mod error;
@@ -29,6 +30,7 @@ mod proto;
 pub mod retry;
 pub mod wire;
 
+pub use budget::Spending;
 pub use client::{Client, Condition, WaitOptions};
 pub use error::Error;
 pub use events::{Event, EventOptions, EventStream, Events};

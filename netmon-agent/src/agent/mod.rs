@@ -150,6 +150,7 @@ async fn serve(
                 native_histograms: config.metrics.native_histograms,
                 lean: config.metrics.lean,
             },
+            retry: config.retry,
             ..api::Options::default()
         },
     )?;
@@ -227,7 +228,7 @@ fn reload_from(path: Option<&std::path::Path>, insecure: bool, out: &Sender<core
     match loaded {
         Ok(config) => {
             tracing::info!(
-                "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel] and [metrics] take effect at the next start"
+                "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics] and [retry] take effect at the next start"
             );
             out.send_replace(core::Reload { config: Arc::new(config), valid: true });
         }

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod doctor;
 pub mod probe;
+pub mod retry;
 pub mod run;
 pub mod status;
 mod text;
@@ -10,7 +11,7 @@ pub mod trace;
 pub mod wait;
 pub mod watch;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -37,6 +38,8 @@ enum Command {
     Wait(wait::WaitArgs),
     /// Print each change as it happens
     Watch(watch::WatchArgs),
+    /// Run a command, again when it fails, and pause through outages
+    Retry(Box<retry::RetryArgs>),
     /// Probe hosts now, without an agent
     Probe(probe::ProbeArgs),
     /// Show the way to a host, and the largest packet that passes, without an agent
@@ -48,16 +51,25 @@ enum Command {
     Config(config::ConfigCommand),
 }
 
-/// Parses the command line, runs the command, and gives its exit code: 2 for a wrong command line, 1 for an error that
-/// the command has no code of its own for.
+/// Parses the command line, runs the command, and gives its exit code: 2 for a wrong command line (125 where it is that of
+/// `retry`, whose 2 is a command's own), 1 for an error that the command has no code of its own for.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) if e.use_stderr() && is_retry(std::env::args_os().skip(1)) => {
+            // As clap itself does it: where nobody reads there is nobody to tell.
+            let _ = e.print();
+            return ExitCode::from(retry::OWN_ERROR);
+        }
+        Err(e) => e.exit(),
+    };
     let socket = cli.socket;
     let result = match cli.command {
         Command::Run(args) => run::run(&args, socket),
         Command::Status(args) => status::run(&args, &client_socket(socket)),
         Command::Wait(args) => wait::run(&args, &client_socket(socket)),
         Command::Watch(args) => watch::run(&args, &client_socket(socket)),
+        Command::Retry(args) => retry::run(&args, &client_socket(socket)),
         Command::Probe(args) => probe::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Doctor(args) => doctor::run(&args, &client_socket(socket)),
@@ -67,6 +79,15 @@ pub fn main() -> ExitCode {
         text::say(format_args!("netmon: {}", told(&error)));
         ExitCode::FAILURE
     })
+}
+
+/// Whether a command line is that of `retry`: the first word that is no option and no option's value.
+fn is_retry(words: impl Iterator<Item = OsString>) -> bool {
+    let mut words = words.skip_while(|word| word.to_string_lossy().starts_with("--socket="));
+    match words.next() {
+        Some(word) if word == "--socket" => words.nth(1).is_some_and(|word| word == "retry"),
+        word => word.is_some_and(|word| word == "retry"),
+    }
 }
 
 /// An error with its causes, each said once: many errors' words hold those of their cause already.
@@ -106,6 +127,17 @@ mod tests {
             told(&Err::<(), _>(error()).context("no start").unwrap_err()),
             format!("no start: {text}")
         );
+    }
+
+    #[test]
+    fn a_wrong_line_of_retry_is_told_from_others() {
+        let of = |line: &str| is_retry(line.split(' ').map(OsString::from));
+        for line in ["retry", "retry -- x", "--socket /s retry x", "--socket=/s retry"] {
+            assert!(of(line), "{line}");
+        }
+        for line in ["", "wait retry", "--socket retry wait", "--socket", "status", "--no retry"] {
+            assert!(!of(line), "{line}");
+        }
     }
 
     #[test]

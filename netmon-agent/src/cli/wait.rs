@@ -137,7 +137,7 @@ fn of_a_wait(text: &str) -> Result<Duration, String> {
 }
 
 /// The name of a device as the agent writes it. The kernel's names are bytes; what is no UTF-8 reads `\xNN` there.
-fn device_name(name: OsString) -> String {
+pub(super) fn device_name(name: OsString) -> String {
     name.into_string().unwrap_or_else(|name| IfName::new(name.as_bytes()).escaped())
 }
 

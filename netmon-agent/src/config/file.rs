@@ -26,6 +26,7 @@ pub(super) struct File {
     pub(super) kernel: Kernel,
     pub(super) metrics: Metrics,
     pub(super) diagnosis: Diagnosis,
+    pub(super) retry: Retry,
     pub(super) health: Health,
     pub(super) target: Vec<Spanned<Target>>,
 }
@@ -120,6 +121,16 @@ pub(super) struct Diagnosis {
     pub(super) pause: Option<Spanned<Span>>,
     pub(super) per_minute: Option<Spanned<u32>>,
     pub(super) timeout: Option<Spanned<Span>>,
+}
+
+/// The retry budget: each is left at its default when absent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Retry {
+    pub(super) tokens: Option<Spanned<u32>>,
+    pub(super) transient: Option<Spanned<u32>>,
+    pub(super) throttle: Option<Spanned<u32>>,
+    pub(super) per_second: Option<Spanned<f64>>,
 }
 
 /// Thresholds: each is left at its default when absent.

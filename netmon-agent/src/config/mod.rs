@@ -6,6 +6,7 @@ mod error;
 mod file;
 mod limits;
 mod method;
+mod retry;
 mod target;
 mod thresholds;
 mod validate;
@@ -20,7 +21,7 @@ pub use error::ConfigError;
 pub use limits::Limits;
 
 use crate::{
-    diagnosis,
+    budget, diagnosis,
     health::{Settings, Watch},
     observation::{Method, PathOptions},
 };
@@ -55,6 +56,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// How faults are looked at.
     pub diagnosis: diagnosis::Settings,
+    /// The retry budget of the machine. Takes effect at the start.
+    pub retry: budget::Settings,
     /// Thresholds of the rules.
     pub health: Settings,
     /// Configured targets.

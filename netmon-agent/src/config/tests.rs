@@ -75,6 +75,18 @@ fn a_full_file_is_read() {
 }
 
 #[test]
+fn the_retry_budget_is_within_reason() {
+    let c = parse("[retry]\ntokens = 100\nper_second = 0.5\n").unwrap();
+    let expected = crate::budget::Settings { tokens: 100, per_second: 0.5, ..Default::default() };
+    assert_eq!(c.retry, expected);
+    assert_eq!(parse("").unwrap().retry, crate::budget::Settings::default());
+    refused("[retry]\ntokens = 10", "2:10", "raise tokens, or lower the cost");
+    refused("[retry]\nthrottle = 501", "2:12", "more than the 500 tokens");
+    refused("[retry]\nper_second = 0.0", "2:14", "between 0.001 and 10000");
+    refused("[retry]\ntoken = 1", "2:1", "did you mean `tokens`?");
+}
+
+#[test]
 fn faults_name_their_place_and_the_remedy() {
     refused("[defaults]\nintervall = \"2s\"", "2:1", "did you mean `interval`?");
     refused("[metrics]\nwindow = true", "2:1", "did you mean `windows`?");

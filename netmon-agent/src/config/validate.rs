@@ -9,7 +9,7 @@ use super::{
     error::Fault,
     file::{self, Span},
     limits::{Limits, MAX_PROBES, check_rate},
-    target, thresholds,
+    retry, target, thresholds,
 };
 use crate::{
     diagnosis,
@@ -34,6 +34,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let timeout = timeout(&f.defaults.timeout)?;
     let health = Settings { native_histograms, ..thresholds::settings(f.health, &f.devices)? };
     let diagnosis = diagnosis(&f.diagnosis)?;
+    let retry = retry::settings(&f.retry)?;
     let watch = watch(&f.devices)?;
     let kernel = kernel(f.kernel)?;
     if let Some(s) = f.agent.socket.as_ref().filter(|s| s.get_ref().as_os_str().is_empty()) {
@@ -71,6 +72,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         kernel,
         metrics,
         diagnosis,
+        retry,
         health,
         targets,
     })

@@ -1,15 +1,18 @@
 //! The seam to the kernel's socket interface: batches of datagrams with their ancillary data, the error queue, the
-//! socket options no safe crate offers, and waiting for descriptors that others read; and giving memory back. The only
+//! socket options no safe crate offers, and waiting for descriptors that others read; children in groups of their own;
+//! and giving memory back. The only
 //! unsafe code of the agent lives here, but for the marks in `source/bpf` that say what is plain data.
 
 mod batch;
 mod cmsg;
+mod group;
 mod memory;
 mod readable;
 mod sockopt;
 
 pub use batch::{Batch, Datagram, Queue};
 pub use cmsg::{Ancillary, ErrorOrigin, ExtendedError, parse as parse_control};
+pub use group::{keep_ended_children, spawn_in_group};
 pub use memory::give_back_memory;
 pub use readable::Readable;
 pub use sockopt::{

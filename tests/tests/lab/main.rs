@@ -9,6 +9,7 @@ mod input;
 mod kernel;
 mod life;
 mod links;
+mod retry;
 mod scenarios;
 mod targets;
 mod verdict;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         targets::SCENARIOS,
         life::SCENARIOS,
         links::SCENARIOS,
+        retry::SCENARIOS,
         input::SCENARIOS,
         figures::SCENARIOS,
         kernel::SCENARIOS,

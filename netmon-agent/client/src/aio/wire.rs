@@ -39,7 +39,7 @@ impl Wire {
 /// Asks, and reads the whole answer.
 pub(super) async fn ask(path: &Path, target: &str, patience: Option<Duration>) -> Result<Reply, Error> {
     within(patience, async {
-        let mut wire = Wire::open(path, &request(target, &[])).await?;
+        let mut wire = Wire::open(path, &request("GET", target, &[])).await?;
         let mut call = Call::default();
         loop {
             if let Some(reply) = call.reply()? {

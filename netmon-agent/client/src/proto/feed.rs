@@ -52,7 +52,7 @@ impl Feed {
         let id = options.last_id.map(|id| id.to_string());
         let id = id.as_deref().map(|id| ("Last-Event-ID", id));
         let headers: Vec<_> = [("Accept", "text/event-stream")].into_iter().chain(id).collect();
-        request(target, &headers)
+        request("GET", target, &headers)
     }
 
     /// Where bytes of the connection go.

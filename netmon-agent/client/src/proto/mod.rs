@@ -26,8 +26,8 @@ pub(crate) const GRACE: Duration = Duration::from_secs(2);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// A request's bytes.
-pub(crate) fn request(target: &str, headers: &[(&str, &str)]) -> Vec<u8> {
-    let mut request = format!("GET {target} HTTP/1.1\r\nHost: netmon\r\nConnection: close\r\n");
+pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+    let mut request = format!("{method} {target} HTTP/1.1\r\nHost: netmon\r\nConnection: close\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }

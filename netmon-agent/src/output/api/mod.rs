@@ -4,6 +4,7 @@
 //! writes in time, connections and waiters in number and shared fairly by user, and descriptors are kept back for
 //! probes.
 
+mod budget;
 mod condition;
 mod events;
 mod group;
@@ -25,7 +26,7 @@ pub mod wire_map;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -45,7 +46,12 @@ use super::{
     WallAnchor,
     metrics::{self, Own},
 };
-use crate::{capability::Capability, state::Board};
+use crate::{
+    budget::{Bucket, Settings},
+    capability::Capability,
+    state::Board,
+    time::Boot,
+};
 
 /// Metrics requests served at one time.
 const SCRAPES: usize = 8;
@@ -73,6 +79,8 @@ pub struct Options {
     pub refresh: Option<RefreshSender>,
     /// What metrics to write beyond the usual ones.
     pub metrics: metrics::Options,
+    /// The retry budget.
+    pub retry: Settings,
 }
 
 impl Default for Options {
@@ -85,6 +93,7 @@ impl Default for Options {
             reserved_descriptors: 256,
             refresh: None,
             metrics: metrics::Options::default(),
+            retry: Settings::default(),
         }
     }
 }
@@ -108,6 +117,7 @@ struct App {
     heartbeat: Duration,
     metrics: metrics::Options,
     refresher: refresh::Refresher,
+    budget: Mutex<Bucket>,
     waiters: Shares,
     groups: group::Groups,
     scrapes: Arc<Semaphore>,
@@ -136,6 +146,7 @@ pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
         heartbeat: options.heartbeat.clamp(Duration::from_millis(10), Duration::from_secs(2)),
         metrics: options.metrics,
         refresher: refresh::Refresher::new(options.refresh),
+        budget: Mutex::new(Bucket::new(options.retry, Boot::now())),
         waiters: Shares::new(options.max_waiters),
         scrapes: Arc::new(Semaphore::new(SCRAPES)),
         big_statuses: Arc::new(Semaphore::new(BIG_STATUSES)),

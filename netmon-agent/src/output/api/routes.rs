@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{Query, State, rejection::QueryRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::Response,
-    routing::get,
+    routing::{get, post},
 };
 use netmon_client::wire;
 
-use super::{App, events, held, page, reply, wait, wire_map};
+use super::{App, budget, events, held, page, reply, wait, wire_map};
 use crate::{
     health,
     output::metrics::{self, Format},
@@ -27,18 +27,19 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/wait", get(wait::handler))
         .route("/v1/events", get(events::events))
+        .route(budget::PATH, post(budget::ask))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .fallback(async || reply::error(StatusCode::NOT_FOUND, NOT_FOUND))
-        .method_not_allowed_fallback(async || {
-            reply::error(StatusCode::METHOD_NOT_ALLOWED, "this is read with GET only")
+        .method_not_allowed_fallback(async |uri: Uri| {
+            let only = if uri.path() == budget::PATH { budget::METHOD } else { "this is read with GET only" };
+            reply::error(StatusCode::METHOD_NOT_ALLOWED, only)
         })
         .with_state(app)
 }
 
-const NOT_FOUND: &str =
-    "no such path; there are: /, /v1/status, /v1/wait, /v1/events, /healthz, /readyz, /metrics";
+const NOT_FOUND: &str = "no such path; there are: /, /v1/status, /v1/wait, /v1/events, /v1/retry-budget, /healthz, /readyz, /metrics";
 
 async fn status(
     State(app): State<Arc<App>>,
@@ -141,6 +142,7 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
 fn exposition(app: &App, format: Format, gzip: bool) -> Option<Vec<u8>> {
     let stale = app.board.is_stale(Boot::now());
     let (snapshot, walls) = (app.board.snapshot(), app.walls.now());
+    budget::tell(app);
     let text = metrics::render(&snapshot, stale, walls, &app.own, app.metrics, format);
     if gzip { metrics::gzip(&text).ok() } else { Some(text) }
 }

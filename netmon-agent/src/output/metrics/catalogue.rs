@@ -169,6 +169,8 @@ families! {
     WAIT_WAKE: Histogram "netmon_wait_wake_seconds" [] "From the snapshot that fulfils a condition to its waiter's release.";
     EVENT_CLIENTS: Gauge "netmon_event_clients" [] "Subscribers to events now.";
     EVENTS_DROPPED: Counter "netmon_events_dropped_total" [] "Times that a subscriber missed changes, because it read too slowly or came back too late.";
+    RETRY_BUDGET_TOKENS: Gauge "netmon_retry_budget_tokens" [] "Tokens left of the retry budget of this machine.";
+    RETRY_BUDGET_REQUESTS: Counter "netmon_retry_budget_requests_total" ["result"] "Questions to the retry budget, by what became of them.";
     SCRAPES: Counter "netmon_scrapes_total" ["result"] "Requests for metrics, by whether there was room for them.";
     CONNECTIONS_REFUSED: Counter "netmon_connections_refused_total" ["listener"] "Connections closed for want of room.";
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     core::Collector,
     process_collector::ProcessCollector,
     proto::{MetricFamily, MetricType},
@@ -19,6 +19,9 @@ use super::{
 pub const WAIT_RESULTS: [&str; 7] =
     ["satisfied", "timeout", "hangup", "refused", "shutdown", "not_found", "bad_request"];
 
+/// What became of a question to the retry budget: every value of the label `result`.
+const BUDGET_RESULTS: [&str; 4] = ["granted", "refused", "returned", "bad_request"];
+
 /// Upper bounds of the wake-up histogram, seconds.
 const WAKE_BUCKETS: [f64; 12] = [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0];
 
@@ -32,6 +35,9 @@ pub struct Own {
     pub event_clients: IntGauge,
     /// Subscribers that missed changes.
     pub events_dropped: IntCounter,
+    /// Tokens left of the retry budget.
+    pub retry_budget_tokens: Gauge,
+    retry_budget_requests: IntCounterVec,
     wait_requests: IntCounterVec,
     wait_wake: Histogram,
     scrapes: IntCounterVec,
@@ -46,6 +52,8 @@ impl Own {
             wait_clients: made(IntGauge::with_opts(opts(&catalogue::WAIT_CLIENTS))),
             event_clients: made(IntGauge::with_opts(opts(&catalogue::EVENT_CLIENTS))),
             events_dropped: made(IntCounter::with_opts(opts(&catalogue::EVENTS_DROPPED))),
+            retry_budget_tokens: made(Gauge::with_opts(opts(&catalogue::RETRY_BUDGET_TOKENS))),
+            retry_budget_requests: counters(&catalogue::RETRY_BUDGET_REQUESTS, &BUDGET_RESULTS),
             wait_requests: counters(&catalogue::WAIT_REQUESTS, &WAIT_RESULTS),
             wait_wake: made(Histogram::with_opts(
                 HistogramOpts::from(opts(&catalogue::WAIT_WAKE)).buckets(WAKE_BUCKETS.to_vec()),
@@ -53,10 +61,12 @@ impl Own {
             scrapes: counters(&catalogue::SCRAPES, &["ok", "refused"]),
             refused: counters(&catalogue::CONNECTIONS_REFUSED, &["unix", "tcp"]),
         };
-        let collectors: [Box<dyn Collector>; 8] = [
+        let collectors: [Box<dyn Collector>; 10] = [
             Box::new(own.wait_clients.clone()),
             Box::new(own.event_clients.clone()),
             Box::new(own.events_dropped.clone()),
+            Box::new(own.retry_budget_tokens.clone()),
+            Box::new(own.retry_budget_requests.clone()),
             Box::new(own.wait_requests.clone()),
             Box::new(own.wait_wake.clone()),
             Box::new(own.scrapes.clone()),
@@ -67,6 +77,11 @@ impl Own {
             made(own.registry.register(collector));
         }
         own
+    }
+
+    /// The retry budget was asked, with this result.
+    pub fn asked_for_retry(&self, result: &str) {
+        self.retry_budget_requests.with_label_values(&[result]).inc();
     }
 
     /// A wait ended, with one of [`WAIT_RESULTS`].

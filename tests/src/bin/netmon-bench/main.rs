@@ -1,5 +1,5 @@
-//! Measurements in the lab, printed plainly. Each is one subcommand; none given means all but `probes`, `targets` and
-//! `verdict`, which take long.
+//! Measurements in the lab, printed plainly. Each is one subcommand; none given means all but `probes`, `targets`, `verdict`
+//! and `retry`, which take long.
 
 mod churn;
 mod events;
@@ -9,6 +9,7 @@ mod idle;
 mod kernel;
 mod probes;
 mod read;
+mod retry;
 mod targets;
 mod verdict;
 
@@ -75,6 +76,14 @@ enum Which {
     Targets(targets::Arguments),
     /// How soon the agent says `down` and `up`, and that a starved machine makes it say neither.
     Verdict(verdict::Arguments),
+    /// Transfers that an outage cuts: a plain loop beside `netmon retry` and the Retryer.
+    Retry(retry::Arguments),
+    /// The transfer of `retry`.
+    #[command(hide = true)]
+    RetryUpload(retry::Upload),
+    /// The Retryer's half of `retry`.
+    #[command(hide = true)]
+    RetryInProcess(retry::InProcess),
     /// What a probe costs and how true its round trip is, beside fping, ping and blackbox_exporter.
     Probes(probes::Arguments),
     /// The engine that `probes` measures.
@@ -90,6 +99,8 @@ fn main() -> ExitCode {
     let result = match arguments.which {
         Some(Which::ReadLoop { socket }) => read::traced_loop(&socket),
         Some(Which::ProbesEngine(job)) => probes::engine(&job),
+        Some(Which::RetryUpload(upload)) => retry::once(&upload),
+        Some(Which::RetryInProcess(arguments)) => retry::in_process(&arguments),
         which => measure(which.as_ref()),
     };
     match result {
@@ -115,7 +126,10 @@ fn measure(which: Option<&Which>) -> Result<()> {
         Some(Which::Probes(arguments)) => probes::measure(arguments),
         Some(Which::Verdict(arguments)) => verdict::measure(arguments),
         Some(Which::Targets(arguments)) => targets::measure(arguments),
+        Some(Which::Retry(arguments)) => retry::measure(arguments),
         Some(Which::Read | Which::ReadLoop { .. } | Which::ProbesEngine(_)) => read::measure(),
+        // They are no measurements, and never come here.
+        Some(Which::RetryUpload(_) | Which::RetryInProcess(_)) => Ok(()),
         None => {
             idle::measure(Duration::from_secs(60))?;
             read::measure()?;
