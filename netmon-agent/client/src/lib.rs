@@ -20,6 +20,7 @@ mod events;
 mod fake;
 mod http;
 mod monitor;
+pub mod retry;
 pub mod wire;
 
 pub use client::{Client, Condition, WaitOptions};

@@ -15,6 +15,7 @@ use crate::{
     Condition, Error, State, clock,
     events::{Event, EventOptions, EventStream, backoff},
     http,
+    retry::Pulse,
     wire::Change,
 };
 
@@ -46,6 +47,8 @@ struct Shared {
     state: AtomicU8,
     inner: Mutex<Inner>,
     changed: Condvar,
+    /// The same for retries, which ask for outages between two looks too.
+    pulse: Pulse,
 }
 
 #[derive(Debug, Default)]
@@ -121,6 +124,11 @@ impl Monitor {
             };
             inner = self.shared.sleep(inner, pause);
         }
+    }
+
+    /// The network as retries see it.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.shared.pulse
     }
 
     /// Changes from now on. They queue without bound: read them, or drop the receiver.
@@ -230,6 +238,7 @@ impl Shared {
         }
         self.state.store(encode(state), Ordering::Relaxed);
         drop(inner);
+        self.pulse.set(state.into());
         self.changed.notify_all();
     }
 }
