@@ -1,6 +1,7 @@
 //! What the repository shows in use, run as it lies there: unit files, shell, Python.
 
 mod clients;
+mod jobs;
 mod units;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,9 @@ pub const SCENARIOS: &[Scenario] = &[
     ("examples::the_agent_runs_as_its_unit_says", units::agent),
     ("examples::units_wait_for_the_network_or_are_skipped", units::jobs),
     ("examples::a_daemon_starts_with_the_network_and_again_after_its_loss", units::daemon),
+    ("examples::restic_backs_up_over_a_link_that_dies", jobs::restic),
+    ("examples::rclone_copies_over_a_link_that_dies", jobs::rclone),
+    ("examples::borg_backs_up_over_a_link_that_dies", jobs::borg),
 ];
 
 /// A file of the examples.
