@@ -22,6 +22,7 @@ use nix::sys::{
     resource::{Resource, getrlimit, setrlimit},
     signal::{SigSet, Signal},
 };
+use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{
@@ -177,6 +178,7 @@ async fn serve(
     })?;
     is_ready.await.map_err(|_| AgentError::CoreGone)??;
     tracing::info!(socket = %server.socket().display(), tcp = ?server.tcp(), "netmon {} runs", env!("CARGO_PKG_VERSION"));
+    tell_manager(NotifyState::Ready);
 
     let mut result = Ok(());
     loop {
@@ -195,6 +197,7 @@ async fn serve(
         tracing::info!("{signal}: ending");
         break;
     }
+    tell_manager(NotifyState::Stopping);
     server.shutdown().await;
     // The core may be gone already; either way its thread ends.
     let _ = stop.send(());
@@ -202,6 +205,14 @@ async fn serve(
         result = Err(AgentError::CoreGone);
     }
     result
+}
+
+/// Tells the service manager that started this, if it asks for it (sd_notify(3), `NOTIFY_SOCKET`): units ordered behind
+/// the agent may use its socket from then on.
+fn tell_manager(news: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[news]) {
+        tracing::warn!(%error, "the service manager can't be told how the agent is; see NOTIFY_SOCKET");
+    }
 }
 
 fn ending_signals() -> SigSet {

@@ -4,6 +4,7 @@
 //! environment that is a failure instead.
 
 mod diagnosis;
+mod examples;
 mod figures;
 mod input;
 mod kernel;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         figures::SCENARIOS,
         kernel::SCENARIOS,
         scenarios::SCENARIOS,
+        examples::SCENARIOS,
     ]
     .concat()
     .into_iter()
