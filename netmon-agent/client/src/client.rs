@@ -10,13 +10,15 @@ use crate::{
     Error, State, clock,
     events::{EventOptions, EventStream, Events},
     http::{self, Patience, Response},
-    wire::{ApiError, Status, Waited},
+    wire::{ApiError, History, Status, Waited},
 };
 
 /// How long an answer that the agent has at hand may take.
 const ANSWER: Duration = Duration::from_secs(5);
 /// What an answer at the deadline may take to arrive.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long an answer may take that has to be read from a disk.
+const READING: Duration = Duration::from_secs(30);
 
 /// Asks the agent: one connection a question.
 #[derive(Clone, Debug)]
@@ -93,6 +95,43 @@ pub struct WaitOptions {
     pub stable: Duration,
     /// When to give up; none: never.
     pub timeout: Option<Duration>,
+    /// What the waiting program is called in the history of outages; none: what the kernel calls it.
+    pub job: Option<String>,
+}
+
+/// What to ask the history for. Times are durations before now (`24h`), RFC 3339, or dates (`2026-01-31`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistoryOptions {
+    /// Begin of the period; none: a day ago.
+    pub since: Option<String>,
+    /// Its end; none: now.
+    pub until: Option<String>,
+    /// `network`, `device:NAME`, `target:NAME` or a name; none: everything.
+    pub subject: Option<String>,
+    /// Most outages in the answer, 1 to 10,000, the latest; none: 1,000.
+    pub limit: Option<u32>,
+    /// The time zone of its days, by IANA's name; none: the agent's.
+    pub zone: Option<String>,
+}
+
+impl HistoryOptions {
+    fn query(&self) -> String {
+        let limit = self.limit.map(|n| n.to_string());
+        let mut query = String::from("/v1/history");
+        for (name, value) in [
+            ("since", &self.since),
+            ("until", &self.until),
+            ("subject", &self.subject),
+            ("limit", &limit),
+            ("zone", &self.zone),
+        ] {
+            if let Some(value) = value {
+                let mark = if query.contains('?') { '&' } else { '?' };
+                query.push_str(&format!("{mark}{name}={}", percent(value)));
+            }
+        }
+        query
+    }
 }
 
 impl WaitOptions {
@@ -165,10 +204,23 @@ impl Client {
     pub fn wait(&self, options: &WaitOptions) -> Result<Waited, Error> {
         let deadline = options.timeout.and_then(|t| clock::after(t.saturating_add(GRACE)));
         let patience = deadline.map_or(Patience::Endless, Patience::Until);
-        let response = http::get(http::connect(&self.path)?, &options.query(), &[], patience)?;
+        let job = options.job.as_deref().map(percent);
+        let headers: Vec<(&str, &str)> = job.iter().map(|job| ("Netmon-Job", job.as_str())).collect();
+        let response = http::get(http::connect(&self.path)?, &options.query(), &headers, patience)?;
         if response.status == 409 {
             return json(response);
         }
+        json(checked(response)?)
+    }
+
+    /// Outages and availability of a period.
+    ///
+    /// # Errors
+    /// As [`Client::status`], with 30 s for the answer; [`Error::NotFound`] where no history is kept;
+    /// [`Error::BadRequest`] for a time or a limit that can't be read.
+    pub fn history(&self, options: &HistoryOptions) -> Result<History, Error> {
+        let patience = clock::after(READING).map_or(Patience::Endless, Patience::Until);
+        let response = http::get(http::connect(&self.path)?, &options.query(), &[], patience)?;
         json(checked(response)?)
     }
 
@@ -247,10 +299,23 @@ mod tests {
             target: Some("gw".into()),
             stable: Duration::from_micros(1500),
             timeout: Some(Duration::from_secs(60)),
+            job: None,
         };
         let query = "/v1/wait?state=usable&device=a%22b%26%C3%A9&target=gw&stable=2ms&timeout=60000ms";
         assert_eq!(options.query(), query);
         assert_eq!(WaitOptions::up().query(), "/v1/wait?state=up");
+    }
+
+    #[test]
+    fn a_history_is_asked_for_as_was_meant() {
+        assert_eq!(HistoryOptions::default().query(), "/v1/history");
+        let options = HistoryOptions {
+            since: Some("7d".into()),
+            subject: Some("device:eth0".into()),
+            limit: Some(5),
+            ..HistoryOptions::default()
+        };
+        assert_eq!(options.query(), "/v1/history?since=7d&subject=device%3Aeth0&limit=5");
     }
 
     #[test]

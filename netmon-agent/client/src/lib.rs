@@ -22,7 +22,7 @@ mod http;
 mod monitor;
 pub mod wire;
 
-pub use client::{Client, Condition, WaitOptions};
+pub use client::{Client, Condition, HistoryOptions, WaitOptions};
 pub use error::Error;
 pub use events::{Event, EventOptions, EventStream, Events};
 pub use monitor::Monitor;

@@ -34,6 +34,7 @@ pub use self::core::{CoreError, Refresh};
 use crate::{
     config::Config,
     health::{Reason, ReasonCode, Verdict},
+    history,
     output::{api, metrics},
     source::{bpf, probe},
     state::{Board, Snapshot},
@@ -137,6 +138,11 @@ async fn serve(
     let Options { config, config_path, socket, insecure, .. } = options;
     let config = Arc::new(config);
     let board = Board::new(first_snapshot(started), config.stale_after());
+    let ledger = config.history.as_ref().map(|settings| api::Ledger {
+        reader: history::Reader::new(&settings.path),
+        live: history::Live::default(),
+        jobs: history::Jobs::default(),
+    });
     let (refresh_sender, refresh) = mpsc::channel(64);
     let server = api::start(
         board.clone(),
@@ -150,12 +156,26 @@ async fn serve(
                 native_histograms: config.metrics.native_histograms,
                 lean: config.metrics.lean,
             },
+            ledger: ledger.clone(),
             ..api::Options::default()
         },
     )?;
     if let Ok(mut all) = capabilities.lock() {
         all.extend(server.capabilities().iter().cloned());
     }
+    // Before the core's first word, so that it misses none.
+    let writer = config.history.clone().zip(ledger).and_then(|(settings, ledger)| {
+        let counters = server.own().history.clone();
+        let started = history::Writer::start(
+            settings,
+            board.clone(),
+            ledger.jobs,
+            ledger.live,
+            counters,
+            capabilities.clone(),
+        );
+        started.inspect_err(|error| tracing::warn!(%error, "no history: no thread to write it")).ok()
+    });
     let (reload_sender, reload) = channel(core::Reload { config: Arc::clone(&config), valid: true });
     let (stop, stopped) = oneshot::channel();
     let (ready, is_ready) = oneshot::channel();
@@ -200,6 +220,9 @@ async fn serve(
     if core_thread.join().is_err() {
         result = Err(AgentError::CoreGone);
     }
+    if let Some(writer) = writer {
+        writer.stop();
+    }
     result
 }
 
@@ -227,7 +250,7 @@ fn reload_from(path: Option<&std::path::Path>, insecure: bool, out: &Sender<core
     match loaded {
         Ok(config) => {
             tracing::info!(
-                "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel] and [metrics] take effect at the next start"
+                "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics] and [history] take effect at the next start"
             );
             out.send_replace(core::Reload { config: Arc::new(config), valid: true });
         }

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod doctor;
+pub mod history;
 pub mod probe;
 pub mod run;
 pub mod status;
@@ -41,6 +42,8 @@ enum Command {
     Probe(probe::ProbeArgs),
     /// Show the way to a host, and the largest packet that passes, without an agent
     Trace(trace::TraceArgs),
+    /// Show outages and the availability of each day
+    History(history::HistoryArgs),
     /// Tell what works on this machine, what does not, and what mends it
     Doctor(doctor::DoctorArgs),
     /// Check the configuration
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Watch(args) => watch::run(&args, &client_socket(socket)),
         Command::Probe(args) => probe::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::History(args) => history::run(&args, &client_socket(socket)),
         Command::Doctor(args) => doctor::run(&args, &client_socket(socket)),
         Command::Config(command) => config::run(&command),
     };

@@ -26,6 +26,7 @@ pub(super) struct File {
     pub(super) kernel: Kernel,
     pub(super) metrics: Metrics,
     pub(super) diagnosis: Diagnosis,
+    pub(super) history: History,
     pub(super) health: Health,
     pub(super) target: Vec<Spanned<Target>>,
 }
@@ -120,6 +121,16 @@ pub(super) struct Diagnosis {
     pub(super) pause: Option<Spanned<Span>>,
     pub(super) per_minute: Option<Spanned<u32>>,
     pub(super) timeout: Option<Spanned<Span>>,
+}
+
+/// The outage ledger: each is left at its default when absent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct History {
+    pub(super) enabled: Option<bool>,
+    pub(super) path: Option<Spanned<PathBuf>>,
+    pub(super) retention: Option<Spanned<Span>>,
+    pub(super) max_size: Option<Spanned<Written<u64>>>,
 }
 
 /// Thresholds: each is left at its default when absent.

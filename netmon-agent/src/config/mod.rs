@@ -4,6 +4,7 @@
 mod dscp;
 mod error;
 mod file;
+mod ledger;
 mod limits;
 mod method;
 mod target;
@@ -17,11 +18,13 @@ use std::{net::SocketAddr, path::Path, path::PathBuf, sync::Arc, time::Duration}
 
 pub use dscp::dscp;
 pub use error::ConfigError;
+pub use ledger::PATH as HISTORY_PATH;
 pub use limits::Limits;
 
 use crate::{
     diagnosis,
     health::{Settings, Watch},
+    history,
     observation::{Method, PathOptions},
 };
 
@@ -55,6 +58,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// How faults are looked at.
     pub diagnosis: diagnosis::Settings,
+    /// Where outages are written down; none: nowhere. Takes effect at the start.
+    pub history: Option<history::Settings>,
     /// Thresholds of the rules.
     pub health: Settings,
     /// Configured targets.

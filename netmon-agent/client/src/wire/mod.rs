@@ -1,9 +1,13 @@
 //! What goes over the socket, in one definition for both ends. JSON; unknown fields are ignored, so an older client
 //! reads a newer agent.
 
+mod history;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use history::{Day, History, Job, Others, Outage, Summary, Times};
 
 /// Version of these types, the `schema` field of [`Status`]. Grows when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;

@@ -8,6 +8,7 @@ mod condition;
 mod events;
 mod group;
 mod held;
+mod history;
 mod io;
 mod judge;
 mod page;
@@ -36,6 +37,7 @@ use tokio::{
 };
 
 pub use condition::{Condition, Memory, Outcome};
+pub use history::Ledger;
 pub use refresh::RefreshSender;
 pub use shares::{Place, Shares};
 pub use socket::{SocketError, SocketFile};
@@ -73,6 +75,8 @@ pub struct Options {
     pub refresh: Option<RefreshSender>,
     /// What metrics to write beyond the usual ones.
     pub metrics: metrics::Options,
+    /// The history of outages; none where none is kept.
+    pub ledger: Option<Ledger>,
 }
 
 impl Default for Options {
@@ -85,6 +89,7 @@ impl Default for Options {
             reserved_descriptors: 256,
             refresh: None,
             metrics: metrics::Options::default(),
+            ledger: None,
         }
     }
 }
@@ -112,6 +117,8 @@ struct App {
     groups: group::Groups,
     scrapes: Arc<Semaphore>,
     big_statuses: Arc<Semaphore>,
+    histories: Arc<Semaphore>,
+    ledger: Option<Ledger>,
     room: held::Room,
     own: Own,
     walls: WallAnchor,
@@ -139,6 +146,8 @@ pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
         waiters: Shares::new(options.max_waiters),
         scrapes: Arc::new(Semaphore::new(SCRAPES)),
         big_statuses: Arc::new(Semaphore::new(BIG_STATUSES)),
+        histories: Arc::new(Semaphore::new(history::READERS)),
+        ledger: options.ledger,
         room: held::Room::new(held::ROOM),
         own: own.clone(),
         walls: WallAnchor::default(),

@@ -11,7 +11,7 @@ use axum::{
 };
 use netmon_client::wire;
 
-use super::{App, events, held, page, reply, wait, wire_map};
+use super::{App, events, held, history, page, reply, wait, wire_map};
 use crate::{
     health,
     output::metrics::{self, Format},
@@ -27,6 +27,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/wait", get(wait::handler))
         .route("/v1/events", get(events::events))
+        .route("/v1/history", get(history::handler))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -38,7 +39,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
 }
 
 const NOT_FOUND: &str =
-    "no such path; there are: /, /v1/status, /v1/wait, /v1/events, /healthz, /readyz, /metrics";
+    "no such path; there are: /, /v1/status, /v1/wait, /v1/events, /v1/history, /healthz, /readyz, /metrics";
 
 async fn status(State(app): State<Arc<App>>) -> Response {
     of_status(app, |status| reply::json(StatusCode::OK, status)).await

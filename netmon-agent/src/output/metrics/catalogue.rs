@@ -169,6 +169,10 @@ families! {
     WAIT_WAKE: Histogram "netmon_wait_wake_seconds" [] "From the snapshot that fulfils a condition to its waiter's release.";
     EVENT_CLIENTS: Gauge "netmon_event_clients" [] "Subscribers to events now.";
     EVENTS_DROPPED: Counter "netmon_events_dropped_total" [] "Times that a subscriber missed changes, because it read too slowly or came back too late.";
+    HISTORY_ERRORS: Counter "netmon_history_errors_total" [] "Failures to write the history of outages; it is tried again.";
+    HISTORY_DROPPED: Counter "netmon_history_dropped_total" [] "Changes and waits that the history missed while it could not be written; the state was taken anew afterwards.";
+    HISTORY_BYTES: Gauge "netmon_history_size_bytes" [] "Bytes of the history's file in use; 0 where there is none.";
+    HISTORY_CHANGES: Gauge "netmon_history_changes" [] "Changes that the history keeps, nearly.";
     SCRAPES: Counter "netmon_scrapes_total" ["result"] "Requests for metrics, by whether there was room for them.";
     CONNECTIONS_REFUSED: Counter "netmon_connections_refused_total" ["listener"] "Connections closed for want of room.";
 

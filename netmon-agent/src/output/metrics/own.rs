@@ -14,6 +14,7 @@ use super::{
     catalogue::{self, Family},
     writer::{Writer, labels},
 };
+use crate::history::Counters;
 
 /// How a wait ended: every value of the label `result`.
 pub const WAIT_RESULTS: [&str; 7] =
@@ -32,6 +33,8 @@ pub struct Own {
     pub event_clients: IntGauge,
     /// Subscribers that missed changes.
     pub events_dropped: IntCounter,
+    /// What the history counts.
+    pub history: Counters,
     wait_requests: IntCounterVec,
     wait_wake: Histogram,
     scrapes: IntCounterVec,
@@ -46,6 +49,12 @@ impl Own {
             wait_clients: made(IntGauge::with_opts(opts(&catalogue::WAIT_CLIENTS))),
             event_clients: made(IntGauge::with_opts(opts(&catalogue::EVENT_CLIENTS))),
             events_dropped: made(IntCounter::with_opts(opts(&catalogue::EVENTS_DROPPED))),
+            history: Counters {
+                errors: made(IntCounter::with_opts(opts(&catalogue::HISTORY_ERRORS))),
+                dropped: made(IntCounter::with_opts(opts(&catalogue::HISTORY_DROPPED))),
+                bytes: made(IntGauge::with_opts(opts(&catalogue::HISTORY_BYTES))),
+                changes: made(IntGauge::with_opts(opts(&catalogue::HISTORY_CHANGES))),
+            },
             wait_requests: counters(&catalogue::WAIT_REQUESTS, &WAIT_RESULTS),
             wait_wake: made(Histogram::with_opts(
                 HistogramOpts::from(opts(&catalogue::WAIT_WAKE)).buckets(WAKE_BUCKETS.to_vec()),
@@ -53,10 +62,14 @@ impl Own {
             scrapes: counters(&catalogue::SCRAPES, &["ok", "refused"]),
             refused: counters(&catalogue::CONNECTIONS_REFUSED, &["unix", "tcp"]),
         };
-        let collectors: [Box<dyn Collector>; 8] = [
+        let collectors: [Box<dyn Collector>; 12] = [
             Box::new(own.wait_clients.clone()),
             Box::new(own.event_clients.clone()),
             Box::new(own.events_dropped.clone()),
+            Box::new(own.history.errors.clone()),
+            Box::new(own.history.dropped.clone()),
+            Box::new(own.history.bytes.clone()),
+            Box::new(own.history.changes.clone()),
             Box::new(own.wait_requests.clone()),
             Box::new(own.wait_wake.clone()),
             Box::new(own.scrapes.clone()),
