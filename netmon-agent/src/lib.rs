@@ -3,7 +3,8 @@
 //! ```text
 //! source/bpf      ─┐                                            ┌─ output/metrics
 //! source/netlink  ─┼─ Observation ─> health ─> Snapshot ─────── ┼─ output/api
-//! source/probe    ─┘   (a value)     (pure)    (published)      └─ output/log
+//! source/probe    ─┘   (a value)     (pure)    (published)      ├─ output/log
+//!                                                               └─ history
 //! ```
 //!
 //! A source turns the outside world into [`observation::Observation`]s and decides nothing. [`health`] decides and
@@ -16,6 +17,7 @@ pub mod cli;
 pub mod config;
 pub mod diagnosis;
 pub mod health;
+pub mod history;
 pub mod observation;
 pub mod output;
 pub mod packet;

@@ -50,13 +50,14 @@ enum Task {
     },
     /// Measure: flaps, idle, read, exact, kernel, churn, or all of them (root); `probes` for the cost and truth of probes
     /// beside other programs (root); `api` for waiters and scrapes by the thousand; `sockdiag` for a dump of TCP sockets
-    /// beside `ss`; `handle` for what the core costs an observation; `targets` for the agent with up to 100,000 of them
+    /// beside `ss`; `handle` for what the core costs an observation; `history` for what a
+    /// history costs; `targets` for the agent with up to 100,000 of them
     /// (root); `verdict` for how soon it is down and up again, and that hogs make it say neither (root); `client` for what
     /// a read of the state and a change cost a program that embeds the client; `retry` for what becomes of transfers that
     /// an outage cuts (root).
     Bench {
         /// Options of the bench; `--help` lists them. `api waiters [COUNT…]`, `api conditions [COUNT]`, `api scrape
-        /// [TARGETS]`, `api read`, `handle [TARGETS]`, `sockdiag [SOCKETS…]` need no root.
+        /// [TARGETS]`, `api read`, `handle [TARGETS]`, `history [OUTAGES]`, `sockdiag [SOCKETS…]` need no root.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
@@ -86,7 +87,7 @@ fn perform(task: Task) -> Result<()> {
                 let bench = ["bench", "--quiet", "--package", "netmon-client", "--bench", "monitor", "--"];
                 run(cargo(&bench).args(options))
             }
-            Some((bench, options)) if ["api", "handle", "sockdiag"].contains(&bench.as_str()) => {
+            Some((bench, options)) if ["api", "handle", "history", "sockdiag"].contains(&bench.as_str()) => {
                 let bench = ["bench", "--quiet", "--package", "netmon-agent", "--bench", bench, "--"];
                 run(cargo(&bench).args(options))
             }

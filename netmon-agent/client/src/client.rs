@@ -10,12 +10,14 @@ use crate::{
     events::{EventOptions, EventStream, Events},
     http::{self, Patience},
     patient::{Next, Patient},
-    proto::{ANSWER, GRACE},
-    wire::{Device, Status, Waited},
+    proto::{ANSWER, GRACE, request},
+    wire::{Device, History, Status, Waited},
 };
 
 /// The path of the devices' statistics; an agent that does not know the parameter tells of the targets as well.
 pub(crate) const DEVICES: &str = "/v1/status?only=devices";
+/// How long an answer may take that has to be read from a disk.
+pub(crate) const READING: Duration = Duration::from_secs(30);
 
 /// Asks the agent: one connection a question.
 #[derive(Clone, Debug)]
@@ -92,6 +94,43 @@ pub struct WaitOptions {
     pub stable: Duration,
     /// When to give up; none: never.
     pub timeout: Option<Duration>,
+    /// What the waiting program is called in the history of outages; none: what the kernel calls it.
+    pub job: Option<String>,
+}
+
+/// What to ask the history for. Times are durations before now (`24h`), RFC 3339, or dates (`2026-01-31`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistoryOptions {
+    /// Begin of the period; none: a day ago.
+    pub since: Option<String>,
+    /// Its end; none: now.
+    pub until: Option<String>,
+    /// `network`, `device:NAME`, `target:NAME` or a name; none: everything.
+    pub subject: Option<String>,
+    /// Most outages in the answer, 1 to 10,000, the latest; none: 1,000.
+    pub limit: Option<u32>,
+    /// The time zone of its days, by IANA's name; none: the agent's.
+    pub zone: Option<String>,
+}
+
+impl HistoryOptions {
+    pub(crate) fn query(&self) -> String {
+        let limit = self.limit.map(|n| n.to_string());
+        let mut query = String::from("/v1/history");
+        for (name, value) in [
+            ("since", &self.since),
+            ("until", &self.until),
+            ("subject", &self.subject),
+            ("limit", &limit),
+            ("zone", &self.zone),
+        ] {
+            if let Some(value) = value {
+                let mark = if query.contains('?') { '&' } else { '?' };
+                query.push_str(&format!("{mark}{name}={}", percent(value)));
+            }
+        }
+        query
+    }
 }
 
 impl WaitOptions {
@@ -119,6 +158,13 @@ impl WaitOptions {
             query.push_str(&format!("&timeout={}ms", up_to_ms(timeout)));
         }
         query
+    }
+
+    /// What to ask, with the name of who waits.
+    pub(crate) fn request(&self) -> Vec<u8> {
+        let job = self.job.as_deref().map(percent);
+        let headers: Vec<(&str, &str)> = job.iter().map(|job| ("Netmon-Job", job.as_str())).collect();
+        request("GET", &self.query(), &headers)
     }
 }
 
@@ -212,7 +258,7 @@ impl Client {
     /// room or is shutting down; [`Error::Disconnected`] when it went away meanwhile.
     pub fn wait(&self, options: &WaitOptions) -> Result<Waited, Error> {
         let patience = Patience::of(options.timeout.map(|t| t.saturating_add(GRACE)));
-        http::get(&self.path, &options.query(), patience)?.json_of(&[200, 409])
+        http::ask(&self.path, &options.request(), patience)?.json_of(&[200, 409])
     }
 
     /// Waits as [`Client::wait`] does, over restarts of the agent: while it is away or has no room, it is asked again,
@@ -237,6 +283,15 @@ impl Client {
                 Next::Pause(pause) => thread::sleep(pause),
             }
         }
+    }
+
+    /// Outages and availability of a period.
+    ///
+    /// # Errors
+    /// As [`Client::status`], with 30 s for the answer; [`Error::NotFound`] where no history is kept;
+    /// [`Error::BadRequest`] for a time or a limit that can't be read.
+    pub fn history(&self, options: &HistoryOptions) -> Result<History, Error> {
+        http::get(&self.path, &options.query(), Patience::of(Some(READING)))?.json()
     }
 
     /// Changes as they come, over reconnects: see [`Events`].
@@ -299,10 +354,23 @@ mod tests {
             target: Some("gw".into()),
             stable: Duration::from_micros(1500),
             timeout: Some(Duration::from_secs(60)),
+            job: None,
         };
         let query = "/v1/wait?state=usable&device=a%22b%26%C3%A9&target=gw&stable=2ms&timeout=60000ms";
         assert_eq!(options.query(), query);
         assert_eq!(WaitOptions::up().query(), "/v1/wait?state=up");
+    }
+
+    #[test]
+    fn a_history_is_asked_for_as_was_meant() {
+        assert_eq!(HistoryOptions::default().query(), "/v1/history");
+        let options = HistoryOptions {
+            since: Some("7d".into()),
+            subject: Some("device:eth0".into()),
+            limit: Some(5),
+            ..HistoryOptions::default()
+        };
+        assert_eq!(options.query(), "/v1/history?since=7d&subject=device%3Aeth0&limit=5");
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub mod retry;
 pub mod wire;
 
 pub use budget::Spending;
-pub use client::{Client, Condition, WaitOptions};
+pub use client::{Client, Condition, HistoryOptions, WaitOptions};
 pub use error::Error;
 pub use events::{Event, EventOptions, EventStream, Events};
 pub use monitor::{Connection, Monitor, Subscription, Update};

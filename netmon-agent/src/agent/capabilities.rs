@@ -4,6 +4,8 @@ use std::path::Path;
 
 use crate::{
     capability::Capability,
+    config::{Config, HISTORY_PATH},
+    history,
     source::{bpf, netlink, probe, sockdiag},
 };
 
@@ -23,7 +25,14 @@ pub fn examine(btf: Option<&Path>) -> Vec<Capability> {
         ),
         Err(e) => Capability::missing("netlink", e.to_string(), NETLINK_REMEDY),
     });
+    found.push(of_history());
     found
+}
+
+/// Whether outages can be written down where the system's configuration says, if it does.
+fn of_history() -> Capability {
+    let settings = Config::load(None).ok().and_then(|config| config.history);
+    history::examine(settings.as_ref().map_or(Path::new(HISTORY_PATH), |s| &s.path))
 }
 
 /// Whether TCP sockets can be looked at.

@@ -35,6 +35,7 @@ pub use self::core::{CoreError, Refresh};
 use crate::{
     config::Config,
     health::{Reason, ReasonCode, Verdict},
+    history,
     output::{api, metrics},
     source::{bpf, probe},
     state::{Board, Snapshot},
@@ -138,6 +139,11 @@ async fn serve(
     let Options { config, config_path, socket, insecure, .. } = options;
     let config = Arc::new(config);
     let board = Board::new(first_snapshot(started), config.stale_after());
+    let ledger = config.history.as_ref().map(|settings| api::Ledger {
+        reader: history::Reader::new(&settings.path),
+        live: history::Live::default(),
+        jobs: history::Jobs::default(),
+    });
     let (refresh_sender, refresh) = mpsc::channel(64);
     let server = api::start(
         board.clone(),
@@ -152,12 +158,26 @@ async fn serve(
                 lean: config.metrics.lean,
             },
             retry: config.retry,
+            ledger: ledger.clone(),
             ..api::Options::default()
         },
     )?;
     if let Ok(mut all) = capabilities.lock() {
         all.extend(server.capabilities().iter().cloned());
     }
+    // Before the core's first word, so that it misses none.
+    let writer = config.history.clone().zip(ledger).and_then(|(settings, ledger)| {
+        let counters = server.own().history.clone();
+        let started = history::Writer::start(
+            settings,
+            board.clone(),
+            ledger.jobs,
+            ledger.live,
+            counters,
+            capabilities.clone(),
+        );
+        started.inspect_err(|error| tracing::warn!(%error, "no history: no thread to write it")).ok()
+    });
     let (reload_sender, reload) = channel(core::Reload { config: Arc::clone(&config), valid: true });
     let (stop, stopped) = oneshot::channel();
     let (ready, is_ready) = oneshot::channel();
@@ -204,6 +224,9 @@ async fn serve(
     if core_thread.join().is_err() {
         result = Err(AgentError::CoreGone);
     }
+    if let Some(writer) = writer {
+        writer.stop();
+    }
     result
 }
 
@@ -239,7 +262,7 @@ fn reload_from(path: Option<&std::path::Path>, insecure: bool, out: &Sender<core
     match loaded {
         Ok(config) => {
             tracing::info!(
-                "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics] and [retry] take effect at the next start"
+                "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics], [retry] and [history] take effect at the next start"
             );
             out.send_replace(core::Reload { config: Arc::new(config), valid: true });
         }

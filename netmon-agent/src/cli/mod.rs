@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod doctor;
+pub mod history;
 pub mod probe;
 pub mod retry;
 pub mod run;
@@ -44,6 +45,8 @@ enum Command {
     Probe(probe::ProbeArgs),
     /// Show the way to a host, and the largest packet that passes, without an agent
     Trace(trace::TraceArgs),
+    /// Show outages and the availability of each day
+    History(history::HistoryArgs),
     /// Tell what works on this machine, what does not, and what mends it
     Doctor(doctor::DoctorArgs),
     /// Check the configuration
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Retry(args) => retry::run(&args, &client_socket(socket)),
         Command::Probe(args) => probe::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::History(args) => history::run(&args, &client_socket(socket)),
         Command::Doctor(args) => doctor::run(&args, &client_socket(socket)),
         Command::Config(command) => config::run(&command),
     };

@@ -13,10 +13,7 @@ use netmon_client::{
     wire::{Device, Status, Target},
 };
 
-use super::text::{clipped, coloured, failed, place, printable, quiet_pipe, reasons};
-
-/// Widest line.
-const WIDTH: usize = 80;
+use super::text::{WIDTH, clipped, coloured, failed, folded, place, printable, quiet_pipe, reasons, span};
 
 /// Shows the state, its reasons, the devices and the targets.
 #[derive(Clone, Debug, clap::Args)]
@@ -113,23 +110,6 @@ fn device_text(d: &Device) -> String {
     printable(&parts.join(", "))
 }
 
-/// In lines of at most `width` characters, broken at blanks where there are any.
-fn folded(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let length = |line: &String| line.chars().count();
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(&clipped(word, width)),
-            Some(line) if length(line) + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(clipped(word, width)),
-        }
-    }
-    lines
-}
-
 fn target_text(t: &Target) -> String {
     if let (Some(diagnosis), Some(first)) = (&t.diagnosis, t.reasons.first()) {
         return printable(&format!("{}; {}", first.code, place(diagnosis)));
@@ -156,14 +136,6 @@ fn round_trip(ns: u64) -> String {
         ms if ms < 9.995 => format!("{ms:.2} ms"),
         ms => format!("{ms:.1} ms"),
     }
-}
-
-/// Two units of a duration: `3d 4h`, `5m 12s`, `7s`.
-fn span(d: Duration) -> String {
-    let s = d.as_secs();
-    let units = [(s / 86_400, 'd'), (s / 3600 % 24, 'h'), (s / 60 % 60, 'm'), (s % 60, 's')];
-    let first = units.iter().position(|(n, _)| *n > 0).unwrap_or(3);
-    units[first..].iter().take(2).map(|(n, unit)| format!("{n}{unit}")).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -221,11 +193,5 @@ mod tests {
     fn a_short_round_trip_is_not_zero() {
         let texts = [36_100, 999_400, 999_600, 4_321_000, 9_996_000, 123_456_000].map(round_trip);
         assert_eq!(texts, ["36 µs", "999 µs", "1.00 ms", "4.32 ms", "10.0 ms", "123.5 ms"]);
-    }
-
-    #[test]
-    fn spans_read_well() {
-        let texts = [0, 7, 61, 3600, 90_000].map(|s| span(Duration::from_secs(s)));
-        assert_eq!(texts, ["0s", "7s", "1m 1s", "1h 0m", "1d 1h"]);
     }
 }

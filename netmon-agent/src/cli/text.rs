@@ -4,6 +4,7 @@ use std::{
     fmt::{self, Write as _},
     io::{self, Write as _},
     process::ExitCode,
+    time::Duration,
 };
 
 use anstyle::{AnsiColor, Style};
@@ -16,6 +17,9 @@ use netmon_client::{
 pub(super) const UNAVAILABLE: u8 = 69;
 /// Wrong usage, or an unknown device or target.
 pub(super) const USAGE: u8 = 2;
+
+/// Widest line.
+pub(super) const WIDTH: usize = 80;
 
 /// Says a line on standard error. Where that is closed or full the exit code must still be told, so nothing is done
 /// about it; `eprintln!` would panic.
@@ -100,6 +104,31 @@ pub(super) fn clipped(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// In lines of at most `width` characters, broken at blanks where there are any.
+pub(super) fn folded(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let length = |line: &String| line.chars().count();
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(&clipped(word, width)),
+            Some(line) if length(line) + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(clipped(word, width)),
+        }
+    }
+    lines
+}
+
+/// Two units of a duration: `3d 4h`, `5m 12s`, `7s`.
+pub(super) fn span(d: Duration) -> String {
+    let s = d.as_secs();
+    let units = [(s / 86_400, 'd'), (s / 3600 % 24, 'h'), (s / 60 % 60, 'm'), (s % 60, 's')];
+    let first = units.iter().position(|(n, _)| *n > 0).unwrap_or(3);
+    units[first..].iter().take(2).map(|(n, unit)| format!("{n}{unit}")).collect::<Vec<_>>().join(" ")
+}
+
 /// Success when the reader has gone (`netmon watch | head`), else the error.
 pub(super) fn quiet_pipe(result: io::Result<()>) -> anyhow::Result<ExitCode> {
     match result {
@@ -110,7 +139,7 @@ pub(super) fn quiet_pipe(result: io::Result<()>) -> anyhow::Result<ExitCode> {
 }
 
 /// Reads a duration of the command line.
-pub(super) fn duration(text: &str) -> Result<std::time::Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "reads like 10s, 500ms, 1m30s".to_owned())
 }
 
@@ -123,5 +152,11 @@ mod tests {
         assert_eq!(printable("a\x1b[31mb\u{9b}\u{202e}\nc"), "a\u{fffd}[31mb\u{fffd}\u{fffd} c");
         assert_eq!(clipped("äbcdef", 4), "äbc…");
         assert_eq!(clipped("äbcd", 4), "äbcd");
+    }
+
+    #[test]
+    fn spans_read_well() {
+        let texts = [0, 7, 61, 3600, 90_000].map(|s| span(Duration::from_secs(s)));
+        assert_eq!(texts, ["0s", "7s", "1m 1s", "1h 0m", "1d 1h"]);
     }
 }

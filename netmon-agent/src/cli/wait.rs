@@ -7,9 +7,10 @@ use netmon_client::{
     Client, Condition, Error, WaitOptions,
     wire::{Reason, Waited},
 };
+use nix::unistd::getppid;
 
 use super::text::{duration, failed, reasons, say};
-use crate::{observation::IfName, output::api::MAX_TIMEOUT, time::Boot};
+use crate::{history::jobs, observation::IfName, output::api::MAX_TIMEOUT, time::Boot};
 
 /// `EX_TEMPFAIL` of sysexits(3): not by the deadline. Schedulers and borgmatic try again later.
 const TEMPFAIL: u8 = 75;
@@ -44,6 +45,9 @@ pub struct WaitArgs {
     /// Exit code when it is not so by the deadline
     #[arg(long, default_value_t = TEMPFAIL, value_parser = clap::value_parser!(u8).range(0..=254))]
     timeout_exit_code: u8,
+    /// What this wait is called in `netmon history` [default: the name of the process that started it]
+    #[arg(long, value_name = "NAME")]
+    job: Option<String>,
     /// Say nothing
     #[arg(short, long)]
     quiet: bool,
@@ -81,6 +85,7 @@ fn wait(args: &WaitArgs, client: &Client, started: Boot) -> Result<Waited, Error
         target: args.target.clone(),
         stable: args.stable,
         timeout: args.timeout,
+        job: Some(args.job.clone().unwrap_or_else(|| jobs::name_of(Some(getppid().as_raw())))),
     };
     let (mut met, mut lost_at, mut pause) = (false, None, PAUSES.0);
     loop {

@@ -27,6 +27,7 @@ pub(super) struct File {
     pub(super) metrics: Metrics,
     pub(super) diagnosis: Diagnosis,
     pub(super) retry: Retry,
+    pub(super) history: History,
     pub(super) health: Health,
     pub(super) target: Vec<Spanned<Target>>,
 }
@@ -131,6 +132,16 @@ pub(super) struct Retry {
     pub(super) transient: Option<Spanned<u32>>,
     pub(super) throttle: Option<Spanned<u32>>,
     pub(super) per_second: Option<Spanned<f64>>,
+}
+
+/// The outage ledger: each is left at its default when absent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct History {
+    pub(super) enabled: Option<bool>,
+    pub(super) path: Option<Spanned<PathBuf>>,
+    pub(super) retention: Option<Spanned<Span>>,
+    pub(super) max_size: Option<Spanned<Written<u64>>>,
 }
 
 /// Thresholds: each is left at its default when absent.

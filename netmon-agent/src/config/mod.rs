@@ -4,6 +4,7 @@
 mod dscp;
 mod error;
 mod file;
+mod ledger;
 mod limits;
 mod method;
 mod retry;
@@ -18,11 +19,13 @@ use std::{net::SocketAddr, path::Path, path::PathBuf, sync::Arc, time::Duration}
 
 pub use dscp::dscp;
 pub use error::ConfigError;
+pub use ledger::PATH as HISTORY_PATH;
 pub use limits::Limits;
 
 use crate::{
     budget, diagnosis,
     health::{Settings, Watch},
+    history,
     observation::{Method, PathOptions},
 };
 
@@ -58,6 +61,8 @@ pub struct Config {
     pub diagnosis: diagnosis::Settings,
     /// The retry budget of the machine. Takes effect at the start.
     pub retry: budget::Settings,
+    /// Where outages are written down; none: nowhere. Takes effect at the start.
+    pub history: Option<history::Settings>,
     /// Thresholds of the rules.
     pub health: Settings,
     /// Configured targets.

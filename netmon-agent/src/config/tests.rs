@@ -87,6 +87,18 @@ fn the_retry_budget_is_within_reason() {
 }
 
 #[test]
+fn outages_are_written_down_unless_told_otherwise() {
+    let usual = parse("").unwrap().history.unwrap();
+    assert_eq!(usual.path, Path::new("/var/lib/netmon/history.db"));
+    assert_eq!((usual.retention, usual.max_size), (Duration::from_secs(90 * 86_400), 64 << 20));
+    let other = "[history]\npath = \"/srv/h.db\"\nretention = \"2w\"\nmax_size = \"5MiB\"";
+    let other = parse(other).unwrap().history.unwrap();
+    assert_eq!(other.path, Path::new("/srv/h.db"));
+    assert_eq!((other.retention, other.max_size), (Duration::from_secs(14 * 86_400), 5 << 20));
+    assert_eq!(parse("[history]\nenabled = false\npath = \"/srv/h.db\"").unwrap().history, None);
+}
+
+#[test]
 fn faults_name_their_place_and_the_remedy() {
     refused("[defaults]\nintervall = \"2s\"", "2:1", "did you mean `interval`?");
     refused("[metrics]\nwindow = true", "2:1", "did you mean `windows`?");
@@ -107,6 +119,11 @@ fn faults_name_their_place_and_the_remedy() {
     refused("[diagnosis]\ntimeout = \"40s\"", "2:11", "timeout is no longer than pause");
     refused("[diagnosis]\ntimeout = \"1s\"", "2:11", "between 2s and 1m");
     refused("[diagnosis]\nenable = true", "2:1", "did you mean `enabled`?");
+    refused("[history]\npath = \"h.db\"", "2:8", "leave `path` out for /var/lib/netmon/history.db");
+    refused("[history]\nretention = \"5m\"", "2:13", "retention is between 1h");
+    refused("[history]\nmax_size = \"10kB\"", "2:12", "between 1MiB and 64GiB");
+    refused("[history]\nmax_size = \"off\"", "2:12", "enabled = false");
+    refused("[history]\nretain = \"90d\"", "2:1", "did you mean `retention`?");
     refused("[health.quorum]\ninternet = 0", "2:12", "quorum of 0");
     refused("[agent]\nlisten = [\"localhost\"]", "2:11", "socket address");
     refused("a = ", "1:5", "");

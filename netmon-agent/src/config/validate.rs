@@ -8,6 +8,7 @@ use super::{
     Config, KernelConfig, MetricsConfig,
     error::Fault,
     file::{self, Span},
+    ledger,
     limits::{Limits, MAX_PROBES, check_rate},
     retry, target, thresholds,
 };
@@ -35,6 +36,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let health = Settings { native_histograms, ..thresholds::settings(f.health, &f.devices)? };
     let diagnosis = diagnosis(&f.diagnosis)?;
     let retry = retry::settings(&f.retry)?;
+    let history = ledger::settings(&f.history)?;
     let watch = watch(&f.devices)?;
     let kernel = kernel(f.kernel)?;
     if let Some(s) = f.agent.socket.as_ref().filter(|s| s.get_ref().as_os_str().is_empty()) {
@@ -73,6 +75,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         metrics,
         diagnosis,
         retry,
+        history,
         health,
         targets,
     })

@@ -282,7 +282,7 @@ impl Verdict {
 }
 
 /// What a verdict is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
     /// The whole machine's network.
     Network,

@@ -42,6 +42,11 @@ impl WallOffset {
         Wall::from_nanos((then.as_nanos() as i64).saturating_add(self.0).max(0) as u64)
     }
 
+    /// The distance, nanoseconds.
+    pub fn as_nanos(self) -> i64 {
+        self.0
+    }
+
     /// Seconds since 1970, for metrics; to the millisecond.
     pub fn unix_seconds(self, then: Boot) -> f64 {
         (self.wall(then).as_nanos() / 1_000_000) as f64 / 1e3

@@ -175,6 +175,9 @@ pub struct ChangeEvent {
 /// Oldest evaluation that releases a waiter.
 const RELEASE_AGE: Duration = Duration::from_millis(2500);
 
+/// How many gaps are kept.
+const GAPS: usize = 64;
+
 /// How many changes the backlog keeps for clients that come back.
 pub const BACKLOG: usize = 4096;
 
@@ -191,6 +194,8 @@ struct Shared {
     evaluated: AtomicU64,
     stale_after: AtomicU64,
     backlog: Mutex<VecDeque<Arc<ChangeEvent>>>,
+    /// The last times for which it was not evaluated.
+    gaps: Mutex<VecDeque<(Boot, Boot)>>,
     followers: AtomicUsize,
 }
 
@@ -216,6 +221,7 @@ impl Board {
                 evaluated,
                 stale_after,
                 backlog: Mutex::default(),
+                gaps: Mutex::default(),
                 followers: AtomicUsize::new(0),
             }),
         }
@@ -238,7 +244,22 @@ impl Board {
 
     /// Notes that the core looked at its evidence, though nothing changed.
     pub fn evaluated(&self, at: Boot) {
-        self.shared.evaluated.store(at.as_nanos(), Ordering::Release);
+        let before = Boot::from_nanos(self.shared.evaluated.swap(at.as_nanos(), Ordering::AcqRel));
+        // The machine slept, or the agent stood still: as rare as it is worth to be known.
+        if at.since(before) > RELEASE_AGE {
+            let mut gaps = self.shared.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+            if gaps.len() == GAPS {
+                gaps.pop_front();
+            }
+            gaps.push_back((before, at));
+        }
+    }
+
+    /// The times that ended after `then` and in which nobody looked at the evidence for so long that nobody could have
+    /// been released on it, oldest first; only the last few are kept.
+    pub fn gaps_after(&self, then: Boot) -> Vec<(Boot, Boot)> {
+        let gaps = self.shared.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        gaps.iter().filter(|(_, to)| *to > then).copied().collect()
     }
 
     /// Sets the age at which a state is stale.

@@ -4,15 +4,15 @@ use tokio::time::sleep;
 
 use super::{
     events::{EventStream, Events},
-    wire::ask,
+    wire::{ask, get},
 };
 use crate::{
-    Error, EventOptions, WaitOptions,
-    client::{DEVICES, named},
+    Error, EventOptions, HistoryOptions, WaitOptions,
+    client::{DEVICES, READING, named},
     clock,
     patient::{Next, Patient},
     proto::{ANSWER, GRACE},
-    wire::{Device, Status, Waited},
+    wire::{Device, History, Status, Waited},
 };
 
 /// Asks the agent: one connection a question. See [`crate::Client`].
@@ -65,7 +65,7 @@ impl Client {
     /// # Errors
     /// No agent, no permission, no answer within 5 s, or not an agent's answer.
     pub async fn status(&self) -> Result<Status, Error> {
-        ask(&self.path, "/v1/status", Some(ANSWER)).await?.json()
+        get(&self.path, "/v1/status", Some(ANSWER)).await?.json()
     }
 
     /// The watched devices with their statistics, as of now: see [`Device`].
@@ -83,7 +83,7 @@ impl Client {
     /// # Errors
     /// As [`Client::status`].
     pub async fn devices(&self) -> Result<Vec<Device>, Error> {
-        let status: Status = ask(&self.path, DEVICES, Some(ANSWER)).await?.json()?;
+        let status: Status = get(&self.path, DEVICES, Some(ANSWER)).await?.json()?;
         Ok(status.devices)
     }
 
@@ -119,7 +119,7 @@ impl Client {
     /// As [`crate::Client::wait`].
     pub async fn wait(&self, options: &WaitOptions) -> Result<Waited, Error> {
         let patience = options.timeout.map(|t| t.saturating_add(GRACE));
-        ask(&self.path, &options.query(), patience).await?.json_of(&[200, 409])
+        ask(&self.path, &options.request(), patience).await?.json_of(&[200, 409])
     }
 
     /// Waits as [`Client::wait`] does, over restarts of the agent: see [`crate::Client::wait_through`].
@@ -144,6 +144,23 @@ impl Client {
                 Next::Pause(pause) => sleep(pause).await,
             }
         }
+    }
+
+    /// Outages and availability of a period.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), netmon_client::Error> {
+    /// # use netmon_client::{HistoryOptions, aio};
+    /// let agent = aio::Client::new(aio::Client::default_socket());
+    /// println!("{}", agent.history(&HistoryOptions::default()).await?.outages.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`crate::Client::history`].
+    pub async fn history(&self, options: &HistoryOptions) -> Result<History, Error> {
+        get(&self.path, &options.query(), Some(READING)).await?.json()
     }
 
     /// Changes as they come, over reconnects: see [`Events`].

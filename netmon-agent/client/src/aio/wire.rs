@@ -36,10 +36,15 @@ impl Wire {
     }
 }
 
-/// Asks, and reads the whole answer.
-pub(super) async fn ask(path: &Path, target: &str, patience: Option<Duration>) -> Result<Reply, Error> {
+/// Reads what is at `target`: the whole answer.
+pub(super) async fn get(path: &Path, target: &str, patience: Option<Duration>) -> Result<Reply, Error> {
+    ask(path, &request("GET", target, &[]), patience).await
+}
+
+/// Sends the request, and reads the whole answer.
+pub(super) async fn ask(path: &Path, request: &[u8], patience: Option<Duration>) -> Result<Reply, Error> {
     within(patience, async {
-        let mut wire = Wire::open(path, &request("GET", target, &[])).await?;
+        let mut wire = Wire::open(path, request).await?;
         let mut call = Call::default();
         loop {
             if let Some(reply) = call.reply()? {

@@ -2,12 +2,14 @@
 //! reads a newer agent.
 
 mod budget;
+mod history;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use budget::Budget;
+pub use history::{Day, History, Job, Others, Outage, Summary, Times};
 
 /// Version of these types, the `schema` field of [`Status`]. Grows when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;

@@ -9,6 +9,7 @@ mod condition;
 mod events;
 mod group;
 mod held;
+mod history;
 mod io;
 mod judge;
 mod page;
@@ -37,6 +38,7 @@ use tokio::{
 };
 
 pub use condition::{Condition, Memory, Outcome};
+pub use history::Ledger;
 pub use refresh::RefreshSender;
 pub use shares::{Place, Shares};
 pub use socket::{SocketError, SocketFile};
@@ -81,6 +83,8 @@ pub struct Options {
     pub metrics: metrics::Options,
     /// The retry budget.
     pub retry: Settings,
+    /// The history of outages; none where none is kept.
+    pub ledger: Option<Ledger>,
 }
 
 impl Default for Options {
@@ -94,6 +98,7 @@ impl Default for Options {
             refresh: None,
             metrics: metrics::Options::default(),
             retry: Settings::default(),
+            ledger: None,
         }
     }
 }
@@ -122,6 +127,8 @@ struct App {
     groups: group::Groups,
     scrapes: Arc<Semaphore>,
     big_statuses: Arc<Semaphore>,
+    histories: Arc<Semaphore>,
+    ledger: Option<Ledger>,
     room: held::Room,
     own: Own,
     walls: WallAnchor,
@@ -150,6 +157,8 @@ pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
         waiters: Shares::new(options.max_waiters),
         scrapes: Arc::new(Semaphore::new(SCRAPES)),
         big_statuses: Arc::new(Semaphore::new(BIG_STATUSES)),
+        histories: Arc::new(Semaphore::new(history::READERS)),
+        ledger: options.ledger,
         room: held::Room::new(held::ROOM),
         own: own.clone(),
         walls: WallAnchor::default(),

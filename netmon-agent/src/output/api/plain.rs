@@ -13,9 +13,12 @@ use super::{
     io::gone,
     server::{Context, MAX_HEADER, WRITE_TIMEOUT},
     shares::Place,
-    wait::{self, Asked},
+    wait::{self, Asked, Who},
 };
-use crate::time::Wall;
+use crate::{
+    history::jobs::{self, HEADER as JOB_HEADER},
+    time::Wall,
+};
 
 /// Longest question, bytes.
 const MAX_QUESTION: usize = 1024;
@@ -26,6 +29,7 @@ const IDLE_HEADERS: [&str; 3] = ["host", "user-agent", "accept"];
 #[derive(Debug, PartialEq)]
 pub(super) struct Question {
     asked: Result<Asked, String>,
+    job: Option<String>,
     close: bool,
 }
 
@@ -55,34 +59,37 @@ pub(super) fn recognise(bytes: &[u8]) -> Option<Question> {
     if uri.path() != "/v1/wait" || uri.authority().is_some() {
         return None;
     }
-    let mut close = false;
+    let (mut close, mut job) = (false, None);
     for header in request.headers.iter() {
         if header.name.eq_ignore_ascii_case("connection") {
             close |= header.value.eq_ignore_ascii_case(b"close");
             if !close && !header.value.eq_ignore_ascii_case(b"keep-alive") {
                 return None;
             }
+        } else if header.name.eq_ignore_ascii_case(JOB_HEADER) {
+            job = jobs::from_header(header.value);
         } else if !IDLE_HEADERS.iter().any(|idle| header.name.eq_ignore_ascii_case(idle)) {
             return None;
         }
     }
     let query = Query::<Vec<(String, String)>>::try_from_uri(&uri);
     let asked = query.map_err(|e| e.body_text()).and_then(|Query(pairs)| wait::parse(&pairs));
-    Some(Question { asked, close })
+    Some(Question { asked, job, close })
 }
 
 /// Waits and answers. What came meanwhile, when the connection goes on.
 pub(super) async fn answer(
     stream: &UnixStream,
     question: Question,
-    uid: u32,
+    (uid, pid): (u32, Option<i32>),
     context: &Context,
     place: &Place,
 ) -> Option<Vec<u8>> {
-    let Question { asked, close } = question;
+    let Question { asked, job, close } = question;
+    let who = Who { uid, pid, job };
     let (mut more, mut kill) = (Vec::new(), context.kill.clone());
     let (answer, waited) = tokio::select! {
-        ended = wait::wait(&context.app, uid, asked) => ended,
+        ended = wait::wait(&context.app, who, asked) => ended,
         () = hung_up(stream, &mut more) => return None,
         () = place.evicted() => return None,
         _ = kill.wait_for(|kill| *kill) => return None,
@@ -148,10 +155,13 @@ mod tests {
         );
         let condition =
             Condition { wanted: Wanted::Usable, device: Some("a b".into()), ..Condition::default() };
-        let expected = Question { asked: Ok((condition, Some(Duration::from_secs(2)))), close: true };
+        let asked = Ok((condition, Some(Duration::from_secs(2))));
+        let expected = Question { asked, job: None, close: true };
         assert_eq!(question.unwrap(), expected);
         let bare = recognised("GET /v1/wait HTTP/1.1", "Connection: keep-alive\r\n").unwrap();
-        assert_eq!(bare, Question { asked: Ok((Condition::default(), None)), close: false });
+        assert_eq!(bare, Question { asked: Ok((Condition::default(), None)), job: None, close: false });
+        let named = recognised("GET /v1/wait HTTP/1.1", "netmon-job: my%20job%0A\r\n").unwrap();
+        assert_eq!(named.job.as_deref(), Some("my job\\x0a"));
         assert!(recognised("GET /v1/wait?state=fine HTTP/1.1", "").unwrap().asked.is_err());
     }
 

@@ -11,7 +11,7 @@ use axum::{
 };
 use netmon_client::wire;
 
-use super::{App, budget, events, held, page, reply, wait, wire_map};
+use super::{App, budget, events, held, history, page, reply, wait, wire_map};
 use crate::{
     health,
     output::metrics::{self, Format},
@@ -28,6 +28,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/v1/wait", get(wait::handler))
         .route("/v1/events", get(events::events))
         .route(budget::PATH, post(budget::ask))
+        .route("/v1/history", get(history::handler))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -39,7 +40,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-const NOT_FOUND: &str = "no such path; there are: /, /v1/status, /v1/wait, /v1/events, /v1/retry-budget, /healthz, /readyz, /metrics";
+const NOT_FOUND: &str = "no such path; there are: /, /v1/status, /v1/wait, /v1/events, /v1/history, /v1/retry-budget, /healthz, /readyz, /metrics";
 
 async fn status(
     State(app): State<Arc<App>>,

@@ -49,6 +49,8 @@ pub enum Peer {
     Unix {
         /// Its user (`SO_PEERCRED`).
         uid: u32,
+        /// Itself, where it can be seen from here.
+        pid: Option<i32>,
     },
     /// Somebody over TCP.
     Tcp,
@@ -88,7 +90,7 @@ pub(super) async fn serve_unix(listener: UnixListener, context: Context) {
 
 fn unix_connection(stream: UnixStream, context: &Context) {
     // Without credentials the peer counts as nobody (overflowuid).
-    let uid = stream.peer_cred().map_or(65_534, |c| c.uid());
+    let (uid, pid) = stream.peer_cred().map_or((65_534, None), |c| (c.uid(), c.pid()));
     let Some(place) = context.shares.take(uid) else {
         context.own.refused("unix");
         let _ = stream.try_write(BUSY);
@@ -107,14 +109,14 @@ fn unix_connection(stream: UnixStream, context: &Context) {
         }
         let Ok(mut first) = plain::read(&stream) else { return };
         if let Some(question) = plain::recognise(&first) {
-            match plain::answer(&stream, question, uid, &context, &place).await {
+            match plain::answer(&stream, question, (uid, pid), &context, &place).await {
                 Some(more) => first = more,
                 None => return,
             }
         }
         let stream = Rewound::new(stream, first);
         // In a box, so that those who only wait don't pay for its size.
-        Box::pin(connection(stream, Peer::Unix { uid }, context, Some(&place))).await;
+        Box::pin(connection(stream, Peer::Unix { uid, pid }, context, Some(&place))).await;
     });
 }
 

@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Extension,
     extract::{Query, State, rejection::QueryRejection},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use netmon_client::wire;
+use netmon_client::{Condition as Wanted, wire};
 
 use super::{
     App,
@@ -18,7 +18,10 @@ use super::{
     server::Peer,
     wire_map,
 };
-use crate::time::Boot;
+use crate::{
+    history::jobs::{self, Kind, Waiting},
+    time::Boot,
+};
 
 /// Longest time-out that may be asked for. Without one a wait has no end.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(30 * 86_400);
@@ -32,18 +35,29 @@ const PARAMETERS: &str = "state, stable, timeout, device, target";
 pub(super) async fn handler(
     State(app): State<Arc<App>>,
     Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Response {
-    let Peer::Unix { uid } = peer else {
+    let Peer::Unix { uid, pid } = peer else {
         return reply::error(StatusCode::FORBIDDEN, "waiting is for the Unix socket only");
     };
     let parsed = query.map_err(|e| e.body_text()).and_then(|Query(pairs)| parse(&pairs));
-    wait(&app, uid, parsed).await.0.into_response()
+    let job = headers.get(jobs::HEADER).and_then(|name| jobs::from_header(name.as_bytes()));
+    wait(&app, Who { uid, pid, job }, parsed).await.0.into_response()
 }
 
-/// Waits for what user `uid` asks; dropped when the client hangs up. What comes with the answer counts the wait's end
+/// Who asks.
+#[derive(Debug)]
+pub(super) struct Who {
+    pub(super) uid: u32,
+    pub(super) pid: Option<i32>,
+    /// What it calls itself, if anything.
+    pub(super) job: Option<String>,
+}
+
+/// Waits for what somebody asks; dropped when the client hangs up. What comes with the answer counts the wait's end
 /// when it is dropped, which has time until the answer is on its way.
-pub(super) async fn wait(app: &App, uid: u32, asked: Result<Asked, String>) -> (Answer, Option<Waited<'_>>) {
+pub(super) async fn wait(app: &App, who: Who, asked: Result<Asked, String>) -> (Answer, Option<Waited<'_>>) {
     let (condition, timeout) = match asked {
         Ok(asked) => asked,
         Err(said) => {
@@ -58,11 +72,13 @@ pub(super) async fn wait(app: &App, uid: u32, asked: Result<Asked, String>) -> (
         app.own.wait_ended("not_found");
         return (Answer::error(StatusCode::NOT_FOUND, &said), None);
     }
-    let Some(place) = app.waiters.take(uid) else {
+    let Some(place) = app.waiters.take(who.uid) else {
         app.own.wait_ended("refused");
         return (Answer::busy("too many programs wait already"), None);
     };
-    let mut waited = Waited { app, member: app.groups.join(condition, memory), result: "hangup" };
+    let waiting = note(app, who, &condition, started);
+    let member = app.groups.join(condition, memory);
+    let mut waited = Waited { app, member, result: "hangup", _waiting: waiting };
     app.own.wait_clients.inc();
     let deadline = timeout.map(|t| started + t);
     let mut closing = app.closing.clone();
@@ -107,6 +123,18 @@ pub(super) async fn wait(app: &App, uid: u32, asked: Result<Asked, String>) -> (
     (answer, Some(waited))
 }
 
+/// Has the history know who waits, if it is for the end of an outage. Now, and not at the end of the wait, when ten thousand
+/// may be released at once.
+fn note(app: &App, who: Who, condition: &Condition, now: Boot) -> Option<Waiting> {
+    let ledger = app.ledger.as_ref()?;
+    if !matches!(condition.wanted, Wanted::Up | Wanted::Usable) {
+        return None;
+    }
+    let job = who.job.unwrap_or_else(|| jobs::name_of(who.pid));
+    let (device, target) = (condition.device.clone(), condition.target.clone());
+    Some(ledger.jobs.begin(Kind { job, uid: who.uid, device, target }, now))
+}
+
 fn answer(
     app: &App,
     started: Boot,
@@ -129,6 +157,7 @@ pub(super) struct Waited<'a> {
     app: &'a App,
     member: Member,
     result: &'static str,
+    _waiting: Option<Waiting>,
 }
 
 impl Drop for Waited<'_> {

@@ -38,7 +38,7 @@ fn reasons(verdict: &Verdict) -> Vec<wire::Reason> {
 }
 
 /// Where a fault is.
-fn diagnosis(d: &Diagnosis, walls: WallOffset) -> wire::Diagnosis {
+pub fn diagnosis(d: &Diagnosis, walls: WallOffset) -> wire::Diagnosis {
     let finding = &d.finding;
     let hop = |h: &SeenHop| wire::DiagnosisHop {
         hop: h.hop,

@@ -171,6 +171,10 @@ families! {
     EVENTS_DROPPED: Counter "netmon_events_dropped_total" [] "Times that a subscriber missed changes, because it read too slowly or came back too late.";
     RETRY_BUDGET_TOKENS: Gauge "netmon_retry_budget_tokens" [] "Tokens left of the retry budget of this machine.";
     RETRY_BUDGET_REQUESTS: Counter "netmon_retry_budget_requests_total" ["result"] "Questions to the retry budget, by what became of them.";
+    HISTORY_ERRORS: Counter "netmon_history_errors_total" [] "Failures to write the history of outages; it is tried again.";
+    HISTORY_DROPPED: Counter "netmon_history_dropped_total" [] "Changes and waits that the history missed while it could not be written; the state was taken anew afterwards.";
+    HISTORY_BYTES: Gauge "netmon_history_size_bytes" [] "Bytes of the history's file in use; 0 where there is none.";
+    HISTORY_CHANGES: Gauge "netmon_history_changes" [] "Changes that the history keeps, nearly.";
     SCRAPES: Counter "netmon_scrapes_total" ["result"] "Requests for metrics, by whether there was room for them.";
     CONNECTIONS_REFUSED: Counter "netmon_connections_refused_total" ["listener"] "Connections closed for want of room.";
 

@@ -14,6 +14,7 @@ use super::{
     catalogue::{self, Family},
     writer::{Writer, labels},
 };
+use crate::history::Counters;
 
 /// How a wait ended: every value of the label `result`.
 pub const WAIT_RESULTS: [&str; 7] =
@@ -38,6 +39,8 @@ pub struct Own {
     /// Tokens left of the retry budget.
     pub retry_budget_tokens: Gauge,
     retry_budget_requests: IntCounterVec,
+    /// What the history counts.
+    pub history: Counters,
     wait_requests: IntCounterVec,
     wait_wake: Histogram,
     scrapes: IntCounterVec,
@@ -54,6 +57,12 @@ impl Own {
             events_dropped: made(IntCounter::with_opts(opts(&catalogue::EVENTS_DROPPED))),
             retry_budget_tokens: made(Gauge::with_opts(opts(&catalogue::RETRY_BUDGET_TOKENS))),
             retry_budget_requests: counters(&catalogue::RETRY_BUDGET_REQUESTS, &BUDGET_RESULTS),
+            history: Counters {
+                errors: made(IntCounter::with_opts(opts(&catalogue::HISTORY_ERRORS))),
+                dropped: made(IntCounter::with_opts(opts(&catalogue::HISTORY_DROPPED))),
+                bytes: made(IntGauge::with_opts(opts(&catalogue::HISTORY_BYTES))),
+                changes: made(IntGauge::with_opts(opts(&catalogue::HISTORY_CHANGES))),
+            },
             wait_requests: counters(&catalogue::WAIT_REQUESTS, &WAIT_RESULTS),
             wait_wake: made(Histogram::with_opts(
                 HistogramOpts::from(opts(&catalogue::WAIT_WAKE)).buckets(WAKE_BUCKETS.to_vec()),
@@ -61,12 +70,16 @@ impl Own {
             scrapes: counters(&catalogue::SCRAPES, &["ok", "refused"]),
             refused: counters(&catalogue::CONNECTIONS_REFUSED, &["unix", "tcp"]),
         };
-        let collectors: [Box<dyn Collector>; 10] = [
+        let collectors: [Box<dyn Collector>; 14] = [
             Box::new(own.wait_clients.clone()),
             Box::new(own.event_clients.clone()),
             Box::new(own.events_dropped.clone()),
             Box::new(own.retry_budget_tokens.clone()),
             Box::new(own.retry_budget_requests.clone()),
+            Box::new(own.history.errors.clone()),
+            Box::new(own.history.dropped.clone()),
+            Box::new(own.history.bytes.clone()),
+            Box::new(own.history.changes.clone()),
             Box::new(own.wait_requests.clone()),
             Box::new(own.wait_wake.clone()),
             Box::new(own.scrapes.clone()),

@@ -1,0 +1,4 @@
+mod fold;
+mod kill;
+mod store;
+mod writer;

@@ -1,0 +1,243 @@
+//! The file: what is written comes back, whatever happens to it.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
+
+use rusqlite::Connection;
+
+use crate::{
+    health::{State, Subject},
+    history::{
+        Batch, Change, Gap, Reader, Sign, Store, StoreError, ThisRun, Waits, move_aside, open, schema,
+    },
+    time::{Boot, Wall},
+};
+
+const S: u64 = 1_000_000_000;
+const EPOCH: u64 = 1_700_000_000;
+
+fn folder() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.db");
+    (folder, path)
+}
+
+fn sign(second: u64) -> Sign {
+    Sign { seen: Boot::from_nanos(second * S), offset: (EPOCH * S) as i64 }
+}
+
+fn opened(path: &std::path::Path, started: u64) -> Result<Store, StoreError> {
+    let run = ThisRun { boot: "b".into(), started: Boot::from_nanos(started * S) };
+    open(path, &run, sign(started))
+}
+
+fn change(second: u64, subject: &Subject, previous: State, state: State) -> Change {
+    Change {
+        run: 1,
+        seq: second,
+        at: Boot::from_nanos(second * S),
+        told: Wall::from_nanos((EPOCH + second) * S),
+        subject: subject.clone(),
+        previous,
+        state,
+        reasons: if state == State::Up { String::new() } else { r#"[{"code":"x"}]"#.to_owned() },
+        diagnosis: None,
+    }
+}
+
+fn flapping(from: u64, count: u64) -> Batch {
+    let subject = Subject::Target("a \"b\" \u{e9}".into());
+    let changes = (0..count).map(|i| {
+        let states = if i % 2 == 0 { (State::Up, State::Down) } else { (State::Down, State::Up) };
+        change(from + i, &subject, states.0, states.1)
+    });
+    Batch { changes: changes.collect(), ..Batch::default() }
+}
+
+fn long_ago() -> Wall {
+    Wall::default()
+}
+
+#[test]
+fn what_is_written_is_read_while_it_is_written() {
+    let (_folder, path) = folder();
+    let mut store = opened(&path, 5).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    let waits = Waits {
+        run: 1,
+        subject: Subject::Network,
+        job: "restic".into(),
+        uid: 7,
+        count: 3,
+        from: Boot::from_nanos(10 * S),
+        to: Boot::from_nanos(20 * S),
+        total: Duration::from_secs(30),
+        longest: Duration::from_secs(10),
+    };
+    let mut batch = flapping(10, 4);
+    batch.changes[0].diagnosis = Some("{}".into());
+    batch.gaps.push(Gap { run: 1, from: Boot::from_nanos(12 * S), to: Boot::from_nanos(13 * S) });
+    batch.waits.push(waits);
+    store.append(&batch, sign(30)).unwrap();
+    let read = Reader::new(&path);
+    assert_eq!(read.is_written(), Some(true));
+    let records = read.load(long_ago()).unwrap();
+    assert_eq!(
+        (&records.changes, &records.gaps, &records.waits),
+        (&batch.changes, &batch.gaps, &batch.waits)
+    );
+    let run = &records.runs[0];
+    assert_eq!(
+        (run.started, run.seen, run.clean),
+        (Boot::from_nanos(5 * S), Boot::from_nanos(30 * S), false)
+    );
+    store.close().unwrap();
+    assert_eq!(read.is_written(), Some(false));
+    assert!(read.load(long_ago()).unwrap().runs[0].clean);
+    assert_eq!(opened(&path, 40).unwrap().run(), 2);
+}
+
+#[test]
+fn one_agent_writes() {
+    let (_folder, path) = folder();
+    let first = opened(&path, 1).unwrap();
+    assert!(matches!(opened(&path, 1), Err(StoreError::InUse(p)) if p == path));
+    drop(first);
+    opened(&path, 1).unwrap();
+}
+
+#[test]
+fn no_directory_is_no_history() {
+    let (folder, _) = folder();
+    let nowhere = folder.path().join("no/history.db");
+    assert!(matches!(opened(&nowhere, 1), Err(StoreError::NoDirectory(_))));
+    assert!(matches!(opened(folder.path(), 1), Err(StoreError::NoFile(_) | StoreError::Io { .. })));
+    assert!(matches!(Reader::new(nowhere).load(long_ago()), Err(StoreError::Missing(_))));
+}
+
+#[test]
+fn of_a_period_only_that_is_read_and_what_each_subject_was_before() {
+    let (_folder, path) = folder();
+    let mut store = opened(&path, 1).unwrap();
+    let quiet = Subject::Device("eth0".into());
+    let mut batch = flapping(10, 1000);
+    batch.changes.insert(0, change(5, &quiet, State::Unknown, State::Down));
+    let mut told = change(6, &quiet, State::Down, State::Down);
+    told.diagnosis = Some("{}".into());
+    batch.changes.insert(1, told);
+    let later = 10 * 86_400;
+    batch.changes.extend(flapping(later, 10).changes);
+    store.append(&batch, sign(later + 20)).unwrap();
+    let records = Reader::new(&path).load(Wall::from_nanos((EPOCH + later) * S)).unwrap();
+    let of_quiet: Vec<&Change> = records.changes.iter().filter(|c| c.subject == quiet).collect();
+    assert_eq!(of_quiet, [&batch.changes[0], &batch.changes[1]], "with what was found out of it since");
+    // The last of the flaps before, which tells the state, and those after.
+    assert_eq!(records.changes.len(), 2 + 1 + 10);
+}
+
+#[test]
+fn a_file_that_is_none_of_ours_is_refused_and_moved_aside_whole() {
+    let (folder, path) = folder();
+    let refused = |text: &[u8]| {
+        fs::write(&path, text).unwrap();
+        let error = opened(&path, 1).unwrap_err();
+        assert!(error.is_damage(), "{error}");
+        assert!(Reader::new(&path).load(long_ago()).is_err());
+        let aside = move_aside(&path, Wall::from_nanos(EPOCH * S)).unwrap();
+        assert_eq!(fs::read(&aside).unwrap(), text, "nothing of it is lost");
+        assert!(!path.exists());
+        opened(&path, 1).unwrap().close().unwrap();
+        fs::remove_file(&path).unwrap();
+        aside
+    };
+    let first = refused(b"precious notes, long enough to be no empty file");
+    assert_eq!(first, folder.path().join("history.db.aside-20231114T221320Z"));
+    let second = refused(&[7; 5000]);
+    assert_ne!(first, second, "what was moved aside before stays");
+    let other = folder.path().join("other.db");
+    let connection = Connection::open(&other).unwrap();
+    connection.execute_batch("CREATE TABLE bookmarks (x)").unwrap();
+    drop(connection);
+    refused(&fs::read(&other).unwrap());
+}
+
+#[test]
+fn a_damaged_file_is_known_at_the_start() {
+    let (_folder, path) = folder();
+    let mut store = opened(&path, 1).unwrap();
+    for i in 0..50 {
+        store.append(&flapping(10 + i * 200, 200), sign(20_000)).unwrap();
+    }
+    store.close().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let length = bytes.len();
+    bytes[4096 * 3..length - 4096].fill(0x5a);
+    fs::write(&path, bytes).unwrap();
+    assert!(opened(&path, 1).unwrap_err().is_damage());
+}
+
+#[test]
+fn a_newer_file_is_left_alone() {
+    let (_folder, path) = folder();
+    opened(&path, 1).unwrap().close().unwrap();
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", schema::VERSION + 1).unwrap();
+    drop(connection);
+    let error = opened(&path, 1).unwrap_err();
+    assert!(matches!(error, StoreError::Newer { version } if version == schema::VERSION + 1));
+    assert!(!error.is_damage() && !error.may_pass());
+    assert!(matches!(Reader::new(&path).load(long_ago()), Err(StoreError::Newer { .. })));
+}
+
+#[test]
+fn what_is_too_old_is_forgotten_but_for_what_tells_a_state() {
+    let (_folder, path) = folder();
+    let mut store = opened(&path, 1).unwrap();
+    let quiet = Subject::Device("eth0".into());
+    let mut batch = flapping(10, 100);
+    batch.changes.insert(0, change(5, &quiet, State::Unknown, State::Down));
+    store.append(&batch, sign(200)).unwrap();
+    store.append(&flapping(1000, 10), sign(2000)).unwrap();
+    let gone = store.prune(Wall::from_nanos((EPOCH + 500) * S), u64::MAX).unwrap();
+    assert_eq!(gone, 100);
+    let records = Reader::new(&path).load(long_ago()).unwrap();
+    assert_eq!(records.changes.len(), 11);
+    assert_eq!((&records.changes[0].subject, records.changes[0].state), (&quiet, State::Down));
+    // Of a run that is over no state needs to be known.
+    store.close().unwrap();
+    let mut store = opened(&path, 3000).unwrap();
+    store.append(&flapping(3000, 2), sign(3010)).unwrap();
+    store.prune(Wall::from_nanos((EPOCH + 2500) * S), u64::MAX).unwrap();
+    let records = Reader::new(&path).load(long_ago()).unwrap();
+    assert_eq!((records.changes.len(), records.runs.len()), (2, 1));
+}
+
+#[test]
+fn it_grows_no_larger_than_it_may() {
+    let (_folder, path) = folder();
+    let mut store = opened(&path, 1).unwrap();
+    let most = 400_000;
+    for i in 0..60 {
+        store.append(&flapping(10 + i * 500, 500), sign(10 + i * 500)).unwrap();
+        if store.size().unwrap().0 > most {
+            store.prune(long_ago(), most).unwrap();
+        }
+        assert!(store.size().unwrap().0 <= most);
+    }
+    let records = Reader::new(&path).load(long_ago()).unwrap();
+    assert_eq!(records.changes.last().unwrap().at, Boot::from_nanos((10 + 60 * 500 - 1) * S));
+    assert!(records.changes.len() > 1000 && records.changes.len() < 30_000, "{}", records.changes.len());
+    assert_eq!(records.changes.len() as u64, store.size().unwrap().1);
+    store.close().unwrap();
+    assert!(fs::metadata(&path).unwrap().len() <= most * 5 / 4, "the room is given back");
+}
+
+#[test]
+fn a_reader_that_may_not_write_beside_it_reads_it_all_the_same() {
+    let (folder, path) = folder();
+    let mut store = opened(&path, 1).unwrap();
+    store.append(&flapping(10, 4), sign(30)).unwrap();
+    store.close().unwrap();
+    let uri = format!("file:{}?immutable=1", path.display());
+    assert!(!folder.path().join("history.db-wal").exists(), "its log is in it: {uri}");
+    assert_eq!(Reader::new(&path).load(long_ago()).unwrap().changes.len(), 4);
+}
