@@ -199,7 +199,8 @@ pub(crate) fn checked(response: Response) -> Result<Response, Error> {
     Err(match status {
         400 => Error::BadRequest(message),
         404 => Error::NotFound(message),
-        503 => Error::Busy { retry_after: Duration::from_secs(retry_after), message },
+        403 | 409 => Error::Refused(message),
+        429 | 503 => Error::Busy { retry_after: Duration::from_secs(retry_after), message },
         _ => Error::Protocol(message),
     })
 }
@@ -214,7 +215,7 @@ fn up_to_ms(d: Duration) -> u128 {
 }
 
 /// Percent-encoding (RFC 3986) of everything but unreserved characters.
-fn percent(text: &str) -> String {
+pub(crate) fn percent(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for b in text.bytes() {
         if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {

@@ -66,6 +66,11 @@ pub(crate) fn get(
         request.push_str(&format!("{name}: {value}\r\n"));
     }
     request.push_str("\r\n");
+    exchange(stream, &request, patience)
+}
+
+/// Sends a request, and reads the answer's header.
+pub(crate) fn exchange(stream: UnixStream, request: &str, patience: Patience) -> Result<Response, Error> {
     stream.set_write_timeout(Some(Duration::from_secs(5)))?;
     let mut wire = Wire { stream, buffer: Vec::new(), patience };
     // A server that is full may answer and close before it has read the request: its answer is worth more than EPIPE.

@@ -21,6 +21,7 @@ mod fake;
 mod http;
 mod monitor;
 pub mod retry;
+pub mod supervise;
 pub mod wire;
 
 pub use client::{Client, Condition, WaitOptions};

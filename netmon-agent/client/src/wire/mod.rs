@@ -1,9 +1,16 @@
 //! What goes over the socket, in one definition for both ends. JSON; unknown fields are ignored, so an older client
 //! reads a newer agent.
 
+mod connection;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use connection::{
+    Connection, ConnectionEvent, ConnectionReport, ConnectionState, MAX_ERROR as MAX_CONNECTION_ERROR,
+    MAX_NAME as MAX_CONNECTION_NAME, is_name as is_connection_name,
+};
 
 /// Version of these types, the `schema` field of [`Status`]. Grows when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
@@ -142,6 +149,9 @@ pub struct Status {
     pub devices: Vec<Device>,
     /// The targets.
     pub targets: Vec<Target>,
+    /// Connections that programs report; they say nothing about the network.
+    #[serde(default)]
+    pub connections: Vec<Connection>,
     /// The agent itself.
     pub agent: Agent,
 }

@@ -1,10 +1,12 @@
-//! The socket API: HTTP/1.1 and JSON over a Unix socket, and the same, read-only and without waiting, over TCP.
+//! The socket API: HTTP/1.1 and JSON over a Unix socket, and the same, read-only and without waiting, over TCP. Programs
+//! report connections that they hold over the Unix socket; everything else is read.
 //!
 //! A client that is slow, silent or hostile costs at most its own connection: headers are bounded in size and time,
 //! writes in time, connections and waiters in number and shared fairly by user, and descriptors are kept back for
 //! probes.
 
 mod condition;
+mod connections;
 mod events;
 mod group;
 mod held;
@@ -14,6 +16,7 @@ mod page;
 mod plain;
 mod refresh;
 mod reply;
+mod reports;
 mod rewound;
 mod routes;
 mod server;
@@ -36,6 +39,7 @@ use tokio::{
 };
 
 pub use condition::{Condition, Memory, Outcome};
+pub use connections::{Changed, Connections, Refusal, Reported, Reporter};
 pub use refresh::RefreshSender;
 pub use shares::{Place, Shares};
 pub use socket::{SocketError, SocketFile};
@@ -109,6 +113,7 @@ struct App {
     metrics: metrics::Options,
     refresher: refresh::Refresher,
     waiters: Shares,
+    connections: Connections,
     groups: group::Groups,
     scrapes: Arc<Semaphore>,
     big_statuses: Arc<Semaphore>,
@@ -137,6 +142,7 @@ pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
         metrics: options.metrics,
         refresher: refresh::Refresher::new(options.refresh),
         waiters: Shares::new(options.max_waiters),
+        connections: Connections::new(nix::unistd::geteuid().as_raw()),
         scrapes: Arc::new(Semaphore::new(SCRAPES)),
         big_statuses: Arc::new(Semaphore::new(BIG_STATUSES)),
         room: held::Room::new(held::ROOM),

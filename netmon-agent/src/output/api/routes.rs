@@ -11,7 +11,7 @@ use axum::{
 };
 use netmon_client::wire;
 
-use super::{App, events, held, page, reply, wait, wire_map};
+use super::{App, events, held, page, reply, reports, wait, wire_map};
 use crate::{
     health,
     output::metrics::{self, Format},
@@ -27,6 +27,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/wait", get(wait::handler))
         .route("/v1/events", get(events::events))
+        .route("/v1/connections/{name}", reports::route())
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -37,8 +38,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-const NOT_FOUND: &str =
-    "no such path; there are: /, /v1/status, /v1/wait, /v1/events, /healthz, /readyz, /metrics";
+const NOT_FOUND: &str = "no such path; there are: /, /v1/status, /v1/wait, /v1/events, /v1/connections/NAME, /healthz, /readyz, /metrics";
 
 async fn status(State(app): State<Arc<App>>) -> Response {
     of_status(app, |status| reply::json(StatusCode::OK, status)).await
@@ -62,7 +62,9 @@ pub(super) async fn of_status(app: Arc<App>, write: fn(&wire::Status) -> Respons
 }
 
 fn told(app: &App) -> wire::Status {
-    wire_map::status(&app.board.snapshot(), &app.board, Boot::now(), app.walls.now())
+    let walls = app.walls.now();
+    let connections = reports::told(&app.connections, walls);
+    wire::Status { connections, ..wire_map::status(&app.board.snapshot(), &app.board, Boot::now(), walls) }
 }
 
 /// Whether the core evaluates: for those who restart what hangs.
@@ -128,7 +130,8 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
 fn exposition(app: &App, format: Format, gzip: bool) -> Option<Vec<u8>> {
     let stale = app.board.is_stale(Boot::now());
     let (snapshot, walls) = (app.board.snapshot(), app.walls.now());
-    let text = metrics::render(&snapshot, stale, walls, &app.own, app.metrics, format);
+    let connections = app.connections.all();
+    let text = metrics::render(&snapshot, &connections, stale, walls, &app.own, app.metrics, format);
     if gzip { metrics::gzip(&text).ok() } else { Some(text) }
 }
 

@@ -79,6 +79,7 @@ pub fn status(snapshot: &Snapshot, board: &Board, now: Boot, walls: WallOffset) 
         diagnosis: snapshot.diagnosis.as_ref().map(|d| diagnosis(d, walls)),
         devices: snapshot.devices.iter().map(|d| device(d, walls)).collect(),
         targets: snapshot.targets.iter().map(|t| target(t, walls, &mut reckoner)).collect(),
+        connections: Vec::new(),
         agent: wire::Agent {
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_seconds: now.since(snapshot.started.boot).as_secs_f64(),

@@ -36,6 +36,7 @@ pub struct Own {
     wait_wake: Histogram,
     scrapes: IntCounterVec,
     refused: IntCounterVec,
+    reports: IntCounterVec,
 }
 
 impl Own {
@@ -52,8 +53,9 @@ impl Own {
             )),
             scrapes: counters(&catalogue::SCRAPES, &["ok", "refused"]),
             refused: counters(&catalogue::CONNECTIONS_REFUSED, &["unix", "tcp"]),
+            reports: counters(&catalogue::CLIENT_REPORTS, &["ok", "refused", "limited"]),
         };
-        let collectors: [Box<dyn Collector>; 8] = [
+        let collectors: [Box<dyn Collector>; 9] = [
             Box::new(own.wait_clients.clone()),
             Box::new(own.event_clients.clone()),
             Box::new(own.events_dropped.clone()),
@@ -61,6 +63,7 @@ impl Own {
             Box::new(own.wait_wake.clone()),
             Box::new(own.scrapes.clone()),
             Box::new(own.refused.clone()),
+            Box::new(own.reports.clone()),
             Box::new(ProcessCollector::for_self()),
         ];
         for collector in collectors {
@@ -87,6 +90,11 @@ impl Own {
     /// A connection found no room at a listener, `unix` or `tcp`.
     pub fn refused(&self, listener: &str) {
         self.refused.with_label_values(&[listener]).inc();
+    }
+
+    /// A connection was reported: `ok`, `refused` or `limited`.
+    pub fn reported(&self, result: &str) {
+        self.reports.with_label_values(&[result]).inc();
     }
 
     /// Writes its families.
