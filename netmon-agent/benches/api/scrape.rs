@@ -40,8 +40,15 @@ pub(crate) fn measure(count: u32) {
     let (mut series, mut bytes, mut packed) = (0, 0, 0);
     for _ in 0..ROUNDS {
         let started = Mono::now();
-        let text =
-            metrics::render(&snapshot, false, WallOffset::default(), &own, Options::default(), Format::Text);
+        let text = metrics::render(
+            &snapshot,
+            &[],
+            false,
+            WallOffset::default(),
+            &own,
+            Options::default(),
+            Format::Text,
+        );
         let rendered = Mono::now();
         packed = metrics::gzip(&text).map_or(0, |p| p.len());
         render = render.min(rendered.since(started));

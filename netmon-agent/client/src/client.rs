@@ -321,7 +321,7 @@ fn up_to_ms(d: Duration) -> u128 {
 }
 
 /// Percent-encoding (RFC 3986) of everything but unreserved characters.
-fn percent(text: &str) -> String {
+pub(crate) fn percent(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for b in text.bytes() {
         if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {

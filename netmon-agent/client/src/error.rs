@@ -24,6 +24,9 @@ pub enum Error {
     /// The agent does not understand the request. Its words.
     #[error("{0}")]
     BadRequest(String),
+    /// The agent may not or will not do what was asked. Its words.
+    #[error("{0}")]
+    Refused(String),
     /// The agent has no room now, or is shutting down.
     #[error("{message}; try again in {} s", retry_after.as_secs())]
     Busy {

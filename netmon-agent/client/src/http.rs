@@ -51,7 +51,12 @@ pub(crate) fn get(path: &Path, target: &str, patience: Patience) -> Result<Reply
 
 /// Sends the request, and reads the whole answer.
 pub(crate) fn ask(path: &Path, request: &[u8], patience: Patience) -> Result<Reply, Error> {
-    let mut wire = Wire::new(connect(path)?, request, patience)?;
+    exchange(connect(path)?, request, patience)
+}
+
+/// The same over a connection that is there already.
+pub(crate) fn exchange(stream: UnixStream, request: &[u8], patience: Patience) -> Result<Reply, Error> {
+    let mut wire = Wire::new(stream, request, patience)?;
     let mut call = Call::default();
     loop {
         if let Some(reply) = call.reply()? {

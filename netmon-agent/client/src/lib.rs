@@ -28,6 +28,7 @@ mod monitor;
 mod patient;
 mod proto;
 pub mod retry;
+pub mod supervise;
 pub mod wire;
 
 pub use budget::Spending;

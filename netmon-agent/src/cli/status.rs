@@ -9,11 +9,13 @@ use std::{
 };
 
 use netmon_client::{
-    Client,
-    wire::{Device, Status, Target},
+    Client, State,
+    wire::{Connection, ConnectionState, Device, Status, Target},
 };
 
-use super::text::{WIDTH, clipped, coloured, failed, folded, place, printable, quiet_pipe, reasons, span};
+use super::text::{
+    WIDTH, clipped, coloured, failed, folded, place, printable, quiet_pipe, reasons, span, style,
+};
 
 /// Shows the state, its reasons, the devices and the targets.
 #[derive(Clone, Debug, clap::Args)]
@@ -68,6 +70,15 @@ fn screen(status: &Status) -> String {
             row(&mut out, &target.name, width, target.state, &target_text(target));
         }
     }
+    if !status.connections.is_empty() {
+        let name = |c: &Connection| format!("{}/{}", c.client, c.name);
+        let width = column(status.connections.iter().map(name));
+        let _ = writeln!(out, "\nconnections that programs report");
+        for connection in &status.connections {
+            let text = connection_text(connection, status.boottime_ns);
+            connection_row(&mut out, &name(connection), width, connection.state, &text);
+        }
+    }
     let missing: Vec<&str> =
         status.agent.capabilities.iter().filter(|(_, c)| !c.ok).map(|(name, _)| name.as_str()).collect();
     if !missing.is_empty() {
@@ -77,7 +88,7 @@ fn screen(status: &Status) -> String {
     out
 }
 
-fn row(out: &mut String, name: &str, width: usize, state: netmon_client::State, text: &str) {
+fn row(out: &mut String, name: &str, width: usize, state: State, text: &str) {
     let name = clipped(&printable(name), width);
     let text = clipped(text, WIDTH - width - 13);
     // Blanks after the state only where something follows.
@@ -86,8 +97,37 @@ fn row(out: &mut String, name: &str, width: usize, state: netmon_client::State, 
     let _ = writeln!(out, "  {name:width$}  {}{gap}{text}", coloured(state, filled));
 }
 
-fn column<'a>(names: impl Iterator<Item = &'a str>) -> usize {
-    names.map(|n| n.chars().count()).max().unwrap_or(0).clamp(4, 24)
+fn connection_row(out: &mut String, name: &str, width: usize, state: ConnectionState, text: &str) {
+    let name = clipped(&printable(name), width);
+    let text = clipped(text, WIDTH - width - 17);
+    let colour = match state {
+        ConnectionState::Connected => style(State::Up),
+        ConnectionState::Connecting => style(State::Degraded),
+        ConnectionState::Error => style(State::Down),
+        ConnectionState::Disconnected | ConnectionState::Stopped => style(State::Unknown),
+    };
+    let _ = writeln!(out, "  {name:width$}  {colour}{:12}{colour:#} {text}", state.as_str());
+}
+
+fn column(names: impl Iterator<Item = impl AsRef<str>>) -> usize {
+    names.map(|n| n.as_ref().chars().count()).max().unwrap_or(0).clamp(4, 24)
+}
+
+fn connection_text(c: &Connection, now_ns: u64) -> String {
+    let age = Duration::from_nanos(now_ns.saturating_sub(c.since_boottime_ns));
+    let mut parts = vec![format!("for {}", span(age))];
+    if c.uid != 0 {
+        parts.push(format!("user {}", c.uid));
+    }
+    if c.reconnects > 0 {
+        parts.push(format!("{} reconnects", c.reconnects));
+    }
+    if c.state != ConnectionState::Connected
+        && let Some(error) = &c.last_error
+    {
+        parts.push(error.clone());
+    }
+    printable(&parts.join(", "))
 }
 
 fn device_text(d: &Device) -> String {
@@ -140,10 +180,7 @@ fn round_trip(ns: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use netmon_client::{
-        State,
-        wire::{Diagnosis, Reason},
-    };
+    use netmon_client::wire::{Diagnosis, Reason};
 
     use super::*;
 
@@ -177,6 +214,15 @@ mod tests {
             diagnosis: Some(diagnosis),
             devices: vec![device, Device { name: "lan0".into(), state: State::Up, ..Device::default() }],
             targets: vec![target, down],
+            connections: vec![Connection {
+                client: "exporter".into(),
+                name: "vcenter\u{1b}".into(),
+                uid: 1000,
+                state: ConnectionState::Error,
+                since_boottime_ns: 90_000_000_000_000,
+                last_error: Some("long words ".repeat(20)),
+                ..Connection::default()
+            }],
             ..Status::default()
         };
         let text = anstream::adapter::strip_str(&screen(&status)).to_string();
@@ -185,6 +231,10 @@ mod tests {
             assert!(line.chars().count() <= WIDTH && !line.contains('\x1b'), "{line}");
             assert_eq!(line, line.trim_end());
         }
+        assert!(
+            text.contains("\n  exporter/vcenter\u{fffd}  error        for 1m 1s, user 1000, long"),
+            "{text}"
+        );
         assert!(text.contains("\n  lan0"));
         assert!(text.contains("\n  where: path: long words") && text.contains("loss; path: long"), "{text}");
     }

@@ -60,6 +60,11 @@ impl Reply {
         serde_json::from_slice(&self.body).map_err(|e| Error::Protocol(e.to_string()))
     }
 
+    /// That it is a success, whatever it says; otherwise what is wrong.
+    pub(crate) fn done(self) -> Result<(), Error> {
+        if self.head.status == 200 { Ok(()) } else { Err(self.refusal()) }
+    }
+
     #[cfg(test)]
     pub(super) fn parts(self) -> (u16, Vec<u8>) {
         (self.head.status, self.body)
@@ -74,7 +79,8 @@ impl Reply {
         match status {
             400 => Error::BadRequest(message),
             404 => Error::NotFound(message),
-            503 => Error::Busy { retry_after: Duration::from_secs(retry_after), message },
+            403 | 409 => Error::Refused(message),
+            429 | 503 => Error::Busy { retry_after: Duration::from_secs(retry_after), message },
             _ => Error::Protocol(message),
         }
     }

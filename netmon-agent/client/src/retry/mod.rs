@@ -65,5 +65,6 @@ pub use metrics::Metrics;
 pub use network::{Detail, Glance, NetworkView, Pulse};
 pub use observer::{Failed, Observer, Report};
 pub use policy::{Jitter, Policy, PolicyError};
+pub(crate) use random::uniform;
 pub use retryer::{Attempt, Retryer};
 pub use statistics::Statistics;

@@ -2,6 +2,7 @@
 //! reads a newer agent.
 
 mod budget;
+mod connection;
 mod history;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use budget::Budget;
+pub use connection::{
+    Connection, ConnectionEvent, ConnectionReport, ConnectionState, MAX_ERROR as MAX_CONNECTION_ERROR,
+    MAX_NAME as MAX_CONNECTION_NAME, is_name as is_connection_name,
+};
 pub use history::{Day, History, Job, Others, Outage, Summary, Times};
 
 /// Version of these types, the `schema` field of [`Status`]. Grows when a field changes its meaning or goes.
@@ -148,6 +153,9 @@ pub struct Status {
     pub devices: Vec<Device>,
     /// The targets.
     pub targets: Vec<Target>,
+    /// Connections that programs report; they say nothing about the network.
+    #[serde(default)]
+    pub connections: Vec<Connection>,
     /// The agent itself.
     pub agent: Agent,
 }

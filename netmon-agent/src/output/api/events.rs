@@ -18,7 +18,7 @@ use bytes::Bytes;
 use netmon_client::wire;
 use tokio::sync::watch;
 
-use super::{App, reply, wire_map};
+use super::{App, reply, reports::Follower as Connections, wire_map};
 use crate::{
     state::{Follower, Snapshot},
     time::{Boot, Mono},
@@ -30,7 +30,7 @@ pub(super) async fn events(
     query: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
     let parsed = query.map_err(|e| e.body_text()).and_then(|Query(pairs)| parse(&pairs, &headers));
-    let (last_id, all) = match parsed {
+    let wanted = match parsed {
         Ok(parsed) => parsed,
         Err(said) => return reply::error(StatusCode::BAD_REQUEST, &said),
     };
@@ -41,7 +41,7 @@ pub(super) async fn events(
         wire_map::state(board.snapshot().verdict.state)
     };
     let (stale_after, boottime) = (board.stale_after().as_millis().to_string(), now.as_nanos().to_string());
-    let feed = Feed::new(app.clone(), last_id, all);
+    let feed = Feed::new(app.clone(), wanted);
     let stream = futures_util::stream::unfold(feed, |mut feed| async {
         feed.next().await.map(|frame| (Ok::<_, Infallible>(frame), feed))
     });
@@ -57,17 +57,32 @@ pub(super) async fn events(
     (headers, Body::from_stream(stream)).into_response()
 }
 
-fn parse(pairs: &[(String, String)], headers: &HeaderMap) -> Result<(Option<u64>, bool), String> {
-    let mut all = false;
+/// What a subscriber wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Wanted {
+    /// The last change that it knows.
+    last_id: Option<u64>,
+    /// Every update.
+    all: bool,
+    /// Changes of reported connections, too.
+    connections: bool,
+}
+
+fn parse(pairs: &[(String, String)], headers: &HeaderMap) -> Result<Wanted, String> {
+    let mut wanted = Wanted::default();
     for (name, value) in pairs {
-        match (name.as_str(), value.as_str()) {
-            ("all", "1" | "true") => all = true,
-            ("all", "0" | "false" | "") => all = false,
-            ("all", _) => return Err(format!("all={value:?}; there are: 0, 1")),
-            _ => return Err(format!("unknown parameter {name:?}; there are: all")),
+        let is_set = match value.as_str() {
+            "1" | "true" => Ok(true),
+            "0" | "false" | "" => Ok(false),
+            _ => Err(format!("{name}={value:?}; there are: 0, 1")),
+        };
+        match name.as_str() {
+            "all" => wanted.all = is_set?,
+            "connections" => wanted.connections = is_set?,
+            _ => return Err(format!("unknown parameter {name:?}; there are: all, connections")),
         }
     }
-    let last_id = match headers.get("last-event-id") {
+    wanted.last_id = match headers.get("last-event-id") {
         // The standard's "no event yet" (WHATWG HTML, 9.2.4).
         Some(value) if value.is_empty() => None,
         Some(value) => {
@@ -76,7 +91,7 @@ fn parse(pairs: &[(String, String)], headers: &HeaderMap) -> Result<(Option<u64>
         }
         None => None,
     };
-    Ok((last_id, all))
+    Ok(wanted)
 }
 
 struct Feed {
@@ -87,6 +102,8 @@ struct Feed {
     last: u64,
     /// There when every update is wanted.
     all: Option<Follower>,
+    /// There when connections are.
+    connections: Option<Connections>,
     /// The subscriber knows that the state is stale.
     told_stale: bool,
     /// What was told last has not been stamped.
@@ -95,7 +112,8 @@ struct Feed {
 }
 
 impl Feed {
-    fn new(app: Arc<App>, last_id: Option<u64>, all: bool) -> Self {
+    fn new(app: Arc<App>, wanted: Wanted) -> Self {
+        let Wanted { last_id, all, connections } = wanted;
         app.own.event_clients.inc();
         let mut publications = app.board.subscribe();
         let snapshot = publications.borrow_and_update().clone();
@@ -110,9 +128,21 @@ impl Feed {
         let closing = app.closing.clone();
         let last = last_id.unwrap_or(snapshot.seq);
         let all = all.then(|| app.board.follow());
+        let connections = connections.then(|| Connections::new(&app.connections));
         // Also where nothing was missed: the header goes out with the first bytes of the body, and a client that hears
         // nothing would not know for a while that it is connected.
-        Self { app, publications, closing, ready, last, all, told_stale, unstamped: true, next_beat }
+        Self {
+            app,
+            publications,
+            closing,
+            ready,
+            last,
+            all,
+            connections,
+            told_stale,
+            unstamped: true,
+            next_beat,
+        }
     }
 
     /// The next bytes; none when the agent shuts down.
@@ -135,6 +165,7 @@ impl Feed {
                     true
                 }
                 () = tokio::time::sleep(pause) => false,
+                () = changed(&mut self.connections) => continue,
                 _ = self.closing.wait_for(|closing| *closing) => return None,
             };
             if published {
@@ -156,6 +187,9 @@ impl Feed {
         let board = &self.app.board;
         let (now, walls) = (Boot::now(), self.app.walls.now());
         let stale = board.is_stale(now);
+        for event in self.connections.iter_mut().flat_map(|c| c.collect(now, walls)) {
+            self.ready.push_back(connection_frame(&event));
+        }
         // Before the backlog, which has all that this evaluation changed.
         let evaluated = board.last_evaluated();
         let lost = match board.changes_after(self.last) {
@@ -219,6 +253,13 @@ impl Feed {
     }
 }
 
+async fn changed(connections: &mut Option<Connections>) {
+    match connections {
+        Some(connections) => connections.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Drop for Feed {
     fn drop(&mut self) {
         self.app.own.event_clients.dec();
@@ -229,4 +270,10 @@ fn frame(change: &wire::Change) -> Bytes {
     // JSON without line feeds: serde_json escapes them in strings.
     let data = serde_json::to_string(change).expect("strings and numbers only");
     format!("id: {}\nevent: {}\ndata: {data}\n\n", change.seq, change.kind).into()
+}
+
+/// Without a number: what is resumed are the network's changes, and these come whole on each stream.
+fn connection_frame(event: &wire::ConnectionEvent) -> Bytes {
+    let data = serde_json::to_string(event).expect("strings and numbers only");
+    format!("event: {}\ndata: {data}\n\n", event.kind).into()
 }

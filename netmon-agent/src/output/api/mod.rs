@@ -1,4 +1,5 @@
-//! The socket API: HTTP/1.1 and JSON over a Unix socket, and the same, read-only and without waiting, over TCP.
+//! The socket API: HTTP/1.1 and JSON over a Unix socket, and the same, read-only and without waiting, over TCP. Programs
+//! report connections that they hold over the Unix socket; everything else is read.
 //!
 //! A client that is slow, silent or hostile costs at most its own connection: headers are bounded in size and time,
 //! writes in time, connections and waiters in number and shared fairly by user, and descriptors are kept back for
@@ -6,6 +7,7 @@
 
 mod budget;
 mod condition;
+mod connections;
 mod events;
 mod group;
 mod held;
@@ -16,6 +18,7 @@ mod page;
 mod plain;
 mod refresh;
 mod reply;
+mod reports;
 mod rewound;
 mod routes;
 mod server;
@@ -38,6 +41,7 @@ use tokio::{
 };
 
 pub use condition::{Condition, Memory, Outcome};
+pub use connections::{Changed, Connections, Refusal, Reported, Reporter};
 pub use history::Ledger;
 pub use refresh::RefreshSender;
 pub use shares::{Place, Shares};
@@ -124,6 +128,7 @@ struct App {
     refresher: refresh::Refresher,
     budget: Mutex<Bucket>,
     waiters: Shares,
+    connections: Connections,
     groups: group::Groups,
     scrapes: Arc<Semaphore>,
     big_statuses: Arc<Semaphore>,
@@ -155,6 +160,7 @@ pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
         refresher: refresh::Refresher::new(options.refresh),
         budget: Mutex::new(Bucket::new(options.retry, Boot::now())),
         waiters: Shares::new(options.max_waiters),
+        connections: Connections::new(nix::unistd::geteuid().as_raw()),
         scrapes: Arc::new(Semaphore::new(SCRAPES)),
         big_statuses: Arc::new(Semaphore::new(BIG_STATUSES)),
         histories: Arc::new(Semaphore::new(history::READERS)),

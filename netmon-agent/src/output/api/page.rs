@@ -39,6 +39,7 @@ fn html(status: &Status) -> String {
     table(&mut out, "Devices", devices);
     let targets = status.targets.iter().map(|t| (&*t.name, t.state, &*t.since, &*t.reasons));
     table(&mut out, "Targets", targets);
+    connections(&mut out, &status.connections);
     let _ = writeln!(
         out,
         "<p><a href=/metrics>metrics</a> · <a href=/v1/status>status as JSON</a> · netmon {}</html>",
@@ -78,6 +79,37 @@ fn table<'a>(
     out.push_str("</table>");
 }
 
+/// What programs say of connections that they hold.
+fn connections(out: &mut String, all: &[wire::Connection]) {
+    if all.is_empty() {
+        return;
+    }
+    out.push_str(
+        "<h2>Connections that programs report</h2>\
+         <table><tr><th>program<th>user<th>connection<th>state<th>since<th>reconnects<th>last error",
+    );
+    for c in all {
+        let class = match c.state {
+            wire::ConnectionState::Connected => "up",
+            wire::ConnectionState::Error => "down",
+            wire::ConnectionState::Connecting => "degraded",
+            wire::ConnectionState::Disconnected | wire::ConnectionState::Stopped => "unknown",
+        };
+        let _ = write!(
+            out,
+            "<tr><td>{}<td>{}<td>{}<td><b class={class}>{}</b><td>{}<td>{}<td>{}",
+            escaped(&c.client),
+            c.uid,
+            escaped(&c.name),
+            c.state,
+            escaped(&c.since),
+            c.reconnects,
+            escaped(c.last_error.as_deref().unwrap_or_default()),
+        );
+    }
+    out.push_str("</table>");
+}
+
 fn line(reason: &wire::Reason) -> String {
     let words = [&reason.code, &reason.subject, &reason.detail];
     escaped(&words.into_iter().filter(|w| !w.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" · "))
@@ -109,8 +141,19 @@ mod tests {
         let reason = wire::Reason { code, subject: hostile.into(), detail: hostile.into(), rule };
         let device =
             wire::Device { name: hostile.into(), reasons: vec![reason.clone()], ..Default::default() };
-        let page = html(&Status { reasons: vec![reason], devices: vec![device], ..Default::default() });
+        let connection = wire::Connection {
+            client: hostile.into(),
+            name: hostile.into(),
+            last_error: Some(hostile.into()),
+            ..Default::default()
+        };
+        let page = html(&Status {
+            reasons: vec![reason],
+            devices: vec![device],
+            connections: vec![connection],
+            ..Default::default()
+        });
         assert!(!page.contains("<img"));
-        assert_eq!(page.matches("&lt;img src=x onerror=&quot;a&quot;&gt;&#39;&amp;").count(), 5);
+        assert_eq!(page.matches("&lt;img src=x onerror=&quot;a&quot;&gt;&#39;&amp;").count(), 8);
     }
 }

@@ -11,7 +11,7 @@ use axum::{
 };
 use netmon_client::wire;
 
-use super::{App, budget, events, held, history, page, reply, wait, wire_map};
+use super::{App, budget, events, held, history, page, reply, reports, wait, wire_map};
 use crate::{
     health,
     output::metrics::{self, Format},
@@ -29,6 +29,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/v1/events", get(events::events))
         .route(budget::PATH, post(budget::ask))
         .route("/v1/history", get(history::handler))
+        .route("/v1/connections/{name}", reports::route())
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -40,7 +41,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-const NOT_FOUND: &str = "no such path; there are: /, /v1/status, /v1/wait, /v1/events, /v1/history, /v1/retry-budget, /healthz, /readyz, /metrics";
+const NOT_FOUND: &str = "no such path; there are: /, /v1/status, /v1/wait, /v1/events, /v1/history, /v1/connections/NAME, /v1/retry-budget, /healthz, /readyz, /metrics";
 
 async fn status(
     State(app): State<Arc<App>>,
@@ -77,7 +78,9 @@ pub(super) async fn of_status(app: Arc<App>, write: fn(&wire::Status) -> Respons
 }
 
 fn told(app: &App) -> wire::Status {
-    wire_map::status(&app.board.snapshot(), &app.board, Boot::now(), app.walls.now())
+    let walls = app.walls.now();
+    let connections = reports::told(&app.connections, walls);
+    wire::Status { connections, ..wire_map::status(&app.board.snapshot(), &app.board, Boot::now(), walls) }
 }
 
 /// Whether the core evaluates: for those who restart what hangs.
@@ -144,7 +147,8 @@ fn exposition(app: &App, format: Format, gzip: bool) -> Option<Vec<u8>> {
     let stale = app.board.is_stale(Boot::now());
     let (snapshot, walls) = (app.board.snapshot(), app.walls.now());
     budget::tell(app);
-    let text = metrics::render(&snapshot, stale, walls, &app.own, app.metrics, format);
+    let connections = app.connections.all();
+    let text = metrics::render(&snapshot, &connections, stale, walls, &app.own, app.metrics, format);
     if gzip { metrics::gzip(&text).ok() } else { Some(text) }
 }
 

@@ -17,8 +17,10 @@ use tokio::{
 
 use super::{
     App,
+    connections::Reporter,
     io::Impatient,
     plain,
+    reports::Patient,
     rewound::Rewound,
     shares::{Place, Shares},
 };
@@ -115,8 +117,10 @@ fn unix_connection(stream: UnixStream, context: &Context) {
             }
         }
         let stream = Rewound::new(stream, first);
+        let reporter = Arc::new(context.app.connections.reporter(uid));
         // In a box, so that those who only wait don't pay for its size.
-        Box::pin(connection(stream, Peer::Unix { uid, pid }, context, Some(&place))).await;
+        let peer = Peer::Unix { uid, pid };
+        Box::pin(connection(stream, peer, context, Some((&place, reporter)))).await;
     });
 }
 
@@ -157,18 +161,27 @@ fn tcp_connection(stream: TcpStream, room: &Arc<Semaphore>, context: &Context) {
     });
 }
 
-async fn connection<S>(stream: S, peer: Peer, context: Context, place: Option<&Place>)
+async fn connection<S>(stream: S, peer: Peer, context: Context, local: Option<(&Place, Arc<Reporter>)>)
 where
     S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
 {
     let Context { router, mut closing, mut kill, alive, .. } = context;
     let routes = TowerToHyperService::new(router);
+    let (place, reporter) = local.unzip();
+    let mut builder = http1::Builder::new();
+    match &reporter {
+        Some(reporter) => builder.timer(Patient(reporter.clone())),
+        None => builder.timer(TokioTimer::new()),
+    };
+    builder.header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
+    // What was reported over this connection goes with the service, which goes with the connection.
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        if let Some(reporter) = &reporter {
+            request.extensions_mut().insert(reporter.clone());
+        }
         routes.call(request)
     });
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
     let last_word = Arc::new(Notify::new());
     let io = TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT, last_word.clone()));
     let mut connection = std::pin::pin!(builder.serve_connection(io, service));

@@ -85,6 +85,7 @@ pub fn status_of_devices(snapshot: &Snapshot, board: &Board, now: Boot, walls: W
         diagnosis: snapshot.diagnosis.as_ref().map(|d| diagnosis(d, walls)),
         devices: snapshot.devices.iter().map(|d| device(d, walls)).collect(),
         targets: Vec::new(),
+        connections: Vec::new(),
         agent: wire::Agent {
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_seconds: now.since(snapshot.started.boot).as_secs_f64(),

@@ -164,6 +164,11 @@ families! {
     CONFIG_OK: Gauge "netmon_config_last_reload_successful" [] "1 when the configuration was valid the last time it was read.";
     CONFIG_TIME: Gauge "netmon_config_last_reload_success_timestamp_seconds" [] "When the configuration was last read and valid.";
 
+    CLIENT_STATE: Gauge "netmon_client_connection_state" ["client" "connection" "state"] "1 for the state of a connection that a program reports, 0 for the others; gone with its reporter. A client of an ordinary user has @ and the user behind its name.";
+    CLIENT_CHANGED: Gauge "netmon_client_connection_state_changed_timestamp_seconds" ["client" "connection"] "When the reported connection's state last changed.";
+    CLIENT_RECONNECTS: Counter "netmon_client_connection_reconnects_total" ["client" "connection"] "How often the reported connection was made anew after a loss.";
+    CLIENT_UPTIME: Gauge "netmon_client_connection_uptime_ratio" ["client" "connection"] "Part of the time for which the reported connection was there, 0 to 1, where its program tells.";
+    CLIENT_REPORTS: Counter "netmon_client_reports_total" ["result"] "Reports of connections, by whether they were taken.";
     WAIT_CLIENTS: Gauge "netmon_wait_clients" [] "Programs that wait for a state now.";
     WAIT_REQUESTS: Counter "netmon_wait_requests_total" ["result"] "Waits that ended, by how.";
     WAIT_WAKE: Histogram "netmon_wait_wake_seconds" [] "From the snapshot that fulfils a condition to its waiter's release.";

@@ -8,6 +8,7 @@
 //! address. The addresses stand in `netmon_target_info`.
 
 pub mod catalogue;
+mod connections;
 mod details;
 mod devices;
 mod negotiate;
@@ -17,14 +18,17 @@ mod targets;
 mod tcp;
 mod writer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 pub(crate) use devices::mac_text;
 pub use negotiate::{accepts_gzip, format};
 pub use own::{Own, WAIT_RESULTS};
 pub use writer::{Format, Writer};
 
-use super::WallOffset;
+use super::{WallOffset, api::Reported};
 use crate::{
     diagnosis::Outcome,
     health::{State, Verdict},
@@ -44,9 +48,10 @@ pub struct Options {
     pub lean: bool,
 }
 
-/// The exposition of a snapshot and of the agent's own counters.
+/// The exposition of a snapshot, of the connections that programs report, and of the agent's own counters.
 pub fn render(
     snapshot: &Snapshot,
+    reported: &[Arc<Reported>],
     stale: bool,
     walls: WallOffset,
     own: &Own,
@@ -60,6 +65,7 @@ pub fn render(
     targets::write(&mut w, snapshot, walls, options);
     details::write(&mut w, snapshot);
     counters(&mut w, snapshot, walls);
+    connections::write(&mut w, reported, walls);
     own.write(&mut w);
     w.finish()
 }

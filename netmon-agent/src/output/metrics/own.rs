@@ -45,6 +45,7 @@ pub struct Own {
     wait_wake: Histogram,
     scrapes: IntCounterVec,
     refused: IntCounterVec,
+    reports: IntCounterVec,
 }
 
 impl Own {
@@ -69,8 +70,9 @@ impl Own {
             )),
             scrapes: counters(&catalogue::SCRAPES, &["ok", "refused"]),
             refused: counters(&catalogue::CONNECTIONS_REFUSED, &["unix", "tcp"]),
+            reports: counters(&catalogue::CLIENT_REPORTS, &["ok", "refused", "limited"]),
         };
-        let collectors: [Box<dyn Collector>; 14] = [
+        let collectors: [Box<dyn Collector>; 15] = [
             Box::new(own.wait_clients.clone()),
             Box::new(own.event_clients.clone()),
             Box::new(own.events_dropped.clone()),
@@ -84,6 +86,7 @@ impl Own {
             Box::new(own.wait_wake.clone()),
             Box::new(own.scrapes.clone()),
             Box::new(own.refused.clone()),
+            Box::new(own.reports.clone()),
             Box::new(ProcessCollector::for_self()),
         ];
         for collector in collectors {
@@ -115,6 +118,11 @@ impl Own {
     /// A connection found no room at a listener, `unix` or `tcp`.
     pub fn refused(&self, listener: &str) {
         self.refused.with_label_values(&[listener]).inc();
+    }
+
+    /// A connection was reported: `ok`, `refused` or `limited`.
+    pub fn reported(&self, result: &str) {
+        self.reports.with_label_values(&[result]).inc();
     }
 
     /// Writes its families.
