@@ -6,6 +6,8 @@
 //! them as they fall due; with ten thousand targets nothing of one is left in a cache until its next turn.
 
 mod common;
+#[path = "common/cpu.rs"]
+mod cpu;
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -24,7 +26,8 @@ use netmon_agent::{
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use common::{count, cpu};
+use common::count;
+use cpu::cpu;
 
 const INTERVAL: u64 = 2_000_000_000;
 const RTT: u64 = 3_000_000;

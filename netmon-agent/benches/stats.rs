@@ -5,6 +5,8 @@
 //! give or take a sixth, now and then three times as much; one probe in five hundred is lost.
 
 mod common;
+#[path = "common/cpu.rs"]
+mod cpu;
 
 use std::{cell::Cell, net::Ipv4Addr, sync::Arc, time::Duration};
 
@@ -21,7 +23,8 @@ use netmon_agent::{
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use common::{count, cpu};
+use common::count;
+use cpu::cpu;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 

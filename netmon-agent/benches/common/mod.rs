@@ -1,9 +1,6 @@
 //! What the benchmarks of many targets share.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
-use nix::time::{ClockId, clock_gettime};
 
 /// How many targets the command line asks for, 10,000 if it does not say; `None` when this is no `cargo bench`.
 ///
@@ -18,10 +15,4 @@ pub fn count() -> Result<Option<u32>> {
     let count = words.iter().find(|w| *w != "--bench");
     let parsed = count.map_or(Ok(10_000), |w| w.parse().with_context(|| format!("{w:?} is no count")));
     parsed.map(Some)
-}
-
-/// CPU time of this thread.
-pub fn cpu() -> Duration {
-    // It fails only for a clock that the kernel does not know.
-    Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a standard clock"))
 }

@@ -25,7 +25,7 @@ pub(super) async fn ask(
     Extension(peer): Extension<Peer>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Response {
-    let Peer::Unix { uid } = peer else {
+    let Peer::Unix { uid, .. } = peer else {
         return reply::error(StatusCode::FORBIDDEN, "the retry budget is for the Unix socket only");
     };
     let asked = query.map_err(|e| e.body_text()).and_then(|Query(pairs)| parse(&pairs));

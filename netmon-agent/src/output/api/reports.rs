@@ -192,7 +192,7 @@ impl Follower {
     pub(super) async fn changed(&mut self) {
         // The sender lives as long as `connections`.
         if self.version.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
