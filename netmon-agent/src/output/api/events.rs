@@ -1,7 +1,7 @@
 //! `GET /v1/events`: changes as server-sent events.
 //!
-//! A subscriber holds no queue: it is a number in the board's backlog, so a slow one costs nothing and learns by a `gap`
-//! what it missed.
+//! A subscriber holds no queue: it is a number in the board's backlog, of which a few changes at a time are put into words
+//! for it. A slow one costs no more than these, and learns by a `gap` what it missed.
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
@@ -74,6 +74,9 @@ fn parse(pairs: &[(String, String)], headers: &HeaderMap) -> Result<(Option<u64>
     Ok((last_id, all))
 }
 
+/// Changes that are put into words before their reader has taken them.
+const AT_ONCE: usize = 32;
+
 struct Feed {
     app: Arc<App>,
     publications: watch::Receiver<Arc<Snapshot>>,
@@ -82,6 +85,8 @@ struct Feed {
     last: u64,
     /// There when every update is wanted.
     all: Option<Follower>,
+    /// An update was published since the last one told.
+    update_due: bool,
     /// The subscriber knows that the state is stale.
     told_stale: bool,
     next_beat: Mono,
@@ -107,7 +112,7 @@ impl Feed {
         let closing = app.closing.clone();
         let last = last_id.unwrap_or(snapshot.seq);
         let all = all.then(|| app.board.follow());
-        Self { app, publications, closing, ready, last, all, told_stale, next_beat }
+        Self { app, publications, closing, ready, last, all, update_due: false, told_stale, next_beat }
     }
 
     /// The next bytes; none when the agent shuts down.
@@ -133,47 +138,46 @@ impl Feed {
                 _ = self.closing.wait_for(|closing| *closing) => return None,
             };
             if published {
-                let snapshot = self.publications.borrow_and_update().clone();
-                self.collect();
-                if self.all.is_some() {
-                    let (now, walls) = (Boot::now(), self.app.walls.now());
-                    let update = wire_map::as_it_is("update", &snapshot, &self.app.board, now, walls);
-                    self.ready.push_back(frame(&update));
-                }
+                self.update_due = self.all.is_some();
             } else {
                 self.beat();
             }
         }
     }
 
-    /// Takes what is new: changes, a gap, a state gone stale or fresh again.
+    /// Takes what is new: changes, a gap, a state gone stale or fresh again, an update.
     fn collect(&mut self) {
         let board = &self.app.board;
         let (now, walls) = (Boot::now(), self.app.walls.now());
         let stale = board.is_stale(now);
-        let lost = match board.changes_after(self.last) {
+        // Before the changes: all that led to it are among these, so that numbers only grow.
+        let snapshot = board.snapshot();
+        let kind = match board.next_changes(self.last, AT_ONCE) {
             Ok(changes) => {
+                let more = changes.len() == AT_ONCE;
                 for change in changes {
                     self.last = change.seq;
                     self.ready.push_back(frame(&wire_map::change(&change, walls)));
                 }
-                false
+                // A snapshot older than the last change is about to be replaced: its state would undo that change.
+                if more || snapshot.seq < self.last {
+                    return;
+                }
+                match (stale == self.told_stale, self.update_due) {
+                    (false, _) => "gap",
+                    (true, true) => "update",
+                    (true, false) => return,
+                }
             }
             Err(_) => {
                 self.app.own.events_dropped.inc();
-                true
+                // The snapshot's own number: what the backlog has beyond it comes after this event.
+                self.last = snapshot.seq;
+                "gap"
             }
         };
-        let snapshot = board.snapshot();
-        if lost {
-            // The snapshot's own number: what the backlog has beyond it comes after this event.
-            self.last = snapshot.seq;
-        } else if stale == self.told_stale || snapshot.seq < self.last {
-            // A snapshot older than the last change is about to be replaced: its state would undo that change.
-            return;
-        }
-        self.told_stale = stale;
-        self.ready.push_back(frame(&wire_map::as_it_is("gap", &snapshot, board, now, walls)));
+        (self.told_stale, self.update_due) = (stale, false);
+        self.ready.push_back(frame(&wire_map::as_it_is(kind, &snapshot, board, now, walls)));
     }
 
     /// A sign of life, which only an agent that evaluates may give.

@@ -4,6 +4,7 @@
 //! writes in time, connections and waiters in number and shared fairly by user, and descriptors are kept back for
 //! probes.
 
+mod company;
 mod condition;
 mod events;
 mod group;
@@ -19,6 +20,7 @@ mod routes;
 mod server;
 mod shares;
 mod socket;
+mod ticket;
 mod wait;
 pub mod wire_map;
 
@@ -131,7 +133,7 @@ pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
     let (alive, ended) = mpsc::channel(1);
     let own = Own::new();
     let app = Arc::new(App {
-        groups: group::Groups::new(board.clone()),
+        groups: group::Groups::new(board.clone(), own.clone()),
         board,
         heartbeat: options.heartbeat.clamp(Duration::from_millis(10), Duration::from_secs(2)),
         metrics: options.metrics,
