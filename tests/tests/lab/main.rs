@@ -3,6 +3,7 @@
 //! Without root, or where no namespace can be made, every trial is reported as ignored; with `CI` set in the
 //! environment that is a failure instead.
 
+mod clients;
 mod diagnosis;
 mod figures;
 mod input;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         diagnosis::SCENARIOS,
         targets::SCENARIOS,
         life::SCENARIOS,
+        clients::SCENARIOS,
         links::SCENARIOS,
         input::SCENARIOS,
         figures::SCENARIOS,
