@@ -50,11 +50,11 @@ enum Task {
     },
     /// Measure: flaps, idle, read, exact, kernel, churn, or all of them (root); `probes` for the cost and truth of probes
     /// beside other programs (root); `api` for waiters and scrapes by the thousand; `sockdiag` for a dump of TCP sockets
-    /// beside `ss`; `handle` for what the core costs an observation; `history` for what a
-    /// history costs; `targets` for the agent with up to 100,000 of them
-    /// (root); `verdict` for how soon it is down and up again, and that hogs make it say neither (root); `client` for what
-    /// a read of the state and a change cost a program that embeds the client; `retry` for what becomes of transfers that
-    /// an outage cuts (root).
+    /// beside `ss`; `handle` for what the core costs an observation; `history` for what a history costs; `targets` for the
+    /// agent with up to 100,000 of them (root); `verdict` for how soon it is down and up again, and that hogs make it say
+    /// neither (root); `wait` for crowds of waiters: how soon, at what cost, how many go on at once; `kills` for agents
+    /// killed with waiters attached (root); `retry` for what becomes of transfers that an outage cuts (root); `client` for
+    /// what a read of the state and a change cost a program that embeds the client.
     Bench {
         /// Options of the bench; `--help` lists them. `api waiters [COUNT…]`, `api conditions [COUNT]`, `api scrape
         /// [TARGETS]`, `api read`, `handle [TARGETS]`, `history [OUTAGES]`, `sockdiag [SOCKETS…]` need no root.
@@ -91,6 +91,16 @@ fn perform(task: Task) -> Result<()> {
                 let bench = ["bench", "--quiet", "--package", "netmon-agent", "--bench", bench, "--"];
                 run(cargo(&bench).args(options))
             }
+            Some((bench, _)) if bench == "wait" => run(&mut cargo(&[
+                "bench",
+                "--quiet",
+                "--package",
+                "netmon-agent",
+                "--bench",
+                "api",
+                "--",
+                "wait",
+            ])),
             first => {
                 if first.is_some_and(|(bench, _)| bench == "probes") {
                     debian::provide_peers()?;

@@ -9,7 +9,10 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 
-use crate::{crowd::Crowd, world::World};
+use crate::{
+    crowd::Crowd,
+    world::{LOOK, World},
+};
 
 /// Descriptors beyond the waiters' own.
 const SPARE: u64 = 400;
@@ -32,13 +35,14 @@ fn measure_one(count: usize, own_conditions: bool) -> Result<()> {
     raise_limit(count as u64 + SPARE)?;
     let mut world = World::new()?;
     let mut crowd = Crowd::new(&world.socket(), count, own_conditions)?;
-    let before = resident()?;
+    let before = (resident()?, slab()?);
     crowd.join()?;
     world.until_waiting(count)?;
-    let each = resident()?.saturating_sub(before) / count as u64;
+    let each = resident()?.saturating_sub(before.0) / count as u64;
+    let kernel = slab()?.saturating_sub(before.1) / count as u64;
     let idle = idle_publications(&mut world);
 
-    let mut took: Vec<Duration> = Vec::new();
+    let (mut took, mut written): (Vec<Duration>, Vec<Duration>) = Default::default();
     let rounds = (RELEASES / count).clamp(5, RELEASES);
     let mut cpu = Duration::ZERO;
     for round in 0..rounds {
@@ -49,25 +53,43 @@ fn measure_one(count: usize, own_conditions: bool) -> Result<()> {
             // What joined is done with; the release is measured alone.
             thread::sleep(Duration::from_millis(if count > 100 { 100 } else { 1 }));
         }
-        let spent = cpu_time()?;
+        let (before, spent) = (world.server.own().woken().0, cpu_time()?);
         let published = world.publish(State::Up);
+        written.push(world.until_woken(before + count as u64)?.since(published));
         took.extend(crowd.answers()?.into_iter().map(|at| at.since(published)));
         world.until_waiting(0)?;
         cpu += cpu_time()? - spent;
     }
     crowd.end()?;
-    took.sort();
-    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
+    let (woken, seconds) = world.server.own().woken();
+    let mean = Duration::from_secs_f64(seconds / woken.max(1) as f64);
     println!(
-        "{count} waiters{}: wake p50 {:.2?}, p99 {:.2?}, max {:.2?} over {rounds} releases, each served exactly once\n  \
-         release {:.2?} CPU; a publication that releases nobody {idle:.2?} CPU; {each} bytes a waiter",
+        "{count} waiters{}, {rounds} releases, each served exactly once",
         if own_conditions { " with a condition each" } else { "" },
-        at(0.5),
-        at(0.99),
-        at(1.0),
-        cpu / rounds as u32,
+    );
+    let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| quantile(&mut took, share));
+    println!(
+        "  until the waiter has its answer, by its own clock: p50 {p50:.2?}, p99 {p99:.2?}, max {max:.2?}"
+    );
+    let [p50, max] = [0.5, 1.0].map(|share| quantile(&mut written, share));
+    println!(
+        "  until the agent has written it (netmon_wait_wake_seconds): mean {mean:.2?}; the last of all: \
+         p50 {p50:.2?}, max {max:.2?}, looked at every {LOOK:.1?}"
+    );
+    println!(
+        "  release {:.2?} CPU of the agent; a publication that releases nobody {idle:.2?}",
+        cpu / rounds as u32
+    );
+    println!(
+        "  memory a waiter: {each} bytes resident; the kernel's, both ends, and what else it did: {kernel}"
     );
     Ok(())
+}
+
+/// The value below which the share `q` lies; they are sorted in place.
+fn quantile(all: &mut [Duration], q: f64) -> Duration {
+    all.sort_unstable();
+    all[((all.len() - 1) as f64 * q) as usize]
 }
 
 /// What a publication that releases nobody costs this process.
@@ -87,14 +109,23 @@ fn cpu_time() -> Result<Duration> {
 
 /// Resident memory of this process, bytes.
 fn resident() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    field("/proc/self/status", "VmRSS:")
+}
+
+/// What the kernel has in objects of its own, bytes: sockets are among them.
+fn slab() -> Result<u64> {
+    field("/proc/meminfo", "Slab:")
+}
+
+fn field(file: &str, name: &str) -> Result<u64> {
+    let text = std::fs::read_to_string(file)?;
+    let line = text.lines().find_map(|l| l.strip_prefix(name)).with_context(|| format!("no {name}"))?;
     let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kib << 10)
 }
 
 /// Children inherit it.
-fn raise_limit(wanted: u64) -> Result<()> {
+pub(crate) fn raise_limit(wanted: u64) -> Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft >= wanted {
         return Ok(());

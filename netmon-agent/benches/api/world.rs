@@ -13,6 +13,8 @@ use netmon_agent::{
 /// Threads, as many as the agent gives its API.
 const WORKERS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked at whether a release is over.
+pub(crate) const LOOK: Duration = Duration::from_micros(200);
 
 pub(crate) struct World {
     pub(crate) server: Server,
@@ -85,5 +87,20 @@ impl World {
             thread::sleep(Duration::from_millis(1));
         }
         Ok(())
+    }
+
+    /// Returns when so many were released in all, with the time.
+    pub(crate) fn until_woken(&self, count: u64) -> Result<Boot> {
+        let deadline = Mono::now() + PATIENCE;
+        loop {
+            let (woken, at) = (self.server.own().woken().0, Boot::now());
+            if woken >= count {
+                return Ok(at);
+            }
+            if Mono::now() > deadline {
+                bail!("{woken} were released, not {count}");
+            }
+            thread::sleep(LOOK);
+        }
     }
 }

@@ -44,6 +44,8 @@ use crate::{
 
 /// Threads that serve sockets. Two keep a slow scrape from holding up a waiter.
 const API_WORKERS: usize = 2;
+/// What these are called, and those that do what takes long for them.
+const API_THREAD: &str = "api";
 
 /// What the agent is told from outside its configuration.
 #[derive(Debug)]
@@ -117,7 +119,7 @@ pub fn run(options: Options) -> Result<(), AgentError> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(API_WORKERS)
-        .thread_name("api")
+        .thread_name(API_THREAD)
         .enable_all()
         .build()?;
     let result = runtime.block_on(serve(options, started, kernel, sockets, Arc::new(Mutex::new(found))));

@@ -1,13 +1,16 @@
 //! The agent's watch on itself: what it takes of CPU and memory, against what it may.
 
-use std::time::Duration;
+use std::{collections::HashMap, ffi::OsString, fs, path::Path, time::Duration};
 
 use nix::{
     time::{ClockId, clock_gettime},
     unistd::{SysconfVar, sysconf},
 };
 
-use super::throttle::{Throttle, Usage};
+use super::{
+    API_THREAD,
+    throttle::{Throttle, Usage},
+};
 use crate::{config::Limits, sys, time::Mono};
 
 /// How often it looks.
@@ -21,13 +24,14 @@ const TRIM: Duration = Duration::from_secs(30);
 pub(super) struct Watch {
     limits: Limits,
     throttle: Throttle,
+    meter: Meter,
     next: Mono,
     trimmed: Option<Mono>,
 }
 
 impl Watch {
     pub(super) fn new(now: Mono, limits: Limits) -> Self {
-        Self { limits, throttle: Throttle::new(limits), next: now, trimmed: None }
+        Self { limits, throttle: Throttle::new(limits), meter: Meter::default(), next: now, trimmed: None }
     }
 
     /// When [`Watch::step`] has something to do.
@@ -65,7 +69,7 @@ impl Watch {
             return false;
         }
         self.next = now + PACE;
-        let Some(mut usage) = usage(now) else { return false };
+        let Some(mut usage) = self.meter.usage(now) else { return false };
         if self.limits.memory.is_some_and(|limit| usage.memory > limit) && self.may_trim(now) {
             self.trimmed = Some(now);
             sys::give_back_memory();
@@ -92,16 +96,57 @@ impl Watch {
     }
 }
 
-/// What this process has taken; none where the system does not tell.
-fn usage(at: Mono) -> Option<Usage> {
-    let t = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).ok()?;
-    let cpu = Duration::new(t.tv_sec() as u64, t.tv_nsec() as u32);
-    Some(Usage { at, cpu, memory: resident()? })
+/// What the agent takes for itself. What it takes for those who ask is theirs: a crowd at its socket, well-meaning or not,
+/// is no reason to probe more slowly, and would be none the smaller for it.
+#[derive(Debug, Default)]
+struct Meter {
+    /// CPU time of each living thread that serves nobody.
+    threads: HashMap<OsString, Duration>,
+    total: Duration,
+}
+
+impl Meter {
+    /// What has been taken so far; none where the system does not tell.
+    fn usage(&mut self, at: Mono) -> Option<Usage> {
+        let cpu = match self.of_threads() {
+            Some(cpu) => cpu,
+            // A kernel without `schedstat` has one figure for all.
+            None => {
+                let t = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).ok()?;
+                Duration::new(t.tv_sec() as u64, t.tv_nsec() as u32)
+            }
+        };
+        Some(Usage { at, cpu, memory: resident()? })
+    }
+
+    fn of_threads(&mut self) -> Option<Duration> {
+        let mut living = HashMap::new();
+        for task in fs::read_dir("/proc/self/task").ok()?.flatten() {
+            let folder = task.path();
+            // A thread that ends meanwhile has its time counted up to the last look.
+            let Ok(name) = fs::read_to_string(folder.join("comm")) else { continue };
+            if name.trim_end() == API_THREAD {
+                continue;
+            }
+            let Some(cpu) = cpu_of(&folder) else { continue };
+            let before = self.threads.get(&task.file_name()).copied().unwrap_or_default();
+            self.total += cpu.saturating_sub(before);
+            living.insert(task.file_name(), cpu);
+        }
+        self.threads = living;
+        (!self.threads.is_empty()).then_some(self.total)
+    }
+}
+
+/// CPU time of a thread: the first figure of its `schedstat`, nanoseconds.
+fn cpu_of(task: &Path) -> Option<Duration> {
+    let text = fs::read_to_string(task.join("schedstat")).ok()?;
+    Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))
 }
 
 /// The second figure of `statm`, `proc_pid_statm(5)`: resident pages.
 fn resident() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let text = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
     Some(pages * sysconf(SysconfVar::PAGE_SIZE).ok()?? as u64)
 }
@@ -112,14 +157,43 @@ mod tests {
 
     #[test]
     fn the_process_is_seen_as_it_is() {
-        let now = Mono::now();
-        let before = usage(now).unwrap();
+        let (now, mut meter) = (Mono::now(), Meter::default());
+        let before = meter.usage(now).unwrap();
         let block = vec![1u8; 32 << 20];
         let sum: u64 = block.iter().map(|b| u64::from(*b)).sum();
-        let after = usage(now).unwrap();
+        let after = meter.usage(now).unwrap();
         assert_eq!(sum, 32 << 20);
         assert!(after.memory >= before.memory + (16 << 20), "{before:?} {after:?}");
         assert!(after.cpu > before.cpu);
+    }
+
+    #[test]
+    fn who_serves_is_not_counted_and_who_ended_is() {
+        const WORK: Duration = Duration::from_millis(50);
+        /// Works, says who it was, and lives until told to end.
+        fn work(name: &str) -> (std::sync::mpsc::Sender<()>, OsString, std::thread::JoinHandle<()>) {
+            let ((stop, stopped), (tell, told)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+            let work = move || {
+                let cpu = || cpu_of(Path::new("/proc/thread-self")).unwrap();
+                let start = cpu();
+                while cpu() < start + WORK {}
+                tell.send(OsString::from(nix::unistd::gettid().to_string())).unwrap();
+                let _ = stopped.recv();
+            };
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work).unwrap();
+            (stop, told.recv().unwrap(), thread)
+        }
+        let mut meter = Meter::default();
+        let before = meter.of_threads().unwrap();
+        let all = [work("core"), work(API_THREAD)];
+        let after = meter.of_threads().unwrap();
+        assert!(after >= before + WORK && meter.threads[&all[0].1] >= WORK);
+        assert!(!meter.threads.contains_key(&all[1].1));
+        for (stop, _, thread) in all {
+            drop(stop);
+            thread.join().unwrap();
+        }
+        assert!(meter.of_threads().unwrap() >= after);
     }
 
     #[test]
@@ -129,11 +203,11 @@ mod tests {
         assert!(!watch.step(now) && watch.due() == now + PACE);
         assert_eq!((watch.factor(), watch.reason()), (1.0, None));
         // What the process takes between the looks is far above such a limit.
-        let mut at = now;
+        let (mut at, mut meter) = (now, Meter::default());
         for _ in 0..100 {
             at = at + PACE;
-            let started = usage(at).unwrap().cpu;
-            while usage(at).unwrap().cpu <= started {}
+            let started = meter.usage(at).unwrap().cpu;
+            while meter.usage(at).unwrap().cpu <= started {}
             watch.step(at);
         }
         assert!(watch.factor() > 1.0 && watch.reason().is_some_and(|r| r.contains("of a core")));

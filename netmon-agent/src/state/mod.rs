@@ -315,6 +315,14 @@ impl Board {
     /// # Errors
     /// When some of them have left the backlog, or `seq` is of an earlier boot.
     pub fn changes_after(&self, seq: u64) -> Result<Vec<Arc<ChangeEvent>>, BacklogOverrun> {
+        self.next_changes(seq, usize::MAX)
+    }
+
+    /// The same, but no more than so many of them: who reads slowly takes them as it goes.
+    ///
+    /// # Errors
+    /// As [`Board::changes_after`].
+    pub fn next_changes(&self, seq: u64, most: usize) -> Result<Vec<Arc<ChangeEvent>>, BacklogOverrun> {
         let current = self.snapshot();
         let backlog = self.shared.backlog.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = backlog.back().map_or(current.seq, |c| c.seq);
@@ -323,7 +331,9 @@ impl Board {
         if seq < oldest_known || seq > newest {
             return Err(BacklogOverrun { newest });
         }
-        Ok(backlog.iter().filter(|c| c.seq > seq).cloned().collect())
+        // They are in order: the core, which publishes under the same lock, is not to wait for a search of them all.
+        let first = backlog.partition_point(|c| c.seq <= seq);
+        Ok(backlog.range(first..).take(most).cloned().collect())
     }
 }
 

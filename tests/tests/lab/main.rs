@@ -3,6 +3,7 @@
 //! Without root, or where no namespace can be made, every trial is reported as ignored; with `CI` set in the
 //! environment that is a failure instead.
 
+mod clients;
 mod diagnosis;
 mod examples;
 mod figures;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         diagnosis::SCENARIOS,
         targets::SCENARIOS,
         life::SCENARIOS,
+        clients::SCENARIOS,
         links::SCENARIOS,
         retry::SCENARIOS,
         input::SCENARIOS,

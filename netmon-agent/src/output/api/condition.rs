@@ -7,6 +7,7 @@ use netmon_client::{Condition as Wanted, wire};
 use super::wire_map;
 use crate::{
     health::{ReasonCode, State, Verdict},
+    observation::IfIndex,
     state::{Snapshot, TargetView},
     time::Boot,
 };
@@ -55,8 +56,9 @@ pub struct Memory {
     device: Option<Held>,
     target: Option<Held>,
     network: Option<Held>,
-    /// Whether the device was there once: then it is gone, not unknown.
-    seen_device: bool,
+    /// The device, if it was there once: then it is gone, not unknown. One of the same name may come in its place, and has
+    /// held nothing yet.
+    seen_device: Option<IfIndex>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +70,7 @@ struct Held {
 impl Memory {
     /// Takes from another memory of the same condition what this one can't find out any more.
     pub fn learn(&mut self, other: &Memory) {
-        self.seen_device |= other.seen_device;
+        self.seen_device = self.seen_device.or(other.seen_device);
     }
 }
 
@@ -85,10 +87,12 @@ impl Condition {
                 .find(|d| d.name == *name || d.link.name.as_bytes() == name.as_bytes())
             {
                 Some(device) => {
-                    memory.seen_device = true;
+                    if memory.seen_device.replace(device.index()) != Some(device.index()) {
+                        memory.device = None;
+                    }
                     parts.push((&device.verdict, name, &mut memory.device));
                 }
-                None if memory.seen_device => {
+                None if memory.seen_device.is_some() => {
                     memory.device = None;
                     outcome = Some(blocked(
                         State::Down,

@@ -1,7 +1,7 @@
 //! `GET /v1/events`: changes as server-sent events.
 //!
-//! A subscriber holds no queue: it is a number in the board's backlog, so a slow one costs nothing and learns by a `gap`
-//! what it missed.
+//! A subscriber holds no queue: it is a number in the board's backlog, of which a few changes at a time are put into words
+//! for it. A slow one costs no more than these, and learns by a `gap` what it missed.
 //!
 //! Comments stamp the stream: `:at N` says that what came before is everything up to the core's evaluation at `N`
 //! nanoseconds of boot time. So who reads late knows how old it is what it reads.
@@ -94,6 +94,9 @@ fn parse(pairs: &[(String, String)], headers: &HeaderMap) -> Result<Wanted, Stri
     Ok(wanted)
 }
 
+/// Changes that are put into words before their reader has taken them.
+const AT_ONCE: usize = 32;
+
 struct Feed {
     app: Arc<App>,
     publications: watch::Receiver<Arc<Snapshot>>,
@@ -104,6 +107,8 @@ struct Feed {
     all: Option<Follower>,
     /// There when connections are.
     connections: Option<Connections>,
+    /// An update was published since the last one told.
+    update_due: bool,
     /// The subscriber knows that the state is stale.
     told_stale: bool,
     /// What was told last has not been stamped.
@@ -139,6 +144,7 @@ impl Feed {
             last,
             all,
             connections,
+            update_due: false,
             told_stale,
             unstamped: true,
             next_beat,
@@ -169,20 +175,14 @@ impl Feed {
                 _ = self.closing.wait_for(|closing| *closing) => return None,
             };
             if published {
-                let snapshot = self.publications.borrow_and_update().clone();
-                self.collect();
-                if self.all.is_some() {
-                    let (now, walls) = (Boot::now(), self.app.walls.now());
-                    let update = wire_map::as_it_is("update", &snapshot, &self.app.board, now, walls);
-                    self.ready.push_back(frame(&update));
-                }
+                self.update_due = self.all.is_some();
             } else {
                 self.beat();
             }
         }
     }
 
-    /// Takes what is new: changes, a gap, a state gone stale or fresh again.
+    /// Takes what is new: changes, a gap, a state gone stale or fresh again, an update.
     fn collect(&mut self) {
         let board = &self.app.board;
         let (now, walls) = (Boot::now(), self.app.walls.now());
@@ -192,36 +192,41 @@ impl Feed {
         }
         // Before the backlog, which has all that this evaluation changed.
         let evaluated = board.last_evaluated();
-        let lost = match board.changes_after(self.last) {
+        // Before the changes: all that led to it are among these, so that numbers only grow.
+        let snapshot = board.snapshot();
+        let kind = match board.next_changes(self.last, AT_ONCE) {
             Ok(changes) => {
+                let more = changes.len() == AT_ONCE;
                 for change in changes {
                     self.last = change.seq;
                     self.ready.push_back(frame(&wire_map::change(&change, walls)));
                     self.unstamped = true;
                 }
-                false
+                if more {
+                    return;
+                }
+                // A snapshot older than the last change is about to be replaced: its state would undo that change.
+                let told = snapshot.seq < self.last || stale == self.told_stale && !self.update_due;
+                if told {
+                    if self.unstamped && !stale {
+                        self.unstamped = false;
+                        self.stamp(evaluated);
+                    }
+                    return;
+                }
+                if stale == self.told_stale { "update" } else { "gap" }
             }
             Err(_) => {
                 self.app.own.events_dropped.inc();
-                true
+                // The snapshot's own number: what the backlog has beyond it comes after this event.
+                self.last = snapshot.seq;
+                "gap"
             }
         };
-        let snapshot = board.snapshot();
-        if lost {
-            // The snapshot's own number: what the backlog has beyond it comes after this event.
-            self.last = snapshot.seq;
-        } else if stale == self.told_stale || snapshot.seq < self.last {
-            // A snapshot older than the last change is about to be replaced: its state would undo that change.
-            if self.unstamped && !stale {
-                self.unstamped = false;
-                self.stamp(evaluated);
-            }
-            return;
-        }
-        self.told_stale = stale;
+        (self.told_stale, self.update_due) = (stale, false);
         // With the next look: what the backlog has beyond the snapshot is still to come.
         self.unstamped = true;
-        self.ready.push_back(frame(&wire_map::as_it_is("gap", &snapshot, board, now, walls)));
+        self.ready.push_back(frame(&wire_map::as_it_is(kind, &snapshot, board, now, walls)));
     }
 
     /// A sign of life, which only an agent that evaluates may give.

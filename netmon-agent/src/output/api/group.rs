@@ -1,5 +1,8 @@
 //! Waiters with the same condition share one evaluation: a publication costs as much as there are conditions, however
 //! many wait, and wakes only those whose condition came true.
+//!
+//! Those who ask plainly are answered by the evaluation itself, one after the other, before any of their tasks runs: what
+//! is left for these is to count and to close. Whoever asks otherwise is woken, and looks for itself.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -8,17 +11,21 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, futures::Notified},
-    task::AbortHandle,
+    sync::{Notify, futures::Notified, watch},
+    task::{AbortHandle, yield_now},
 };
 
 use super::{
-    condition::{Condition, Memory, Outcome, STALE_RETRY},
-    judge::Judge,
+    company::{Company, Turn},
+    condition::{Condition, Memory, Outcome},
+    reply::Prepared,
+    ticket::Ticket,
+    wire_map,
 };
 use crate::{
-    state::Board,
-    time::{Boot, Moment},
+    output::metrics::Own,
+    state::{Board, Snapshot},
+    time::{Boot, Moment, Wall},
 };
 
 /// Time that one clock counted and the other did not, from which on the machine was suspended.
@@ -28,6 +35,7 @@ const SUSPENDED: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub(super) struct Groups {
     board: Board,
+    own: Own,
     all: Arc<Mutex<HashMap<Arc<Condition>, Entered>>>,
 }
 
@@ -42,8 +50,9 @@ struct Entered {
 struct Group {
     condition: Arc<Condition>,
     board: Board,
-    judge: Mutex<Judge>,
-    /// Wakes all members: their condition came true, or never can, or the clock jumped.
+    own: Own,
+    company: Mutex<Company<Arc<Ticket>>>,
+    /// Wakes all members: their condition came true, or never can, or the clock jumped, or they were answered.
     look: Notify,
 }
 
@@ -52,28 +61,33 @@ struct Group {
 pub(super) struct Member {
     groups: Groups,
     group: Arc<Group>,
+    /// Of its ticket in the company; none for those who only look.
+    number: Option<u64>,
 }
 
 impl Groups {
-    pub(super) fn new(board: Board) -> Self {
-        Self { board, all: Arc::default() }
+    pub(super) fn new(board: Board, own: Own) -> Self {
+        Self { board, own, all: Arc::default() }
     }
 
-    /// Joins those who wait for `condition`. `memory` is of the newcomer's own first look.
-    pub(super) fn join(&self, condition: Condition, memory: Memory) -> Member {
+    /// Joins those who wait for `condition`. `memory` is of the newcomer's own first look. Who has a ticket may be answered
+    /// by the group.
+    pub(super) fn join(&self, condition: Condition, memory: Memory, ticket: Option<&Arc<Ticket>>) -> Member {
         let mut all = lock(&self.all);
         let group = match all.entry(Arc::new(condition)) {
             Entry::Occupied(mut entry) => {
                 let entered = entry.get_mut();
                 entered.members += 1;
-                lock(&entered.group.judge).learn(&memory);
+                lock(&entered.group.company).learn(&memory);
                 entered.group.clone()
             }
             Entry::Vacant(entry) => {
+                let condition = entry.key().clone();
                 let group = Arc::new(Group {
-                    condition: entry.key().clone(),
+                    company: Mutex::new(Company::new(condition.clone(), memory)),
+                    condition,
                     board: self.board.clone(),
-                    judge: Mutex::new(Judge::new(memory)),
+                    own: self.own.clone(),
                     look: Notify::new(),
                 });
                 let evaluator = tokio::spawn(evaluate(group.clone())).abort_handle();
@@ -82,14 +96,30 @@ impl Groups {
             }
         };
         drop(all);
-        Member { groups: self.clone(), group }
+        let number = ticket.map(|ticket| lock(&group.company).join(ticket.clone()));
+        Member { groups: self.clone(), group, number }
     }
 }
 
+/// What a look came to.
+#[derive(Debug)]
+pub(super) struct Looked {
+    pub(super) outcome: Outcome,
+    /// Number of the snapshot looked at.
+    pub(super) seq: u64,
+    /// When the condition came true by a publication: when that was made.
+    pub(super) published: Option<Boot>,
+    /// When it was looked at.
+    pub(super) at: Boot,
+}
+
 impl Member {
-    /// Judges the newest snapshot. Then, when the condition came true by a publication: when that was made.
-    pub(super) fn look(&self) -> (Outcome, Option<Boot>) {
-        self.group.look()
+    /// Judges the newest snapshot.
+    pub(super) fn look(&self) -> Looked {
+        let mut company = lock(&self.group.company);
+        let (snapshot, at, stale) = self.group.now();
+        let (outcome, published) = company.look(&snapshot, at, stale);
+        Looked { outcome, seq: snapshot.seq, published, at }
     }
 
     /// Completes when it is time to look. Made before a look, it misses nothing that comes after that look.
@@ -100,6 +130,9 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
+        if let Some(number) = self.number {
+            lock(&self.group.company).leave(number);
+        }
         let mut all = lock(&self.groups.all);
         let Some(entered) = all.get_mut(&self.group.condition) else { return };
         entered.members -= 1;
@@ -111,13 +144,46 @@ impl Drop for Member {
 }
 
 impl Group {
-    fn look(&self) -> (Outcome, Option<Boot>) {
-        let mut judge = lock(&self.judge);
+    /// The newest snapshot, the time, and whether nobody may be released on it. The clock is read after the snapshot: at
+    /// the moment of release, nothing newer than `now` is relied on.
+    fn now(&self) -> (Arc<Snapshot>, Boot, bool) {
         let snapshot = self.board.snapshot();
-        // The clock is read after the snapshot: at the moment of release, nothing newer than `now` is relied on.
         let now = Boot::now();
-        let outcome = judge.judge(&self.condition, &snapshot, now, !self.board.may_release(now));
-        (outcome, judge.published())
+        (snapshot, now, !self.board.may_release(now))
+    }
+
+    /// What is to be done.
+    fn turn(&self) -> Turn<Arc<Ticket>> {
+        let mut company = lock(&self.company);
+        let (snapshot, now, stale) = self.now();
+        company.turn(&snapshot, now, stale)
+    }
+
+    /// Answers a batch, each as long as what it rests on is the newest there is and fresh.
+    fn answer(
+        &self,
+        prepared: &mut Prepared,
+        published: Option<Boot>,
+        batch: Vec<(u64, Arc<Ticket>)>,
+        publications: &watch::Receiver<Arc<Snapshot>>,
+    ) {
+        let mut batch = batch.into_iter();
+        while let Some((number, ticket)) = batch.next() {
+            let now = Boot::now();
+            if !self.board.may_release(now) || publications.has_changed().unwrap_or(true) {
+                let mut company = lock(&self.company);
+                // Who left meanwhile is not to come back: a ticket is taken before its number is.
+                let rest = std::iter::once((number, ticket)).chain(batch);
+                company.put_back(rest.filter(|(_, ticket)| ticket.is_waiting()));
+                return;
+            }
+            let text = prepared.text(now.since(ticket.started), ticket.close);
+            if ticket.answer(text)
+                && let Some(published) = published.filter(|published| ticket.started <= *published)
+            {
+                self.own.woke(Boot::now().since(published));
+            }
+        }
     }
 }
 
@@ -126,24 +192,35 @@ async fn evaluate(group: Arc<Group>) {
     let mut publications = group.board.subscribe();
     let mut last = Moment::now();
     loop {
-        publications.mark_unchanged();
-        let retry_at = match group.look().0 {
-            Outcome::Blocked { retry_at, .. } => retry_at,
-            Outcome::Satisfied { .. } | Outcome::NoSuch(_) => {
-                group.look.notify_waiters();
-                // A member that found the state gone stale by the moment of its release is still there.
-                Some(Boot::now() + STALE_RETRY)
-            }
-        };
+        let (until, mut wake) = serve(&group, &mut publications).await;
         let now = Moment::now();
-        if slept(last, now) {
-            // The members' deadlines are in boot time, which their timers do not see pass.
+        // The members' deadlines are in boot time, which their timers do not see pass.
+        wake |= slept(last, now);
+        if wake {
             group.look.notify_waiters();
         }
         last = now;
         tokio::select! {
             changed = publications.changed() => if changed.is_err() { return },
-            () = sleep_until(retry_at, now.boot) => {}
+            () = sleep_until(until, now.boot) => {}
+        }
+    }
+}
+
+/// Releases whoever is to be released now. When to look again, and whether members have to be woken.
+async fn serve(group: &Group, publications: &mut watch::Receiver<Arc<Snapshot>>) -> (Option<Boot>, bool) {
+    let mut answered = false;
+    loop {
+        publications.mark_unchanged();
+        match group.turn() {
+            Turn::Release { state, seq, published, batch } => {
+                answered = true;
+                let mut prepared = Prepared::new(wire_map::state(state), seq, Wall::now());
+                group.answer(&mut prepared, published, batch, publications);
+                yield_now().await;
+            }
+            Turn::Look { until } => return (Some(until), true),
+            Turn::Rest { until } => return (until, answered),
         }
     }
 }
@@ -201,12 +278,16 @@ mod tests {
         Condition { wanted, stable: Duration::from_millis(stable_ms), ..Condition::default() }
     }
 
+    fn groups(board: &Board) -> Groups {
+        Groups::new(board.clone(), Own::new())
+    }
+
     fn join(groups: &Groups, condition: Condition) -> Member {
-        groups.join(condition, Memory::default())
+        groups.join(condition, Memory::default(), None)
     }
 
     fn is_satisfied(member: &Member) -> bool {
-        matches!(member.look().0, Outcome::Satisfied { .. })
+        matches!(member.look().outcome, Outcome::Satisfied { .. })
     }
 
     async fn until_satisfied(member: &Member) {
@@ -231,14 +312,14 @@ mod tests {
     /// Lets the evaluators look.
     async fn settle() {
         for _ in 0..10 {
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
     }
 
     #[tokio::test]
     async fn one_condition_comes_true_and_the_other_sleeps_on() {
         let board = board();
-        let groups = Groups::new(board.clone());
+        let groups = groups(&board);
         publish(&board, State::Down, Moment::now());
         let up = [(); 3].map(|()| join(&groups, wish(Wanted::Up, 0)));
         let degraded = join(&groups, wish(Wanted::Degraded, 0));
@@ -252,7 +333,9 @@ mod tests {
         publish(&board, State::Up, at);
         tokio::time::timeout(LONG, also).await.unwrap();
         for member in &up {
-            assert_eq!(member.look(), (Outcome::Satisfied { state: State::Up }, Some(at.boot)));
+            let looked = member.look();
+            assert_eq!(looked.outcome, Outcome::Satisfied { state: State::Up });
+            assert_eq!(looked.published, Some(at.boot));
         }
         settle().await;
         assert!(!is_woken(asleep.as_mut()) && !is_satisfied(&degraded));
@@ -261,7 +344,7 @@ mod tests {
     #[tokio::test]
     async fn a_late_comer_to_what_is_so_already_needs_no_waking() {
         let board = board();
-        let groups = Groups::new(board.clone());
+        let groups = groups(&board);
         let early = join(&groups, wish(Wanted::Up, 0));
         publish(&board, State::Up, Moment::now());
         until_satisfied(&early).await;
@@ -276,7 +359,7 @@ mod tests {
     #[tokio::test]
     async fn stability_wakes_all_without_a_publication() {
         let board = board();
-        let groups = Groups::new(board.clone());
+        let groups = groups(&board);
         let since = Moment::now();
         publish(&board, State::Up, since);
         let members = [(); 3].map(|()| join(&groups, wish(Wanted::Up, 60)));
@@ -289,12 +372,12 @@ mod tests {
     #[tokio::test]
     async fn r15_a_stale_state_releases_nobody_until_it_is_looked_at_again() {
         let board = board();
-        let groups = Groups::new(board.clone());
+        let groups = groups(&board);
         publish(&board, State::Up, ago(Duration::from_secs(5)));
         let members = [(); 2].map(|()| join(&groups, wish(Wanted::Up, 0)));
         settle().await;
         for member in &members {
-            assert!(matches!(member.look().0, Outcome::Blocked { state: State::Unknown, .. }));
+            assert!(matches!(member.look().outcome, Outcome::Blocked { state: State::Unknown, .. }));
         }
         // Evaluated, not published: the group finds out by itself, and wakes both.
         let (first, second) = (members[0].woken(), members[1].woken());
@@ -306,7 +389,7 @@ mod tests {
     #[tokio::test]
     async fn r15_who_finds_it_stale_when_woken_is_woken_again() {
         let board = board();
-        let groups = Groups::new(board.clone());
+        let groups = groups(&board);
         let member = join(&groups, wish(Wanted::Up, 0));
         let woken = member.woken();
         publish(&board, State::Up, Moment::now());
@@ -321,7 +404,7 @@ mod tests {
 
     #[tokio::test]
     async fn coming_and_going_leaves_nothing() {
-        let groups = Groups::new(board());
+        let groups = groups(&board());
         let mut seen: Vec<Weak<Group>> = Vec::new();
         let mut members = std::collections::VecDeque::new();
         for n in 0..3000 {
@@ -329,7 +412,7 @@ mod tests {
             seen.extend(members.back().map(|m| Arc::downgrade(&m.group)));
             if n % 50 > 20 {
                 members.pop_front();
-                tokio::task::yield_now().await;
+                yield_now().await;
             }
             members.truncate(100);
         }
@@ -341,7 +424,7 @@ mod tests {
         tokio::time::timeout(LONG, async {
             // An evaluator that is told to end does so when it comes to run.
             while seen.iter().any(|group| group.strong_count() > 0) {
-                tokio::task::yield_now().await;
+                yield_now().await;
             }
         })
         .await

@@ -6,6 +6,7 @@
 //! probes.
 
 mod budget;
+mod company;
 mod condition;
 mod connections;
 mod events;
@@ -24,6 +25,7 @@ mod routes;
 mod server;
 mod shares;
 mod socket;
+mod ticket;
 mod wait;
 pub mod wire_map;
 
@@ -153,7 +155,7 @@ pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
     let (alive, ended) = mpsc::channel(1);
     let own = Own::new();
     let app = Arc::new(App {
-        groups: group::Groups::new(board.clone()),
+        groups: group::Groups::new(board.clone(), own.clone()),
         board,
         heartbeat: options.heartbeat.clamp(Duration::from_millis(10), Duration::from_secs(2)),
         metrics: options.metrics,

@@ -4,7 +4,10 @@
 //! server's buffers and tasks, which are 16 KiB each before a byte has come. All else goes to that server, and so does a
 //! connection whose wait is over and that is not to be closed.
 
-use std::io::{self, ErrorKind};
+use std::{
+    io::{self, ErrorKind},
+    sync::Arc,
+};
 
 use axum::{extract::Query, http::Uri};
 use tokio::{net::UnixStream, time::timeout};
@@ -13,11 +16,12 @@ use super::{
     io::gone,
     server::{Context, MAX_HEADER, WRITE_TIMEOUT},
     shares::Place,
-    wait::{self, Asked, Who},
+    ticket::Ticket,
+    wait::{self, Asked, Reply, Who},
 };
 use crate::{
     history::jobs::{self, HEADER as JOB_HEADER},
-    time::Wall,
+    time::{Boot, Wall},
 };
 
 /// Longest question, bytes.
@@ -77,36 +81,39 @@ pub(super) fn recognise(bytes: &[u8]) -> Option<Question> {
     Some(Question { asked, job, close })
 }
 
-/// Waits and answers. What came meanwhile, when the connection goes on.
+/// Waits and answers. The connection and what came meanwhile, when it goes on.
 pub(super) async fn answer(
-    stream: &UnixStream,
+    stream: UnixStream,
     question: Question,
     (uid, pid): (u32, Option<i32>),
     context: &Context,
     place: &Place,
-) -> Option<Vec<u8>> {
+) -> Option<(UnixStream, Vec<u8>)> {
     let Question { asked, job, close } = question;
     let who = Who { uid, pid, job };
+    let ticket = Arc::new(Ticket::new(stream, close, Boot::now()));
+    let stream = ticket.stream();
     let (mut more, mut kill) = (Vec::new(), context.kill.clone());
-    let (answer, waited) = tokio::select! {
-        ended = wait::wait(&context.app, who, asked) => ended,
+    let (reply, waited) = tokio::select! {
+        ended = wait::wait(&context.app, who, asked, Some(&ticket)) => ended,
         () = hung_up(stream, &mut more) => return None,
         () = place.evicted() => return None,
         _ = kill.wait_for(|kill| *kill) => return None,
     };
     let close = close || *context.closing.borrow();
-    let text = answer.on_the_wire(close, Wall::now());
+    let made = match reply {
+        Reply::Say(answer) => Some(answer.on_the_wire(close, Wall::now())),
+        Reply::Said => None,
+    };
     tokio::select! {
-        written = write(stream, text.as_bytes()) => written.ok()?,
+        written = write(stream, made.as_ref().map_or(ticket.rest(), String::as_bytes)) => written.ok()?,
         _ = kill.wait_for(|kill| *kill) => return None,
     }
-    if close {
-        // To count and to close costs as much as to answer: of all who are released together, each has its answer
-        // first.
-        tokio::task::yield_now().await;
-    }
     drop(waited);
-    (!close).then_some(more)
+    if close {
+        return None;
+    }
+    Some((Ticket::into_stream(ticket).await, more))
 }
 
 /// Returns when the peer is gone, or talks too much for one who waits. What it says is kept in `more`. A peer that has

@@ -109,13 +109,15 @@ fn unix_connection(stream: UnixStream, context: &Context) {
         if !asked {
             return;
         }
-        let Ok(mut first) = plain::read(&stream) else { return };
-        if let Some(question) = plain::recognise(&first) {
-            match plain::answer(&stream, question, (uid, pid), &context, &place).await {
-                Some(more) => first = more,
-                None => return,
+        let Ok(first) = plain::read(&stream) else { return };
+        let goes_on = match plain::recognise(&first) {
+            Some(question) => {
+                drop(first);
+                plain::answer(stream, question, (uid, pid), &context, &place).await
             }
-        }
+            None => Some((stream, first)),
+        };
+        let Some((stream, first)) = goes_on else { return };
         let stream = Rewound::new(stream, first);
         let reporter = Arc::new(context.app.connections.reporter(uid));
         // In a box, so that those who only wait don't pay for its size.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension,
-    extract::{Query, State, rejection::QueryRejection},
+    extract::{self, Query, rejection::QueryRejection},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
@@ -13,12 +13,14 @@ use netmon_client::{Condition as Wanted, wire};
 use super::{
     App,
     condition::{Condition, Memory, Outcome},
-    group::{Member, sleep_until},
+    group::{Looked, Member, sleep_until},
     reply::{self, Answer},
     server::Peer,
+    ticket::{Fate, Ticket},
     wire_map,
 };
 use crate::{
+    health::State,
     history::jobs::{self, Kind, Waiting},
     time::Boot,
 };
@@ -33,7 +35,7 @@ const PARAMETERS: &str = "state, stable, timeout, device, target";
 
 /// Waits, asked in a way that is none of [`super::plain`].
 pub(super) async fn handler(
-    State(app): State<Arc<App>>,
+    extract::State(app): extract::State<Arc<App>>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
@@ -43,7 +45,10 @@ pub(super) async fn handler(
     };
     let parsed = query.map_err(|e| e.body_text()).and_then(|Query(pairs)| parse(&pairs));
     let job = headers.get(jobs::HEADER).and_then(|name| jobs::from_header(name.as_bytes()));
-    wait(&app, Who { uid, pid, job }, parsed).await.0.into_response()
+    match wait(&app, Who { uid, pid, job }, parsed, None).await.0 {
+        Reply::Say(answer) => answer.into_response(),
+        Reply::Said => unreachable!("nobody else answers who has no ticket"),
+    }
 }
 
 /// Who asks.
@@ -55,72 +60,107 @@ pub(super) struct Who {
     pub(super) job: Option<String>,
 }
 
-/// Waits for what somebody asks; dropped when the client hangs up. What comes with the answer counts the wait's end
-/// when it is dropped, which has time until the answer is on its way.
-pub(super) async fn wait(app: &App, who: Who, asked: Result<Asked, String>) -> (Answer, Option<Waited<'_>>) {
+/// What there is to say at the end of a wait.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// This.
+    Say(Answer),
+    /// Nothing: the ticket was answered, or its peer is gone.
+    Said,
+}
+
+/// Waits for what somebody asks; dropped when the client hangs up. Who has a ticket may be answered by its group. What
+/// comes with the reply counts the wait's end when it is dropped, which has time until the answer is on its way.
+pub(super) async fn wait<'a>(
+    app: &'a App,
+    who: Who,
+    asked: Result<Asked, String>,
+    ticket: Option<&'a Arc<Ticket>>,
+) -> (Reply, Option<Waited<'a>>) {
     let (condition, timeout) = match asked {
         Ok(asked) => asked,
         Err(said) => {
             app.own.wait_ended("bad_request");
-            return (Answer::error(StatusCode::BAD_REQUEST, &said), None);
+            return (Reply::Say(Answer::error(StatusCode::BAD_REQUEST, &said)), None);
         }
     };
-    let started = Boot::now();
+    let started = ticket.map_or_else(Boot::now, |ticket| ticket.started);
     let mut memory = Memory::default();
     let first = condition.check(&app.board.snapshot(), started, !app.board.may_release(started), &mut memory);
     if let Outcome::NoSuch(said) = first {
         app.own.wait_ended("not_found");
-        return (Answer::error(StatusCode::NOT_FOUND, &said), None);
+        return (Reply::Say(Answer::error(StatusCode::NOT_FOUND, &said)), None);
     }
     let Some(place) = app.waiters.take(who.uid) else {
         app.own.wait_ended("refused");
-        return (Answer::busy("too many programs wait already"), None);
+        return (Reply::Say(Answer::busy("too many programs wait already")), None);
     };
     let waiting = note(app, who, &condition, started);
-    let member = app.groups.join(condition, memory);
-    let mut waited = Waited { app, member, result: "hangup", _waiting: waiting };
+    let member = app.groups.join(condition, memory, ticket);
+    let mut waited = Waited { app, member, ticket, result: "hangup", _waiting: waiting };
     app.own.wait_clients.inc();
     let deadline = timeout.map(|t| started + t);
     let mut closing = app.closing.clone();
-    let mut was_woken = false;
-    let answer = loop {
+    let (mut was_woken, mut is_mine) = (false, ticket.is_none());
+    let reply = loop {
         // Made before the look, so that nothing is missed between the two.
         let woken = waited.member.woken();
-        let (outcome, published) = waited.member.look();
-        let now = Boot::now();
-        match outcome {
+        if ticket.is_some_and(|ticket| matches!(ticket.fate(), Fate::Answered | Fate::Broken)) {
+            break Reply::Said;
+        }
+        let Looked { outcome, seq, published, at: now } = waited.member.look();
+        let told = Told { seq, waited: now.since(started) };
+        let end = match outcome {
             Outcome::Satisfied { state } => {
-                if let Some(published) = published.filter(|_| was_woken) {
-                    app.own.woke(now.since(published));
-                }
-                waited.result = "satisfied";
-                break answer(app, started, state, None);
+                let published = published.filter(|_| was_woken);
+                Some(("satisfied", told.answer(state, None), published))
             }
-            Outcome::NoSuch(said) => {
-                waited.result = "not_found";
-                break Answer::error(StatusCode::NOT_FOUND, &said);
-            }
+            Outcome::NoSuch(said) => Some(("not_found", Answer::error(StatusCode::NOT_FOUND, &said), None)),
             // In boot time, so a suspended machine's waiters end with it.
             Outcome::Blocked { state, reasons, .. } if deadline.is_some_and(|d| now >= d) => {
-                waited.result = "timeout";
-                break answer(app, started, state, Some(reasons));
+                Some(("timeout", told.answer(state, Some(reasons)), None))
             }
-            Outcome::Blocked { .. } => {}
+            Outcome::Blocked { .. } => None,
+        };
+        let end = match end {
+            Some(end) => end,
+            None => tokio::select! {
+                () = woken => {
+                    was_woken = true;
+                    continue;
+                }
+                () = sleep_until(deadline, now) => {
+                    was_woken = false;
+                    continue;
+                }
+                () = place.evicted() => {
+                    ("refused", Answer::busy("other users' programs need the room"), None)
+                }
+                _ = closing.wait_for(|closing| *closing) => {
+                    ("shutdown", Answer::busy("the agent is shutting down"), None)
+                }
+            },
+        };
+        let (result, answer, published) = end;
+        if !is_mine {
+            match waited.take().await {
+                Taken::AtOnce => {}
+                // What was found out before that may be so no longer.
+                Taken::Late if matches!(result, "satisfied" | "timeout") => {
+                    is_mine = true;
+                    continue;
+                }
+                Taken::Late => {}
+                Taken::Never => break Reply::Said,
+            }
         }
-        tokio::select! {
-            () = woken => was_woken = true,
-            () = sleep_until(deadline, now) => was_woken = false,
-            () = place.evicted() => {
-                waited.result = "refused";
-                break Answer::busy("other users' programs need the room");
-            }
-            _ = closing.wait_for(|closing| *closing) => {
-                waited.result = "shutdown";
-                break Answer::busy("the agent is shutting down");
-            }
+        if let Some(published) = published {
+            app.own.woke(now.since(published));
         }
+        waited.result = result;
+        break Reply::Say(answer);
     };
-    (answer, Some(waited))
+    (reply, Some(waited))
 }
 
 /// Has the history know who waits, if it is for the end of an outage. Now, and not at the end of the wait, when ten thousand
@@ -135,20 +175,23 @@ fn note(app: &App, who: Who, condition: &Condition, now: Boot) -> Option<Waiting
     Some(ledger.jobs.begin(Kind { job, uid: who.uid, device, target }, now))
 }
 
-fn answer(
-    app: &App,
-    started: Boot,
-    state: crate::health::State,
-    blocking: Option<Vec<wire::Reason>>,
-) -> Answer {
-    let waited = wire::Waited {
-        satisfied: blocking.is_none(),
-        state: wire_map::state(state),
-        seq: app.board.snapshot().seq,
-        waited_seconds: Boot::now().since(started).as_secs_f64(),
-        blocking: blocking.unwrap_or_default(),
-    };
-    Answer::json(if waited.satisfied { StatusCode::OK } else { StatusCode::CONFLICT }, &waited)
+/// What every answer tells.
+struct Told {
+    seq: u64,
+    waited: Duration,
+}
+
+impl Told {
+    fn answer(&self, state: State, blocking: Option<Vec<wire::Reason>>) -> Answer {
+        let waited = wire::Waited {
+            satisfied: blocking.is_none(),
+            state: wire_map::state(state),
+            seq: self.seq,
+            waited_seconds: self.waited.as_secs_f64(),
+            blocking: blocking.unwrap_or_default(),
+        };
+        Answer::json(if waited.satisfied { StatusCode::OK } else { StatusCode::CONFLICT }, &waited)
+    }
 }
 
 /// A wait that was let in. Dropping it counts its end, also when the client hangs up and the wait is simply dropped.
@@ -156,12 +199,47 @@ fn answer(
 pub(super) struct Waited<'a> {
     app: &'a App,
     member: Member,
+    ticket: Option<&'a Arc<Ticket>>,
     result: &'static str,
     _waiting: Option<Waiting>,
 }
 
+/// Whether the answer is the waiter's own to give.
+enum Taken {
+    AtOnce,
+    /// Somebody had begun, and could not.
+    Late,
+    /// It was given.
+    Never,
+}
+
+impl Waited<'_> {
+    /// Takes the answer from the group. One that is being given is awaited.
+    async fn take(&self) -> Taken {
+        let mut taken = Taken::AtOnce;
+        let Some(ticket) = self.ticket else { return taken };
+        loop {
+            let woken = self.member.woken();
+            match ticket.take() {
+                Ok(()) => return taken,
+                Err(Fate::Answered | Fate::Broken) => return Taken::Never,
+                Err(Fate::Open) => taken = Taken::Late,
+                Err(Fate::Underway) => {
+                    taken = Taken::Late;
+                    // Whoever is at it wakes all members when done.
+                    woken.await;
+                }
+            }
+        }
+    }
+}
+
 impl Drop for Waited<'_> {
     fn drop(&mut self) {
+        // A peer that hangs up may have its answer: it need not wait until this task has heard of it.
+        if self.ticket.is_some_and(|ticket| matches!(ticket.fate(), Fate::Underway | Fate::Answered)) {
+            self.result = "satisfied";
+        }
         self.app.own.wait_ended(self.result);
         self.app.own.wait_clients.dec();
     }

@@ -110,6 +110,11 @@ impl Own {
         self.wait_wake.observe(after.as_secs_f64());
     }
 
+    /// How many waiters were released by a publication, and the sum of the times from it, seconds.
+    pub fn woken(&self) -> (u64, f64) {
+        (self.wait_wake.get_sample_count(), self.wait_wake.get_sample_sum())
+    }
+
     /// Metrics were asked for.
     pub fn scraped(&self, served: bool) {
         self.scrapes.with_label_values(&[if served { "ok" } else { "refused" }]).inc();

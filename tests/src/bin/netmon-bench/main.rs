@@ -1,5 +1,5 @@
-//! Measurements in the lab, printed plainly. Each is one subcommand; none given means all but `probes`, `targets`, `verdict`
-//! and `retry`, which take long.
+//! Measurements in the lab, printed plainly. Each is one subcommand; none given means all but `kills`, `probes`, `targets`,
+//! `verdict` and `retry`, which take long.
 
 mod churn;
 mod events;
@@ -7,6 +7,7 @@ mod exact;
 mod flaps;
 mod idle;
 mod kernel;
+mod kills;
 mod probes;
 mod read;
 mod retry;
@@ -84,6 +85,8 @@ enum Which {
     /// The Retryer's half of `retry`.
     #[command(hide = true)]
     RetryInProcess(retry::InProcess),
+    /// Agents killed at any moment, with waiters attached and a link that breaks at random: nobody is released wrongly.
+    Kills(kills::Arguments),
     /// What a probe costs and how true its round trip is, beside fping, ping and blackbox_exporter.
     Probes(probes::Arguments),
     /// The engine that `probes` measures.
@@ -124,6 +127,7 @@ fn measure(which: Option<&Which>) -> Result<()> {
         Some(Which::Kernel { seconds, loads }) => kernel::measure(Duration::from_secs(*seconds), *loads),
         Some(Which::Churn { namespaces, at_once }) => churn::measure(*namespaces, *at_once),
         Some(Which::Probes(arguments)) => probes::measure(arguments),
+        Some(Which::Kills(arguments)) => kills::measure(arguments),
         Some(Which::Verdict(arguments)) => verdict::measure(arguments),
         Some(Which::Targets(arguments)) => targets::measure(arguments),
         Some(Which::Retry(arguments)) => retry::measure(arguments),
