@@ -165,7 +165,12 @@ where
     let routes = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        routes.call(request)
+        let answer = routes.call(request);
+        async move {
+            // One who asks a hundred times without a pause has its turn after each who asked once.
+            tokio::task::yield_now().await;
+            answer.await
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
