@@ -182,7 +182,12 @@ where
         if let Some(reporter) = &reporter {
             request.extensions_mut().insert(reporter.clone());
         }
-        routes.call(request)
+        let answer = routes.call(request);
+        async move {
+            // One who asks a hundred times without a pause has its turn after each who asked once.
+            tokio::task::yield_now().await;
+            answer.await
+        }
     });
     let last_word = Arc::new(Notify::new());
     let io = TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT, last_word.clone()));
