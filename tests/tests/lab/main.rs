@@ -5,6 +5,7 @@
 
 mod diagnosis;
 mod figures;
+mod history;
 mod input;
 mod kernel;
 mod life;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         links::SCENARIOS,
         input::SCENARIOS,
         figures::SCENARIOS,
+        history::SCENARIOS,
         kernel::SCENARIOS,
         scenarios::SCENARIOS,
     ]
