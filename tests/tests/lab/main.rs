@@ -7,6 +7,7 @@ mod clients;
 mod diagnosis;
 mod examples;
 mod figures;
+mod history;
 mod input;
 mod kernel;
 mod life;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         retry::SCENARIOS,
         input::SCENARIOS,
         figures::SCENARIOS,
+        history::SCENARIOS,
         kernel::SCENARIOS,
         scenarios::SCENARIOS,
         examples::SCENARIOS,
