@@ -3,6 +3,7 @@
 //! Without root, or where no namespace can be made, every trial is reported as ignored; with `CI` set in the
 //! environment that is a failure instead.
 
+mod connections;
 mod diagnosis;
 mod figures;
 mod input;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         verdict::SCENARIOS,
         diagnosis::SCENARIOS,
         targets::SCENARIOS,
+        connections::SCENARIOS,
         life::SCENARIOS,
         links::SCENARIOS,
         input::SCENARIOS,
