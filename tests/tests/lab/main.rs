@@ -4,6 +4,7 @@
 //! environment that is a failure instead.
 
 mod clients;
+mod connections;
 mod diagnosis;
 mod examples;
 mod figures;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         verdict::SCENARIOS,
         diagnosis::SCENARIOS,
         targets::SCENARIOS,
+        connections::SCENARIOS,
         life::SCENARIOS,
         clients::SCENARIOS,
         links::SCENARIOS,

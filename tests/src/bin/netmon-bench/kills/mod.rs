@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use netmon_agent::history::Reader;
 use netmon_agent::time::{Boot, Mono};
 use netmon_client::{Client, Condition, Error, WaitOptions};
 use netmon_tests::agent::Start;
@@ -28,6 +29,8 @@ const CONFIG: &str = "[defaults]\ninterval = \"250ms\"\n\
 const DOWN: Duration = Duration::from_millis(500);
 /// And `up`: three replies of each target, and the kernel's own time to find its neighbours again.
 const UP: Duration = Duration::from_secs(5);
+/// The history's file, beside the socket.
+const HISTORY: &str = "history.db";
 /// What an answer to a new agent's first question may take.
 const START: Duration = Duration::from_secs(10);
 
@@ -55,6 +58,8 @@ struct Tally {
     early: usize,
     cut: usize,
     runs: usize,
+    /// Kills after which there was a history, which is whole.
+    whole: usize,
 }
 
 /// One world: its link, and who waits in it.
@@ -102,6 +107,7 @@ impl Tally {
         for (what, n) in &self.released {
             println!("  {n:>6} released on {what}");
         }
+        println!("  {} histories looked through after a kill, none damaged", self.whole);
         println!("  {} wrong releases, {} restarts that failed", self.wrong.len(), self.failed.len());
     }
 }
@@ -215,7 +221,9 @@ impl Scene<'_> {
 
     /// Starts one agent after the other on the same socket, and kills each.
     fn kill_at_random(&self, world: &World, runs: usize, next: &AtomicUsize) -> Result<()> {
-        let start = || -> Result<Start<'_>> { Ok(Start::new(world)?.config(CONFIG).at(&self.socket)) };
+        let folder = self.socket.parent().context("a folder")?;
+        let config = format!("{CONFIG}[history]\npath = \"{}\"\n", folder.join(HISTORY).display());
+        let start = || -> Result<Start<'_>> { Ok(Start::new(world)?.config(&config).at(&self.socket)) };
         while next.fetch_add(1, Ordering::Relaxed) < runs {
             let mut agent = start()?.spawn()?;
             // Some die while they start; most are let up first, and some live long enough to see the network up.
@@ -232,12 +240,13 @@ impl Scene<'_> {
             }
             let is_cut = self.is_cut.load(Ordering::Relaxed);
             agent.await_end(START)?;
-            check_folder(self.socket.parent().context("a folder")?)?;
+            let whole = check_folder(folder)?;
             let mut tally = lock(self.tally);
             tally.failed.extend(said.map(|said| format!("{said}: {}", agent.log.lines().join("\n"))));
             tally.runs += 1;
             tally.early += usize::from(!late);
             tally.cut += usize::from(is_cut);
+            tally.whole += usize::from(whole);
             if tally.runs.is_multiple_of(100) {
                 eprintln!("  {} killed", tally.runs);
             }
@@ -274,18 +283,27 @@ impl Scene<'_> {
     }
 }
 
-/// What a killed agent may leave beside its configuration: a dead socket and its lock. Called after each kill, when
-/// nothing writes there.
+/// What a killed agent may leave beside its configuration: a dead socket and its lock, and a history that is whole. Called
+/// after each kill, when nothing writes there. Whether there is a history yet.
 ///
 /// # Errors
-/// When there is something else.
-fn check_folder(folder: &Path) -> Result<()> {
+/// When there is something else, such as a history that was moved aside, or SQLite finds it damaged.
+fn check_folder(folder: &Path) -> Result<bool> {
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
         let known = ["netmon.sock", "netmon.sock.lock", "netmon.toml"];
-        ensure!(known.iter().any(|k| name == *k), "{} is left in {}", name.display(), folder.display());
+        let is_history = name.to_str().and_then(|name| name.strip_prefix(HISTORY));
+        let known = known.iter().any(|k| name == *k)
+            || is_history.is_some_and(|rest| ["", "-wal", "-shm", ".lock"].contains(&rest));
+        ensure!(known, "{} is left in {}", name.display(), folder.display());
     }
-    Ok(())
+    let history = folder.join(HISTORY);
+    // One that was killed before it had written the first page left an empty file, which the next one takes.
+    if !fs::metadata(&history).is_ok_and(|found| found.len() > 0) {
+        return Ok(false);
+    }
+    Reader::new(&history).check().with_context(|| format!("{}", history.display()))?;
+    Ok(true)
 }
 
 /// A moment mostly, and once in ten times up to so many seconds, or more.

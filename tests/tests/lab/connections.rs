@@ -1,0 +1,148 @@
+//! A daemon that holds a TCP connection, an outage, and what the agent shows of both.
+
+use std::env;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use netmon_agent::time::Mono;
+use netmon_tests::agent::{Agent, Start, Witness, await_until};
+use netmon_tests::lab::{SERVER_V4, World};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::Scenario;
+
+pub const SCENARIOS: &[Scenario] =
+    &[("connections::a_daemons_connection_outlives_outage_and_agent_and_goes_with_the_daemon", daemon)];
+
+/// Far beyond what any step may take on a loaded machine.
+const LONG: Duration = Duration::from_secs(60);
+/// As long as the daemon's own time-out, twice: the connection is lost in it.
+const OUTAGE: Duration = Duration::from_secs(10);
+/// How many outages the trial makes; more, for the figures.
+const ROUNDS: &str = "NETMON_RECONNECTS";
+const STATE: &str = "netmon_client_connection_state";
+const LABELS: [(&str, &str); 2] = [("client", "lab"), ("connection", "echo")];
+
+/// The client's own example, as a process in the node. Ended on drop.
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(world: &World, agent: &Agent<'_>) -> Result<Self> {
+        let mut command = world.node.command(env!("CARGO_BIN_EXE_netmon-holder"));
+        command.args([&format!("{SERVER_V4}:7"), "lab"]).env("NETMON_SOCKET", &agent.socket);
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("starting the daemon")?;
+        Ok(Self(child))
+    }
+
+    /// `ip netns exec` has become the daemon.
+    fn kill(&mut self) -> Result<()> {
+        kill(Pid::from_raw(self.0.id() as i32), Signal::SIGKILL)?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+}
+
+fn daemon() -> Result<()> {
+    let world = World::new()?;
+    let mut agent = Agent::start(&world)?;
+    Witness::new(&agent)?.up(LONG)?;
+    let mut daemon = Daemon::start(&world, &agent)?;
+    await_connection(&agent, "connected", 0)?;
+    let metrics = agent.metrics()?;
+    ensure!(metrics.state(STATE, &LABELS) == Some("connected"), "{}", metrics.text);
+    ensure!(metrics.all(STATE, &LABELS).len() == 5, "no state set: {}", metrics.text);
+
+    let rounds = env::var(ROUNDS).ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let (mut from_link, mut from_verdict) = (Vec::new(), Vec::new());
+    for round in 1..=rounds {
+        let (link, verdict) = outage(&world, &agent, round)?;
+        from_link.push(link);
+        from_verdict.push(verdict);
+    }
+    told("link back to connected", from_link);
+    told("verdict to connected", from_verdict);
+    let state = agent.metrics()?;
+    ensure!(state.state(STATE, &LABELS) == Some("connected"), "{}", state.text);
+    ensure!(state.sum("netmon_client_connection_reconnects_total", &LABELS) == f64::from(rounds));
+
+    // The next agent is told without being asked.
+    let socket = agent.socket.clone();
+    agent.stop()?;
+    let agent = Start::new(&world)?.at(&socket).start()?;
+    await_connection(&agent, "connected", rounds)?;
+    let page = agent.get("/")?.body;
+    ensure!(page.contains("<td>lab<td>0<td>echo<td><b class=up>connected"), "{page}");
+    let screen = agent.cli_output(&["status"])?.stdout;
+    let screen = String::from_utf8_lossy(&screen);
+    ensure!(screen.contains("lab/echo"), "{screen}");
+
+    daemon.kill()?;
+    let gone = await_until(LONG, || {
+        let metrics = agent.metrics()?;
+        Ok(metrics.all(STATE, &[]).is_empty().then_some(()))
+    })?;
+    ensure!(gone.is_some(), "the killed daemon's connection is still there");
+    ensure!(agent.status()?["connections"] == serde_json::json!([]), "{}", agent.status()?);
+    Ok(())
+}
+
+/// One outage: how long it took from the link, and from the agent's verdict, until the connection was there again.
+fn outage(world: &World, agent: &Agent<'_>, round: u32) -> Result<(Duration, Duration)> {
+    let attempts = |agent: &Agent<'_>| -> Result<u64> {
+        Ok(connection(&agent.status()?).and_then(|c| c["attempts"].as_u64()).unwrap_or(0))
+    };
+    world.carrier_down(0)?;
+    let began = Mono::now();
+    await_connection(agent, "disconnected", round - 1)?;
+    let before = attempts(agent)?;
+    thread::sleep(OUTAGE.saturating_sub(Mono::now().since(began)));
+    ensure!(attempts(agent)? == before, "an attempt in the outage");
+    world.carrier_up(0)?;
+    let back = Mono::now();
+    let usable = await_until(LONG, || {
+        let status = agent.status()?;
+        Ok((status["state"] == "up" || status["state"] == "degraded").then(Mono::now))
+    })?;
+    let usable = usable.context("the network is not back")?;
+    await_connection(agent, "connected", round)?;
+    let now = Mono::now();
+    Ok((now.since(back), now.since(usable)))
+}
+
+fn await_connection(agent: &Agent<'_>, state: &str, reconnects: u32) -> Result<()> {
+    let there = await_until(LONG, || {
+        let status = agent.status()?;
+        let as_wished = |c: &Value| c["state"] == state && c["reconnects"] == reconnects;
+        Ok(connection(&status).is_some_and(as_wished).then_some(()))
+    })?;
+    there.with_context(|| {
+        format!("not {state} after {reconnects} reconnects: {}", agent.status().unwrap_or_default())
+    })
+}
+
+fn connection(status: &Value) -> Option<&Value> {
+    let all = status["connections"].as_array()?;
+    all.iter().find(|c| c["client"] == "lab" && c["name"] == "echo" && c["uid"] == 0)
+}
+
+fn told(what: &str, mut all: Vec<Duration>) {
+    all.sort_unstable();
+    if let [first, .., last] = all[..] {
+        let middle = all[all.len() / 2];
+        eprintln!("{what}: least {first:.2?}, median {middle:.2?}, most {last:.2?} of {}", all.len());
+    }
+}
