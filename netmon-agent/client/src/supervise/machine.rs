@@ -306,8 +306,9 @@ impl Machine {
             Phase::Connecting { cut: true, .. } => self.outage_did(now, random, resume),
             Phase::Held(held) => {
                 self.resume = Some(resume);
-                if let Check::Running { deadline, .. } = &mut held.check {
-                    *deadline = now.saturating_add(self.options.slow_check);
+                if let Check::Running { started, deadline, .. } = &mut held.check {
+                    // The outage is no time that it had.
+                    (*started, *deadline) = (now, now.saturating_add(self.options.slow_check));
                 }
                 self.look_soon(now);
             }

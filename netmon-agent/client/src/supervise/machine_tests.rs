@@ -256,15 +256,24 @@ fn a_connection_is_held_through_an_outage_and_checked_at_its_end() {
 
 #[test]
 fn a_check_under_way_has_its_time_after_the_outage() {
-    let mut sim = Sim::working(State::Up);
-    sim.pass(s(30));
-    sim.network(State::Down);
-    sim.pass(s(100));
-    assert_eq!(sim.machine.state(), ConnectionState::Connected, "nothing is timed out in an outage");
-    sim.network(State::Up);
-    assert_eq!(sim.machine.deadline(), Some(sim.now + ms(2500)));
-    sim.passes();
+    for states in [&[State::Up][..], &[State::Degraded], &[State::Up, State::Degraded]] {
+        let mut sim = Sim::working(State::Up);
+        sim.pass(s(30));
+        sim.network(State::Down);
+        sim.pass(s(100));
+        assert_eq!(sim.machine.state(), ConnectionState::Connected, "nothing is timed out in an outage");
+        let back = sim.now;
+        for state in states {
+            sim.network(*state);
+            assert_eq!(sim.machine.deadline(), Some(back + ms(2500)), "{states:?}");
+            sim.pass(ms(500));
+        }
+        assert_eq!(sim.machine.state(), ConnectionState::Connected, "{states:?}");
+        sim.passes();
+        assert_eq!(sim.snapshot().losses, 0);
+    }
 
+    let mut sim = Sim::working(State::Up);
     sim.pass(s(30));
     sim.network(State::Down);
     sim.fails();
