@@ -47,7 +47,8 @@
 //! It may block, hang and panic: it runs on a thread of its own while it runs, and a connection that idles has none. A
 //! call that takes longer than it may is given up, not ended: give `connect` and `health_check` time-outs of their own
 //! where they can have some, or a way to be ended by
-//! [`Supervisor::supervise_with`]'s `close`. With four calls that have not come back a connection waits for one of them.
+//! [`Supervisor::supervise_with`]'s `close`. With four calls that have not come back no further one begins: an attempt or
+//! a check that is due meanwhile fails at once, and counts like any other that fails.
 
 mod changes;
 mod link;
@@ -169,10 +170,10 @@ impl Supervisor {
             let said = format!("client {client:?}: a name has 1 to 64 bytes and no control characters");
             return Err(Error::BadRequest(said));
         }
-        let reporter = Reporter::start(&self.shared, agent.socket(), client)?;
-        let before =
-            self.reporter.lock().unwrap_or_else(std::sync::PoisonError::into_inner).replace(reporter);
-        drop(before);
+        let mut reporter = self.reporter.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Its end takes its reports back: first, lest they be those of the next one.
+        drop(reporter.take());
+        *reporter = Some(Reporter::start(&self.shared, agent.socket(), client)?);
         Ok(())
     }
 

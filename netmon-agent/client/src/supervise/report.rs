@@ -160,8 +160,14 @@ impl Work {
             let Err(error) = self.session(&mut told) else { return };
             failures = if told.is_empty() { failures.saturating_add(1) } else { 1 };
             let pause = if error.is_transient() { backoff(failures) } else { NOT_TAKEN };
-            self.outbox.lock().state =
-                ReportState { last_error: Some(error.to_string()), ..ReportState::default() };
+            let state = ReportState { last_error: Some(error.to_string()), ..ReportState::default() };
+            // While any hand is on the stream the agent takes it for open, and shows what it was told over it.
+            let stream = {
+                let mut inner = self.outbox.lock();
+                inner.state = state;
+                inner.stream.take()
+            };
+            drop(stream);
             if !self.outbox.pause(pause) {
                 return;
             }
@@ -200,7 +206,7 @@ impl Work {
                 let body = serde_json::to_string(&report).map_err(|e| Error::Protocol(e.to_string()))?;
                 ask(stream, "PUT", name, &body).map(|()| _ = told.insert(name.to_owned()))
             }
-            None if told.remove(name) => ask(stream, "DELETE", name, ""),
+            None if told.contains(name) => ask(stream, "DELETE", name, "").map(|()| _ = told.remove(name)),
             None => Ok(()),
         };
         match result {

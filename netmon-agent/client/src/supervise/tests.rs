@@ -265,9 +265,12 @@ fn names_are_unique_and_printable() {
     assert_eq!((again.state(), again.get()), (ConnectionState::Stopped, None));
 }
 
-/// Takes reports on as many connections as are made, and tells what it was told. A connection is closed after so many
-/// requests.
-fn agent(each: usize, answer: &'static str) -> (tempfile::TempDir, mpsc::Receiver<(usize, String, String)>) {
+/// Takes reports on as many connections as are made, and tells what it was told, `closed` where the other side ended a
+/// connection. It closes one itself after so many requests. `answer` makes the head of an answer of a request's line.
+fn agent(
+    each: usize,
+    mut answer: impl FnMut(&str) -> &'static str + Send + 'static,
+) -> (tempfile::TempDir, mpsc::Receiver<(usize, String, String)>) {
     let folder = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(folder.path().join("s")).unwrap();
     let (tell, told) = mpsc::channel();
@@ -290,9 +293,14 @@ fn agent(each: usize, answer: &'static str) -> (tempfile::TempDir, mpsc::Receive
                         _ => break None,
                     }
                 };
-                let Some((line, body)) = body else { break };
+                let ended = body.is_none();
+                let (line, body) = body.unwrap_or_else(|| ("closed".to_owned(), String::new()));
+                let answer = answer(&line);
                 if tell.send((number, line, body)).is_err() {
                     return;
+                }
+                if ended {
+                    break;
                 }
                 let length = "{}".len();
                 let _ = write!(stream, "HTTP/1.1 {answer}\r\nContent-Length: {length}\r\n\r\n{{}}");
@@ -305,7 +313,7 @@ fn agent(each: usize, answer: &'static str) -> (tempfile::TempDir, mpsc::Receive
 #[test]
 fn connections_are_reported_and_reported_again_to_the_next_agent() {
     // Of each connection, the first three requests are answered.
-    let (folder, told) = agent(3, "200 OK");
+    let (folder, told) = agent(3, |_| "200 OK");
     let (server, _ends) = server();
     let supervisor = Supervisor::without_agent().unwrap();
     let link = supervise(&supervisor, &server, quick());
@@ -327,19 +335,31 @@ fn connections_are_reported_and_reported_again_to_the_next_agent() {
     assert_eq!(reports.last().unwrap().last_error.as_ref().unwrap().len(), 256);
     assert_eq!(reports.last().unwrap().reconnects, 1);
     until("word of it", || supervisor.report_state().is_some_and(|s| s.connected && s.reported == 1));
+}
 
-    // Of a connection that is not kept any more the agent is told, on this connection or the next.
+#[test]
+fn of_a_connection_that_is_not_kept_any_more_the_agent_is_told_until_it_takes_it() {
+    let mut asked = 0;
+    let (folder, told) = agent(usize::MAX, move |line| {
+        asked += u32::from(line.starts_with("DELETE "));
+        if asked == 1 { "429 Too Many Requests\r\nRetry-After: 0" } else { "200 OK" }
+    });
+    let (server, _ends) = server();
+    let supervisor = Supervisor::without_agent().unwrap();
+    let link = supervise(&supervisor, &server, quick());
+    supervisor.report_to(&Client::new(folder.path().join("s")), "exporter").unwrap();
+    until("word of it", || supervisor.report_state().is_some_and(|s| s.reported == 1));
     drop(link);
-    let other = supervise(&supervisor, &server, quick());
-    drop(other);
+    until("the end of it", || supervisor.report_state().is_some_and(|s| s.reported == 0));
     supervisor.stop();
-    let rest: Vec<_> = std::iter::from_fn(|| told.recv_timeout(Duration::from_millis(300)).ok()).collect();
-    assert!(rest.iter().all(|(_, line, _)| line.contains("/v1/connections/link ")), "{rest:?}");
+    let lines: Vec<_> = told.try_iter().map(|(_, line, _)| line).filter(|l| !l.starts_with("PUT ")).collect();
+    let gone = "DELETE /v1/connections/link HTTP/1.1";
+    assert_eq!(lines[..2], [gone, gone], "{lines:?}");
 }
 
 #[test]
 fn an_agent_that_takes_no_reports_is_told_of() {
-    let (folder, told) = agent(1, "404 Not Found");
+    let (folder, told) = agent(usize::MAX, |_| "404 Not Found");
     let (server, _ends) = server();
     let supervisor = Supervisor::without_agent().unwrap();
     let _link = supervise(&supervisor, &server, quick());
@@ -347,6 +367,7 @@ fn an_agent_that_takes_no_reports_is_told_of() {
     told.recv_timeout(LONG).unwrap();
     until("the error", || supervisor.report_state().is_some_and(|s| s.last_error.is_some()));
     assert!(!supervisor.report_state().unwrap().connected);
+    assert_eq!(told.recv_timeout(LONG).unwrap().1, "closed", "not held through the pause");
     let before = clock::now();
     supervisor.stop();
     assert!(clock::now().duration_since(before) < LONG / 2, "it pauses a minute, but not for its end");
