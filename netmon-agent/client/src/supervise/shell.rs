@@ -140,9 +140,12 @@ impl Shared {
         self.wake.notify_all();
     }
 
-    pub(super) fn broken(self: &Arc<Self>, id: u64, error: String) {
+    /// The connection does not work, if it still is the one: asked with the lock, under which it is given up and made.
+    pub(super) fn broken(self: &Arc<Self>, id: u64, error: String, is_it: impl FnOnce() -> bool) {
         let mut inner = self.lock();
-        self.tell(&mut inner, id, Input::Broken(error));
+        if is_it() {
+            self.tell(&mut inner, id, Input::Broken(error));
+        }
         self.release(inner);
     }
 

@@ -39,9 +39,7 @@ impl<C: Send + Sync + 'static> Supervised<C> {
     /// Says that this connection does not work, as whoever uses it found out: it is made anew, at the usual pace or, in
     /// an outage, at its end. Of one that has been given up already nothing happens.
     pub fn failed(&self, connection: &C, error: impl Display) {
-        if self.link.is(connection) {
-            self.shared.broken(self.id, format!("{error:#}"));
-        }
+        self.shared.broken(self.id, format!("{error:#}"), || self.link.is(connection));
     }
 
     /// What it is.
