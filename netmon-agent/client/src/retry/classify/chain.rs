@@ -1,13 +1,14 @@
 use std::{error::Error, io, sync::Arc};
 
-use super::{Verdict, errno, io_kind, text};
+use super::{Verdict, errno, find_cloud_code, io_kind, text};
 use crate::retry::Marked;
 
 /// Errors that wrap one another are followed so far: no honest chain is longer.
 const DEPTH: usize = 32;
 
 /// What an error is, or the nearest that it wraps and that is known: a mark ([`Marked`]) anywhere among them before all
-/// else, then a certificate that is not accepted, then the tables of this module.
+/// else, then a certificate that is not accepted, then the tables of this module, and a cloud's code in the words of any of
+/// them ([`find_cloud_code`]) at last.
 ///
 /// ```
 /// use std::io;
@@ -23,6 +24,7 @@ pub fn error(error: &(dyn Error + 'static)) -> Verdict {
     walk(error, |e| e.downcast_ref::<Marked>().map_or(Verdict::Unknown, Marked::verdict))
         .or_else(|| walk(error, certificate))
         .or_else(|| walk(error, tables))
+        .or_else(|| walk(error, cloud))
 }
 
 /// [`error`] for boxed errors, which are none themselves: `retryer.classify(classify::boxed)`.
@@ -54,6 +56,10 @@ fn as_io<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
 fn certificate(error: &(dyn Error + 'static)) -> Verdict {
     let about = text::is_about_a_certificate(&error.to_string());
     if about { Verdict::Permanent } else { Verdict::Unknown }
+}
+
+fn cloud(error: &(dyn Error + 'static)) -> Verdict {
+    find_cloud_code(&error.to_string()).map_or(Verdict::Unknown, |_| Verdict::RETRYABLE)
 }
 
 fn tables(error: &(dyn Error + 'static)) -> Verdict {
@@ -135,6 +141,16 @@ mod tests {
         assert_eq!(lookup("Name or service not known"), NEVER);
         assert_eq!(lookup("No address associated with hostname"), NEVER);
         assert_eq!(lookup("Name does not resolve"), NEVER);
+    }
+
+    #[test]
+    fn a_cloud_s_code_is_found_where_nothing_else_is_known() {
+        let said = |words: &str| error(&Wrapper(io::Error::other(words.to_owned())));
+        assert_eq!(said("service error: SlowDown: Please reduce your request rate"), RETRY);
+        assert_eq!(said("invalid peer certificate: InternalError"), NEVER);
+        assert_eq!(said("NoSuchBucket: SlowDowns"), Verdict::Unknown);
+        assert_eq!(error(&io::Error::new(ErrorKind::PermissionDenied, "SlowDown")), NEVER);
+        assert_eq!(said("connection closed before message completed"), RETRY);
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub const TEXTS: &[(&str, Verdict)] = &[
     ("operation timed out", RETRY),
     ("connection timed out", RETRY),
     ("request timed out", RETRY),
+    // hyper: the peer hung up in the middle of an answer, or before it (`is_incomplete_message`).
+    ("connection closed before message completed", RETRY),
 ];
 
 /// What an error's message tells.
