@@ -21,6 +21,8 @@ pub struct EventStream {
     feed: Feed,
     opened: Opened,
     last_id: Option<u64>,
+    /// When bytes came last: it counts over calls that were dropped.
+    heard: Instant,
 }
 
 impl EventStream {
@@ -34,7 +36,7 @@ impl EventStream {
                     None => wire.fill(feed.exchange()).await?,
                 }
             };
-            Ok(Self { wire, feed, opened, last_id: options.last_id })
+            Ok(Self { wire, feed, opened, last_id: options.last_id, heard: clock::now() })
         })
         .await
     }
@@ -93,8 +95,11 @@ impl EventStream {
                     return Ok(Some(item));
                 }
                 Next::Read => {
-                    let silence = self.opened.stale_after.max(Duration::from_millis(1));
-                    within(Some(silence), self.wire.fill(self.feed.exchange())).await?;
+                    let silent = clock::now().duration_since(self.heard);
+                    // What came while nobody asked is found in the runtime's next turn.
+                    let left = self.opened.stale_after.saturating_sub(silent).max(Duration::from_millis(1));
+                    within(Some(left), self.wire.fill(self.feed.exchange())).await?;
+                    self.heard = clock::now();
                 }
                 Next::End => return Ok(None),
             }

@@ -47,6 +47,29 @@ async fn a_silent_agent_is_a_timeout() {
 }
 
 #[tokio::test]
+async fn silence_is_noticed_by_calls_that_are_dropped_before() {
+    let head = HEAD.replace("\r\n\r\n", "\r\nNetmon-Stale-After-Ms: 200\r\n\r\n");
+    let fake = Fake::start(vec![(head, true)]);
+    let mut stream = Client::new(fake.path()).event_stream(EventOptions::default()).await.unwrap();
+    let noticed = soon(async {
+        loop {
+            if let Ok(read) = timeout(Duration::from_millis(20), stream.read()).await {
+                return read;
+            }
+        }
+    });
+    assert!(matches!(noticed.await, Err(Error::Timeout)));
+    // What came meanwhile is no silence, however late it is asked for.
+    let head = HEAD.replace("\r\n\r\n", "\r\nNetmon-Stale-After-Ms: 50\r\n\r\n");
+    let fake = Fake::start(vec![(head, true)]);
+    let mut stream = Client::new(fake.path()).event_stream(EventOptions::default()).await.unwrap();
+    assert!(timeout(Duration::from_millis(1), stream.read()).await.is_err());
+    fake.say(&event(1, "up"));
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(matches!(soon(stream.read()).await, Ok(Some(Event::Change(_)))));
+}
+
+#[tokio::test]
 async fn a_call_that_is_dropped_loses_no_change() {
     let text: String = (1..=200).map(|seq| event(seq, "up")).collect();
     // A call that is dropped while it connects takes a connection with it.
