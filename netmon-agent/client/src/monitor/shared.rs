@@ -162,6 +162,7 @@ impl Shared {
     pub(crate) fn subscribe(&self, all: bool) -> Arc<Queue> {
         let queue = Arc::new(Queue::new(all));
         let mut inner = self.lock();
+        inner.forget_gone();
         inner.subscribers.push(queue.clone());
         if inner.wants_reopen() {
             if let Some(stream) = &inner.stream {
@@ -171,6 +172,11 @@ impl Shared {
             self.reopen.notify_one();
         }
         queue
+    }
+
+    #[cfg(test)]
+    pub(super) fn subscribers(&self) -> usize {
+        self.lock().subscribers.len()
     }
 
     /// What to ask the agent for now; none when the monitor is gone.
@@ -319,9 +325,13 @@ impl Inner {
         Duration::from_nanos(self.tracker.word().1.saturating_sub(clock::boot())) + Duration::from_millis(10)
     }
 
-    fn tell(&mut self, update: &Update, wanted: impl Fn(&Queue) -> bool) {
-        // One whose subscriber is gone is held here alone.
+    /// A queue whose subscriber is gone is held here alone.
+    fn forget_gone(&mut self) {
         self.subscribers.retain(|queue| Arc::strong_count(queue) > 1);
+    }
+
+    fn tell(&mut self, update: &Update, wanted: impl Fn(&Queue) -> bool) {
+        self.forget_gone();
         for queue in self.subscribers.iter().filter(|queue| wanted(queue)) {
             queue.push(update.clone());
         }

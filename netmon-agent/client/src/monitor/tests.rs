@@ -216,3 +216,13 @@ fn a_wait_for_a_device_goes_on_at_the_next_agent() {
     let none = WaitOptions { timeout: Some(Duration::from_millis(150)), ..WaitOptions::up() };
     assert!(client.wait_through(&none).unwrap_err().is_transient());
 }
+
+#[test]
+fn subscriptions_that_are_gone_are_not_kept_where_nothing_happens() {
+    let fake = Fake::start(vec![(stamping(60_000), true)]);
+    let monitor = Monitor::connect(fake.path()).unwrap();
+    let held = monitor.subscribe();
+    (0..100).for_each(|_| drop(monitor.subscribe()));
+    assert!(monitor.shared.subscribers() <= 2);
+    drop(held);
+}
