@@ -32,14 +32,13 @@ const RESULTS: usize = 2 + GaveUp::ALL.len();
 /// |---|---|
 /// | `netmon_client_retry_operations_total{operation,result}` | operations that ended: `success` (at the first attempt), `success_after_retry`, `exhausted`, `max_time`, `permanent`, `no_network`, `no_budget`, `cancelled` |
 /// | `netmon_client_retry_attempts_total{operation}` | attempts, those of operations under way once they fail |
-/// | `netmon_client_retry_refunds_total{operation}` | of these, those that an outage cut, at no charge |
-/// | `netmon_client_retry_blind_attempts_total{operation}` | of these, those begun without knowledge of the network |
+/// | `netmon_client_retry_retries_total{operation}` | attempts after the first, of operations that ended |
+/// | `netmon_client_retry_refunds_total{operation}` | attempts that an outage cut, at no charge |
+/// | `netmon_client_retry_blind_attempts_total{operation}` | attempts begun without knowledge of the network |
 /// | `netmon_client_retry_outages_total{operation}` | outages that operations met |
 /// | `netmon_client_retry_paused_seconds_total{operation}` | time held back by these |
 /// | `netmon_client_retry_backoff_seconds_total{operation}` | time between attempts for other reasons |
 /// | `netmon_client_retry_running_seconds_total{operation}` | time within attempts |
-///
-/// Retries are the attempts less the operations.
 ///
 /// [`Retryer::observe`]: super::Retryer::observe
 #[derive(Debug, Default)]
@@ -49,6 +48,7 @@ pub struct Metrics(Mutex<BTreeMap<Cow<'static, str>, Totals>>);
 struct Totals {
     results: [u64; RESULTS],
     attempts: u64,
+    retries: u64,
     refunds: u64,
     blind_attempts: u64,
     outages: u64,
@@ -65,8 +65,9 @@ enum Value {
     Time(Duration),
 }
 
-const FAMILIES: [Family; 7] = [
+const FAMILIES: [Family; 8] = [
     ("attempts_total", "Attempts of operations that may be tried again.", |t| Value::Count(t.attempts)),
+    ("retries_total", "Attempts after the first, of operations that ended.", |t| Value::Count(t.retries)),
     ("refunds_total", "Attempts that an outage cut, at no charge.", |t| Value::Count(t.refunds)),
     (
         "blind_attempts_total",
@@ -167,7 +168,10 @@ impl Observer for Metrics {
             Ok(()) => usize::from(report.statistics.retries() > 0),
             Err(why) => 2 + why as usize,
         };
-        self.with(report.operation, |totals| totals.results[place] += 1);
+        self.with(report.operation, |totals| {
+            totals.results[place] += 1;
+            totals.retries += u64::from(report.statistics.retries());
+        });
     }
 }
 
@@ -213,6 +217,7 @@ mod tests {
             metrics.finished(&report("upload", result, 1));
         }
         metrics.finished(&report("upload", Ok(()), 2));
+        metrics.finished(&report("upload", Err(GaveUp::NoNetwork), 0));
         let paused = Duration::from_millis(1500);
         metrics
             .progressed("upload", &Statistics { attempts: 5, refunds: 1, paused, ..Statistics::default() });
@@ -225,11 +230,12 @@ mod tests {
         let has =
             |line: &str| assert!(text.lines().any(|l| l == format!("netmon_client_retry_{line}")), "{text}");
         for (result, count) in
-            [("success", 1), ("success_after_retry", 1), ("no_network", 1), ("exhausted", 0)]
+            [("success", 1), ("success_after_retry", 1), ("no_network", 2), ("exhausted", 0)]
         {
             has(&format!("operations_total{{operation=\"upload\",result=\"{result}\"}} {count}"));
         }
         has("attempts_total{operation=\"upload\"} 5");
+        has("retries_total{operation=\"upload\"} 1");
         has("paused_seconds_total{operation=\"upload\"} 1.5");
         has("refunds_total{operation=\"a\\\\b\\\"c\\nd\"} 0");
     }
