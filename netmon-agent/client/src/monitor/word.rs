@@ -86,9 +86,11 @@ impl Word {
             self.wall.store(now.wall, Ordering::Release);
             boot = now.boot;
         }
+        // In a time namespace the boot clock may be behind the other (time_namespaces(7)).
+        let end = i64::try_from(deadline).unwrap_or(i64::MAX).saturating_sub(boot as i64).max(0) as u64;
         let word = match state {
             State::Unknown => 0,
-            state => (deadline.saturating_sub(boot) & !STATE) | encode(state),
+            state => (end & !STATE) | encode(state),
         };
         self.word.store(word, Ordering::Release);
     }
@@ -149,7 +151,7 @@ mod tests {
 
         /// Says `state` as of now, valid for six seconds.
         fn say(&self, word: &Word, state: State) {
-            let boot = self.mono.get() + self.slept.get();
+            let boot = self.mono.get().wrapping_add(self.slept.get());
             word.set(state, boot + 6 * SECOND, self.offsets());
         }
     }
@@ -166,7 +168,7 @@ mod tests {
 
         fn boot(&self) -> u64 {
             self.exact.set(self.exact.get() + 1);
-            self.mono.get() + self.slept.get()
+            self.mono.get().wrapping_add(self.slept.get())
         }
     }
 
@@ -198,6 +200,19 @@ mod tests {
         assert_eq!(machine.exact.get(), 2);
         machine.say(&word, State::Down);
         assert_eq!((word.read_by(&machine), machine.exact.get()), (State::Down, 2));
+    }
+
+    #[test]
+    fn a_boot_clock_behind_the_other_serves() {
+        let (machine, word) = (Machine::new(), Word::default());
+        machine.slept.set(0_u64.wrapping_sub(900 * SECOND));
+        machine.say(&word, State::Up);
+        machine.run(5 * SECOND);
+        assert_eq!(word.read_by(&machine), State::Up);
+        machine.run(2 * SECOND);
+        assert_eq!(word.read_by(&machine), State::Unknown);
+        word.set(State::Up, u64::MAX, machine.offsets());
+        assert_eq!(word.read_by(&machine), State::Up);
     }
 
     #[test]
