@@ -7,10 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::{
+    io::retry_on_intr,
+    net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt},
+};
+
 use crate::{
     Error, clock,
     proto::{Call, Exchange, Reply, request},
 };
+
+/// How long connecting and writing may take each.
+const SEND: Duration = Duration::from_secs(5);
 
 /// How long reading may take.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +40,24 @@ impl Patience {
 
 /// Connects to the socket.
 pub(crate) fn connect(path: &Path) -> Result<UnixStream, Error> {
-    UnixStream::connect(path).map_err(|source| not_connected(path, source))
+    connect_within(path, SEND)
+}
+
+/// The same with an agent that accepts nobody for so long. connect(2) waits for room in the backlog; SO_SNDTIMEO is its
+/// bound, too, and where it is set a signal ends the wait, though nothing was begun (unix(7), signal(7)).
+fn connect_within(path: &Path, most: Duration) -> Result<UnixStream, Error> {
+    let connected = || {
+        let address = SocketAddrUnix::new(path)?;
+        let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(most))?;
+        retry_on_intr(|| net::connect(&socket, &address))?;
+        Ok::<_, rustix::io::Errno>(socket)
+    };
+    match connected() {
+        Ok(socket) => Ok(socket.into()),
+        Err(rustix::io::Errno::AGAIN) => Err(Error::Timeout),
+        Err(e) => Err(not_connected(path, e.into())),
+    }
 }
 
 /// Why there is no connection.
@@ -77,7 +102,7 @@ pub(crate) struct Wire {
 impl Wire {
     /// Sends the request.
     pub(crate) fn new(mut stream: UnixStream, request: &[u8], patience: Patience) -> Result<Self, Error> {
-        stream.set_write_timeout(Some(Duration::from_secs(5)))?;
+        stream.set_write_timeout(Some(SEND))?;
         sent(stream.write_all(request))?;
         Ok(Self { stream, piece: Box::new([0; 8192]), patience })
     }
@@ -123,5 +148,27 @@ fn in_time(e: io::Error) -> Error {
     match e.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => Error::Timeout,
         _ => Error::Io(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn an_agent_that_accepts_nobody_is_a_timeout() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        net::listen(&listener, 0).unwrap();
+        let short = Duration::from_millis(50);
+        let _first = connect_within(&path, short).unwrap();
+        assert!(matches!(connect_within(&path, short), Err(Error::Timeout)));
+        drop(listener);
+        assert!(matches!(connect_within(&path, short), Err(Error::NoAgent { .. })));
+        let long = folder.path().join("x".repeat(200));
+        assert!(matches!(connect(&long), Err(Error::Io(_))));
     }
 }
