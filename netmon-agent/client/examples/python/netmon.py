@@ -62,14 +62,21 @@ def wait(state="usable", **more):
 def events(last=None):
     """Changes as they come: `kind`, `subject`, `state`, `reasons`, `seq` … of each.
 
-    The first ones are what is so now; or, with the `seq` of a change that was seen, all that came after it.
+    The first ones are what is so now; or, with the `seq` of a change that was seen, all that came after it. There is no
+    end to them: ConnectionError where the agent has no room, and when it goes.
     """
     connection = Connection()
-    connection.request("GET", "/v1/events", headers={"Last-Event-ID": str(last)} if last else {})
-    with connection.getresponse() as response:
+    try:
+        connection.request("GET", "/v1/events", headers={} if last is None else {"Last-Event-ID": str(last)})
+        response = connection.getresponse()
+        if response.status != 200:
+            raise ConnectionError(json.load(response)["error"])
         for line in response:
             if line.startswith(b"data:"):
                 yield json.loads(line[5:])
+    finally:
+        connection.close()
+    raise ConnectionError("the agent closed the stream")
 
 
 def main(command="status", *arguments):

@@ -25,6 +25,8 @@ wait)
 events)
     # One JSON object a change. --no-buffer: a pipe gets each as it comes.
     ask --fail --no-buffer http://netmon/v1/events | sed --unbuffered --quiet 's/^data: *//p'
+    # It has no end while the agent is there.
+    exit 69
     ;;
 *)
     sed --quiet '2,3s/^# //p' "$0" >&2
