@@ -1,4 +1,4 @@
-//! Histories in simulated time, written out. Random ones are in `tests/retry_engine.rs`.
+//! Histories in simulated time, written out. Random ones are in `tests/retry/histories.rs`.
 
 use std::time::Duration;
 
