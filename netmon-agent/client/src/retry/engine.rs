@@ -61,6 +61,9 @@ pub enum Pause {
     /// The network is back for good: everybody comes back at a moment of their own ([`Policy::spread`]), and not before
     /// a server's wish.
     Release,
+    /// All attempts have failed, the last one so recently that an outage may yet turn out to have cut it
+    /// ([`Policy::hindsight`]): the verdict waits for that.
+    Hindsight,
 }
 
 /// What there is to do now. Times are those of the caller's clock.
@@ -183,7 +186,13 @@ struct Outage {
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Idle(Due),
-    Running { since: Duration },
+    Running {
+        since: Duration,
+    },
+    /// The attempts are used up, unless news of an outage come by then.
+    Exhausting {
+        until: Duration,
+    },
     Done,
     GaveUp(GaveUp),
 }
@@ -229,6 +238,11 @@ impl Engine {
             Phase::Done => Step::Done,
             Phase::GaveUp(why) => Step::GiveUp(why),
             Phase::Running { since } => Step::Running { until: self.attempt_until(since) },
+            Phase::Exhausting { until } if self.now < until => Step::Sleep { until, why: Pause::Hindsight },
+            Phase::Exhausting { .. } => {
+                self.phase = Phase::GaveUp(GaveUp::Exhausted);
+                Step::GiveUp(GaveUp::Exhausted)
+            }
             Phase::Idle(due) => self.idle(due, random),
         }
     }
@@ -250,6 +264,9 @@ impl Engine {
                 self.outage = Some(Outage { since: self.now, before: Duration::ZERO, back: None });
                 self.statistics.outages += 1;
                 self.refund_recent();
+                if matches!(self.phase, Phase::Exhausting { .. }) && self.attempts_left() != Some(0) {
+                    self.phase = Phase::Idle(Due::Draw { from: self.now, retry_after: None });
+                }
             }
             (_, Some(outage)) => outage.back = Some(self.now),
             (_, None) => {}
@@ -301,10 +318,13 @@ impl Engine {
                 self.remember();
             }
         }
-        self.phase = if self.attempts_left() == Some(0) && !self.past_deadline() {
-            Phase::GaveUp(GaveUp::Exhausted)
-        } else {
+        self.phase = if self.attempts_left() != Some(0) || self.past_deadline() {
             Phase::Idle(Due::Draw { from: self.now, retry_after })
+        } else if retry_after.is_none() && self.is_excusable() {
+            let until = self.now.saturating_add(self.policy.hindsight);
+            Phase::Exhausting { until: self.deadline().map_or(until, |deadline| deadline.min(until)) }
+        } else {
+            Phase::GaveUp(GaveUp::Exhausted)
         };
         refunded
     }
@@ -418,6 +438,12 @@ impl Engine {
         room
     }
 
+    /// Whether an outage that is told of soon may excuse a failure of now.
+    fn is_excusable(&self) -> bool {
+        let room = self.statistics.refunds < self.policy.max_refunds;
+        room && self.outage.is_none() && self.network != Network::Unknown && !self.policy.hindsight.is_zero()
+    }
+
     fn remember(&mut self) {
         if self.policy.max_refunds == 0 || self.network == Network::Unknown {
             return;
@@ -448,7 +474,7 @@ impl Engine {
             Phase::Running { .. } => self.statistics.running += passed,
             Phase::Idle(_) if self.outage.is_some() => self.statistics.paused += passed,
             Phase::Idle(Due::At { why: Pause::Release, .. }) => self.statistics.paused += passed,
-            Phase::Idle(_) => self.statistics.backed_off += passed,
+            Phase::Idle(_) | Phase::Exhausting { .. } => self.statistics.backed_off += passed,
             Phase::Done | Phase::GaveUp(_) => {}
         }
     }

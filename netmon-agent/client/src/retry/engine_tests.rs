@@ -138,6 +138,43 @@ fn failures_shortly_before_the_news_of_an_outage_are_its_work() {
 }
 
 #[test]
+fn the_last_failure_waits_for_the_news_that_may_excuse_it() {
+    let once = || Policy { attempts: Some(1), ..plain() };
+    let held = |until| Step::Sleep { until: ms(until), why: Pause::Hindsight };
+    let mut e = engine(once(), Network::Usable);
+    attempt(&mut e, 0, 10, Outcome::RETRYABLE);
+    assert_eq!((step(&mut e, 10), step(&mut e, 6009)), (held(6010), held(6010)));
+    e.network(ms(6010), Network::Unusable);
+    assert_eq!(e.attempts_left(), Some(1));
+    assert!(matches!(step(&mut e, 6010), Step::AwaitNetwork { .. }));
+    e.network(ms(9000), Network::Usable);
+    assert_eq!(step(&mut e, 14_000), Step::Run { attempt: 2 });
+
+    let mut e = engine(once(), Network::Usable);
+    attempt(&mut e, 0, 10, Outcome::RETRYABLE);
+    e.network(ms(6011), Network::Unusable);
+    assert_eq!(step(&mut e, 6011), Step::GiveUp(GaveUp::Exhausted), "too late to have been the cause");
+    assert_eq!(e.statistics().refunds, 0);
+
+    let mut e = engine(Policy { max_time: Some(ms(3000)), ..once() }, Network::Usable);
+    attempt(&mut e, 0, 10, Outcome::RETRYABLE);
+    assert_eq!(step(&mut e, 10), held(3000));
+    assert_eq!(step(&mut e, 3000), Step::GiveUp(GaveUp::Exhausted));
+
+    let wish = Outcome::Retryable { retry_after: Some(ms(1)) };
+    for (policy, network, outcome) in [
+        (once(), Network::Unknown, Outcome::RETRYABLE),
+        (once(), Network::Usable, wish),
+        (Policy { hindsight: ms(0), ..once() }, Network::Usable, Outcome::RETRYABLE),
+        (Policy { max_refunds: 0, ..once() }, Network::Usable, Outcome::RETRYABLE),
+    ] {
+        let mut e = engine(policy, network);
+        attempt(&mut e, 0, 10, outcome);
+        assert_eq!(step(&mut e, 10), Step::GiveUp(GaveUp::Exhausted), "nothing would excuse it");
+    }
+}
+
+#[test]
 fn a_servers_wish_outlasts_an_outage() {
     let mut e = engine(plain(), Network::Usable);
     attempt(&mut e, 0, 0, Outcome::Retryable { retry_after: Some(ms(120_000)) });

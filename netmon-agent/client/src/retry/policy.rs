@@ -39,7 +39,9 @@ pub struct Policy {
     /// How many attempts an outage may cut at no charge. 10 by default.
     pub max_refunds: u32,
     /// How long before the news of an outage an attempt may have failed to count as cut by it: silence is known to be
-    /// an outage only after some lost probes, with the agent's defaults 5.2 s at most. 6 s by default.
+    /// an outage only after some lost probes, with the agent's defaults 5.2 s at most. Where the network is known and
+    /// the last attempt has failed, its failure is told so much later, lest it was of an outage. Zero: no such thing.
+    /// 6 s by default.
     pub hindsight: Duration,
     /// Whether the end of an outage is met at a random moment of the ten seconds that follow, a tenth of the outage at
     /// most, so that what was paused everywhere does not come back as one. True by default.

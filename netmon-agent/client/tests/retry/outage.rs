@@ -62,3 +62,19 @@ fn no_attempt_is_wasted_whatever_the_phase() {
     );
     assert!(failed_without > runs / 10, "the outage would have been survived anyhow");
 }
+
+#[test]
+fn attempts_that_fail_at_once_are_not_used_up_before_the_outage_is_known() {
+    // A router on the way refuses at once what the agent's probes know by their silence only.
+    for n in 0..500u32 {
+        let (news, mut dice) = (ms(10).max(ms(5200) * n / 500), Dice(n.into()));
+        let known = [(news, Network::Unusable), (OUTAGE, Network::Usable)];
+        let policy = Policy { attempts: Some(1 + n % 5), initial: ms(250), ..Policy::default() };
+        let played = play(policy, Network::Usable, &known, n.into(), |start| match start < OUTAGE {
+            true => (ms(5).mul_f64(dice.roll()), Outcome::RETRYABLE),
+            false => (ms(50), Outcome::Success),
+        });
+        assert_eq!(played.end, Some(Ok(())), "{news:?}: {played:?}");
+        assert_eq!(played.left, Some(1 + n % 5), "{news:?}: {played:?}");
+    }
+}

@@ -125,6 +125,7 @@ fn next(step: &Step, now: Duration) -> (&'static str, Option<Duration>) {
                 Pause::Backoff => "backoff",
                 Pause::Stable => "stable",
                 Pause::Release => "release",
+                Pause::Hindsight => "verdict",
             };
             (word, Some(until.saturating_sub(now)))
         }

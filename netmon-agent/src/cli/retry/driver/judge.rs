@@ -46,6 +46,11 @@ impl Driver<'_> {
             self.engine.give_up(now, GaveUp::NoBudget);
             next = self.engine.step(now, rand::random);
         }
+        if let Step::Sleep { why: Pause::Hindsight, .. } = next {
+            // An outage was looked for already, for as long as such an attempt may need it.
+            self.engine.give_up(now, GaveUp::Exhausted);
+            next = self.engine.step(now, rand::random);
+        }
         if outcome == Outcome::Success {
             self.give_back();
         }

@@ -321,6 +321,7 @@ impl<'a> Driver<'a> {
                     Pause::Backoff => Waiting::Backoff { failure, left },
                     Pause::Stable => Waiting::Stable { left },
                     Pause::Release => Waiting::Release { left },
+                    Pause::Hindsight => Waiting::Verdict,
                 });
                 Ok(Next::At(Some(until)))
             }
