@@ -5,7 +5,7 @@ use std::{os::unix::net::UnixStream, path::Path, thread, time::Duration};
 use crate::{
     Client, Error, State,
     http::{self, Patience, Wire},
-    proto::{ANSWER, Feed, Item, Next, Opened, backoff},
+    proto::{ANSWER, Feed, Item, Next, Opened, reconnect},
     wire::Change,
 };
 
@@ -137,11 +137,13 @@ pub struct Events {
     options: EventOptions,
     stream: Option<EventStream>,
     failures: u32,
+    /// Before the next connection.
+    pause: Duration,
 }
 
 impl Events {
     pub(crate) fn new(client: Client, options: EventOptions) -> Self {
-        Self { client, options, stream: None, failures: 0 }
+        Self { client, options, stream: None, failures: 0, pause: Duration::ZERO }
     }
 }
 
@@ -153,13 +155,12 @@ impl Iterator for Events {
             let stream = match &mut self.stream {
                 Some(stream) => stream,
                 None => {
-                    if self.failures > 0 {
-                        thread::sleep(backoff(self.failures));
-                    }
+                    thread::sleep(std::mem::take(&mut self.pause));
                     match self.client.event_stream(self.options) {
                         Ok(stream) => self.stream.insert(stream),
                         Err(e) => {
                             self.failures = self.failures.saturating_add(1);
+                            self.pause = reconnect(self.failures, &e);
                             return Some(Err(e));
                         }
                     }
@@ -177,6 +178,7 @@ impl Iterator for Events {
             };
             self.stream = None;
             self.failures = self.failures.saturating_add(1);
+            self.pause = reconnect(self.failures, &error);
             return Some(Err(error));
         }
     }
@@ -185,7 +187,10 @@ impl Iterator for Events {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::{fake::Fake, proto::MAX_EVENT};
+    use crate::{
+        fake::Fake,
+        proto::{MAX_EVENT, backoff},
+    };
 
     pub(crate) const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
 
@@ -233,5 +238,9 @@ pub(crate) mod tests {
         let pauses: Vec<u128> = (1..8).map(|n| backoff(n).as_millis()).collect();
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 2000, 2000]);
         assert_eq!(backoff(u32::MAX).as_millis(), 2000);
+        let pauses: Vec<u128> = (0..100).map(|_| reconnect(3, &Error::Disconnected).as_millis()).collect();
+        assert!(pauses.iter().all(|ms| (200..=400).contains(ms)) && pauses.iter().any(|ms| *ms != pauses[0]));
+        let busy = Error::Busy { retry_after: Duration::from_secs(7), message: String::new() };
+        assert_eq!(reconnect(3, &busy), Duration::from_secs(7));
     }
 }

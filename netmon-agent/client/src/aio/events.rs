@@ -10,7 +10,7 @@ use tokio::time::sleep_until;
 use super::wire::{Wire, within};
 use crate::{
     Error, Event, EventOptions, State, clock,
-    proto::{ANSWER, Feed, Item, Next, Opened, backoff},
+    proto::{ANSWER, Feed, Item, Next, Opened, reconnect},
     wire::Change,
 };
 
@@ -169,7 +169,7 @@ impl Events {
             };
             self.stream = None;
             self.failures = self.failures.saturating_add(1);
-            self.retry_at = clock::after(backoff(self.failures));
+            self.retry_at = clock::after(reconnect(self.failures, &error));
             return Err(error);
         }
     }

@@ -16,7 +16,7 @@ use crate::{
     Condition, Error, State,
     clock::{self, Offsets},
     events::EventOptions,
-    proto::{Item, Opened, backoff},
+    proto::{Item, Opened, reconnect},
     retry::Pulse,
 };
 
@@ -229,6 +229,7 @@ impl Shared {
             return None;
         }
         inner.failures = inner.failures.saturating_add(1);
+        let pause = reconnect(inner.failures, &error);
         inner.last_error = Some(error.into());
         inner.tracker.lost();
         // Before it is told: who hears of it and looks is not to see what was.
@@ -237,7 +238,6 @@ impl Shared {
         if !std::mem::replace(&mut inner.told_lost, true) {
             inner.tell(&Update::Lost, |_| true);
         }
-        let pause = backoff(inner.failures);
         drop(inner);
         self.wake();
         Some(pause)

@@ -18,6 +18,8 @@ pub(crate) use sse::MAX_EVENT;
 
 use std::time::Duration;
 
+use crate::{Error, retry::uniform};
+
 /// How long an answer that the agent has at hand may take.
 pub(crate) const ANSWER: Duration = Duration::from_secs(5);
 /// What an answer at the deadline may take to arrive.
@@ -38,4 +40,14 @@ pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> V
 /// Pause before another try, after so many failures.
 pub(crate) fn backoff(failures: u32) -> Duration {
     (BACKOFF.0 * 2u32.saturating_pow(failures.saturating_sub(1).min(10))).min(BACKOFF.1)
+}
+
+/// The same before another stream of events: scattered, so that those whom one agent lost do not come back as one, and
+/// not before that agent's wish.
+pub(crate) fn reconnect(failures: u32, error: &Error) -> Duration {
+    let pause = backoff(failures).mul_f64(0.5 + uniform() / 2.0);
+    match error {
+        Error::Busy { retry_after, .. } => pause.max(*retry_after),
+        _ => pause,
+    }
 }
