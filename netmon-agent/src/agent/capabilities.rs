@@ -25,14 +25,18 @@ pub fn examine(btf: Option<&Path>) -> Vec<Capability> {
         ),
         Err(e) => Capability::missing("netlink", e.to_string(), NETLINK_REMEDY),
     });
-    found.push(of_history());
+    found.extend(of_history(Config::load(None).ok()));
     found
 }
 
-/// Whether outages can be written down where the system's configuration says, if it does.
-fn of_history() -> Capability {
-    let settings = Config::load(None).ok().and_then(|config| config.history);
-    history::examine(settings.as_ref().map_or(Path::new(HISTORY_PATH), |s| &s.path))
+/// Whether outages can be written down where the system's configuration says, or usually are where it can't be read; none
+/// where they are not to be.
+fn of_history(config: Option<Config>) -> Option<Capability> {
+    let path = match config {
+        Some(config) => config.history?.path,
+        None => HISTORY_PATH.into(),
+    };
+    Some(history::examine(&path))
 }
 
 /// Whether TCP sockets can be looked at.
@@ -58,4 +62,17 @@ pub(super) fn of_sockets(sockets: &probe::Capabilities) -> [Capability; 2] {
         }
     };
     [one("icmp_v4", &sockets.icmp4), one("icmp_v6", &sockets.icmp6)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_that_is_off_is_not_looked_for() {
+        let of = |text: &str| of_history(Some(Config::parse(text, Path::new("netmon.toml")).unwrap()));
+        assert!(of("[history]\nenabled = false").is_none());
+        let found = of("[history]\npath = \"/nowhere/h.db\"").unwrap();
+        assert!(!found.ok && found.detail.contains("/nowhere"), "{found:?}");
+    }
 }

@@ -31,6 +31,9 @@ pub enum StoreError {
     /// A database of another program, or none at all.
     #[error("it is no history of netmon's")]
     Foreign,
+    /// More is asked for than is read at once.
+    #[error("there are more than {0} rows since then: ask for a shorter period, one that begins later")]
+    TooMuch(u64),
     /// It is damaged.
     #[error("it is damaged: {0}")]
     Damaged(String),

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::time::{Boot, Mono, Wall};
 
-/// Rows that are held while nothing can be written; beyond, they are dropped and the state is taken anew.
+/// Rows that are held while nothing can be written; beyond, who waited is dropped, and if that is not enough, all is, and the
+/// state is taken anew.
 pub(super) const MAX_HELD: usize = 8192;
 
 /// How long after a failure it is tried again.
@@ -85,12 +86,13 @@ impl Keeper {
         if self.held.len() <= MAX_HELD {
             return;
         }
+        // Anybody can wait: no change is lost for it.
+        self.counters.dropped.inc_by(mem::take(&mut self.held.waits).len() as u64);
+        if self.held.len() <= MAX_HELD {
+            return;
+        }
         let dropped = mem::take(&mut self.held);
-        let first = [
-            dropped.changes.first().map(|c| c.at),
-            dropped.gaps.first().map(|g| g.from),
-            dropped.waits.first().map(|w| w.from),
-        ];
+        let first = [dropped.changes.first().map(|c| c.at), dropped.gaps.first().map(|g| g.from)];
         self.counters.dropped.inc_by(dropped.len() as u64);
         self.dropped_from = self.dropped_from.or(first.into_iter().flatten().min());
     }
@@ -113,12 +115,12 @@ impl Keeper {
 
     /// Writes rows that make good for all that was dropped, which are not held where they can't be written.
     pub(super) fn make_good(&mut self, now: Mono, wall: Wall, batch: &Batch, sign: Sign) -> bool {
+        // A file that turns out to be damaged takes with it what was written before: that is dropped now.
+        let dropped_from = self.dropped_from.take();
         match self.write(batch, wall, sign) {
-            Ok(()) => {
-                self.dropped_from = None;
-                true
-            }
+            Ok(()) => true,
             Err(error) => {
+                self.dropped_from = [dropped_from, self.dropped_from].into_iter().flatten().min();
                 self.failed(&error, now);
                 false
             }
@@ -134,6 +136,8 @@ impl Keeper {
             Ok(()) => {}
             Err(error) if error.is_damage() => {
                 drop(store);
+                // Of what this run wrote the new file has nothing.
+                self.dropped_from = Some(self.run.started);
                 self.set_aside(&error, wall)?;
                 store = self.open(wall, sign)?;
                 store.append(batch, sign)?;
@@ -178,6 +182,13 @@ impl Keeper {
             Ok(0) => {}
             Ok(gone) => tracing::debug!(gone, "old changes were taken from the history"),
             Err(error) => self.failed(&error, now),
+        }
+    }
+
+    /// Forgets the oldest of those who waited, where there are too many.
+    pub(super) fn thin(&mut self, now: Mono, most: u64) {
+        if let Some(Err(error)) = self.store.as_mut().map(|store| store.thin(most)) {
+            self.failed(&error, now);
         }
     }
 
@@ -228,5 +239,52 @@ pub(super) fn remedy(error: &StoreError, path: &std::path::Path) -> String {
             format!("use the newer netmon, or move {} away", path.display())
         }
         _ => "set history.path to a file in a directory that the agent may write to".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        health::{State, Subject},
+        history::{Change, Waits},
+        output::metrics::Own,
+    };
+
+    #[test]
+    fn who_waited_is_dropped_before_any_change() {
+        let counters = Own::new().history;
+        let run = ThisRun { boot: "b".into(), started: Boot::default() };
+        let mut keeper = Keeper::new("/nowhere/h.db".into(), run, counters.clone());
+        let waits = Waits {
+            run: 0,
+            subject: Subject::Network,
+            job: "x".into(),
+            uid: 1,
+            count: 1,
+            from: Boot::default(),
+            to: Boot::default(),
+            total: Duration::ZERO,
+            longest: Duration::ZERO,
+        };
+        let change = Change {
+            run: 0,
+            seq: 1,
+            at: Boot::from_nanos(7),
+            told: Wall::default(),
+            subject: Subject::Network,
+            previous: State::Up,
+            state: State::Down,
+            reasons: String::new(),
+            diagnosis: None,
+        };
+        keeper.hold(Batch { changes: vec![change.clone()], ..Batch::default() });
+        keeper.hold(Batch { waits: vec![waits; MAX_HELD], ..Batch::default() });
+        assert_eq!((keeper.held.changes.len(), keeper.held.waits.len()), (1, 0));
+        assert_eq!((counters.dropped.get(), keeper.dropped_from()), (MAX_HELD as u64, None));
+        keeper.hold(Batch { changes: vec![change; MAX_HELD], ..Batch::default() });
+        assert_eq!((keeper.holds_any(), keeper.dropped_from()), (false, Some(Boot::from_nanos(7))));
     }
 }

@@ -125,16 +125,16 @@ impl Job {
     }
 }
 
+/// When waits were; none where nothing is known of their run.
+pub fn placed(timeline: &Timeline, waits: &Waits) -> Option<Stretch> {
+    Some(Stretch { from: timeline.at(waits.run, waits.from)?, to: timeline.at(waits.run, waits.to)? })
+}
+
 /// Those of `waits`, all of the outage's subject, that were under way during the outage.
-pub fn waited<'a>(
-    timeline: &Timeline,
-    stretch: Stretch,
-    waits: impl IntoIterator<Item = &'a Waits>,
-) -> Waited {
+pub fn waited(stretch: Stretch, waits: &[(Stretch, &Waits)]) -> Waited {
     let mut jobs: BTreeMap<(&str, u32), Job> = BTreeMap::new();
-    for w in waits {
-        let (Some(from), Some(to)) = (timeline.at(w.run, w.from), timeline.at(w.run, w.to)) else { continue };
-        if from >= stretch.to || to <= stretch.from {
+    for (when, w) in waits {
+        if when.from >= stretch.to || when.to <= stretch.from {
             continue;
         }
         let job = jobs.entry((&w.job, w.uid)).or_insert_with(|| Job {

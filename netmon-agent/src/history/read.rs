@@ -24,6 +24,9 @@ use crate::{
 /// begin then.
 const BEFORE: Duration = Duration::from_secs(86_400);
 
+/// Rows that are read at once: some hundred megabytes at most, in an agent that has few to spare.
+const MOST: u64 = 250_000;
+
 /// Longest wait for a writer that is in the way; there is none in WAL mode but for moments.
 const BUSY: Duration = Duration::from_secs(1);
 
@@ -31,12 +34,19 @@ const BUSY: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Reader {
     path: PathBuf,
+    most: u64,
 }
 
 impl Reader {
     /// Of the file at `path`, which is opened at each question.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), most: MOST }
+    }
+
+    /// The same with another bound on the rows.
+    #[cfg(test)]
+    pub(super) fn of_rows(self, most: u64) -> Self {
+        Self { most, ..self }
     }
 
     /// Where the file is.
@@ -47,7 +57,7 @@ impl Reader {
     /// What is written about the time from `since` on, and somewhat more before it.
     ///
     /// # Errors
-    /// There is none, this user may not read it, it is damaged or somebody else's.
+    /// There is none, this user may not read it, it is damaged or somebody else's, or there is too much of it.
     pub fn load(&self, since: Wall) -> Result<Records, StoreError> {
         let connection = self.open()?;
         match schema::kind(&connection)? {
@@ -60,7 +70,7 @@ impl Reader {
         // One transaction, one state of the file.
         connection.execute_batch("BEGIN")?;
         let since = Wall::from_nanos(since.as_nanos().saturating_sub(BEFORE.as_nanos() as u64));
-        load(&connection, since)
+        load(&connection, since, self.most)
     }
 
     /// Whether SQLite finds the file whole.
@@ -126,7 +136,16 @@ fn escaped(path: &Path) -> String {
     out
 }
 
-fn load(connection: &Connection, since: Wall) -> Result<Records, StoreError> {
+/// The changes of a period, and before it what tells each subject's state at its begin, and every word since that one.
+const CHANGES: &str = "changes c JOIN subjects s ON s.id = c.subject LEFT JOIN (
+         SELECT subject, max(id) AS last FROM changes
+         WHERE run = ?1 AND id < ?2 AND previous <> state GROUP BY subject
+     ) b ON b.subject = c.subject
+     WHERE c.run >= ?1 AND (c.id >= ?2 OR c.id >= b.last)";
+const GAPS: &str = "gaps WHERE (run, ended) >= (?1, ?2)";
+const WAITS: &str = "waits w JOIN subjects s ON s.id = w.subject WHERE (w.run, w.ended) >= (?1, ?2)";
+
+fn load(connection: &Connection, since: Wall, most: u64) -> Result<Records, StoreError> {
     let runs =
         rows(connection, "SELECT id, boot, started, seen, offset, clean FROM runs ORDER BY id", (), run)?;
     let Some(first) = runs.iter().find(|run| end(run) >= i128::from(told(since))) else {
@@ -135,36 +154,37 @@ fn load(connection: &Connection, since: Wall) -> Result<Records, StoreError> {
     let begin = i128::from(told(since)) - i128::from(first.offset);
     let begin = i64::try_from(begin.max(0)).unwrap_or(i64::MAX);
     let window = params![first.id, begin];
-    // The first change in the period; what tells each subject's state at its begin, and every word since that one.
+    // The first change in the period.
     let from: Option<i64> = connection
         .query_row("SELECT min(id) FROM changes WHERE (run, at) >= (?1, ?2)", window, |row| row.get(0))
         .optional()?
         .flatten();
     let from = from.unwrap_or(i64::MAX);
+    let mut left = most;
+    for (what, window) in [(CHANGES, params![first.id, from]), (GAPS, window), (WAITS, window)] {
+        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {what} LIMIT {})", left.saturating_add(1));
+        let found: i64 = connection.query_row(&sql, window, |row| row.get(0))?;
+        left = left.checked_sub(found as u64).ok_or(StoreError::TooMuch(most))?;
+    }
     let changes = rows(
         connection,
-        "WITH before AS (
-             SELECT subject, max(id) AS last FROM changes
-             WHERE run = ?1 AND id < ?2 AND previous <> state GROUP BY subject
-         )
-         SELECT c.run, c.seq, c.at, c.told, s.kind, s.name, c.previous, c.state, c.reasons, c.diagnosis
-         FROM changes c JOIN subjects s ON s.id = c.subject LEFT JOIN before b ON b.subject = c.subject
-         WHERE c.run >= ?1 AND (c.id >= ?2 OR c.id >= b.last)
-         ORDER BY c.id",
+        &format!(
+            "SELECT c.run, c.seq, c.at, c.told, s.kind, s.name, c.previous, c.state, c.reasons, c.diagnosis
+             FROM {CHANGES} ORDER BY c.id"
+        ),
         params![first.id, from],
         change,
     )?;
-    let gaps = rows(
-        connection,
-        "SELECT run, began, ended FROM gaps WHERE (run, ended) >= (?1, ?2) ORDER BY id",
-        window,
-        |row| Ok(Gap { run: row.get(0)?, from: boot(row, 1)?, to: boot(row, 2)? }),
-    )?;
+    let gaps =
+        rows(connection, &format!("SELECT run, began, ended FROM {GAPS} ORDER BY id"), window, |row| {
+            Ok(Gap { run: row.get(0)?, from: boot(row, 1)?, to: boot(row, 2)? })
+        })?;
     let waits = rows(
         connection,
-        "SELECT w.run, s.kind, s.name, w.job, w.uid, w.count, w.began, w.ended, w.total, w.longest
-         FROM waits w JOIN subjects s ON s.id = w.subject
-         WHERE (w.run, w.ended) >= (?1, ?2) ORDER BY w.id",
+        &format!(
+            "SELECT w.run, s.kind, s.name, w.job, w.uid, w.count, w.began, w.ended, w.total, w.longest
+             FROM {WAITS} ORDER BY w.id"
+        ),
         window,
         waits,
     )?;

@@ -84,9 +84,10 @@ pub fn answer(records: &Records, question: &Question, live: Option<RunId>) -> wi
     let to = now.map_or(question.window.to, |now| question.window.to.min(now));
     let window = Stretch { from: question.window.from.min(to), to };
     let shown = question.subject.clone().unwrap_or(Whose::Exactly(Subject::Network));
-    let mut waits: BTreeMap<&Subject, Vec<&Waits>> = BTreeMap::new();
+    let mut waits: BTreeMap<&Subject, Vec<(Stretch, &Waits)>> = BTreeMap::new();
     for one in &records.waits {
-        waits.entry(&one.subject).or_default().push(one);
+        let Some(when) = outages::placed(&timeline, one) else { continue };
+        waits.entry(&one.subject).or_default().push((when, one));
     }
     let mut found: Vec<(Outage, &Subject, &Change, Option<&Change>)> = Vec::new();
     let mut summed: Option<(&Subject, Vec<Segment>, Vec<Outage>)> = None;
@@ -113,8 +114,8 @@ pub fn answer(records: &Records, question: &Question, live: Option<RunId>) -> wi
     let outages = found[omitted..]
         .iter()
         .map(|(outage, subject, began, located)| {
-            let waits = waits.get(subject).into_iter().flatten().copied();
-            let waited = outages::waited(&timeline, outage.stretch, waits);
+            let waits = waits.get(subject).map_or(&[][..], Vec::as_slice);
+            let waited = outages::waited(outage.stretch, waits);
             told(outage, subject, began, *located, &waited)
         })
         .collect();

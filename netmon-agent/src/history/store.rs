@@ -29,6 +29,16 @@ use crate::{
 /// Longest wait for a reader that is in the way; there is none in WAL mode but for moments.
 const BUSY: Duration = Duration::from_secs(2);
 
+/// Of the size that is allowed, who waited may take this part, and so may gaps: anybody can wait, and what was down is not
+/// to be forgotten for it.
+const SHARE: u64 = 4;
+
+/// No row of theirs takes more with its place in the index, bytes: a name has 64 at most.
+const ROW: u64 = 256;
+
+/// Nor more rows than these, so that all can be read at once.
+const MOST_ROWS: u64 = 100_000;
+
 /// Pages of the log after which it is written back to the file.
 const CHECKPOINT_PAGES: i64 = 256;
 
@@ -227,8 +237,18 @@ impl Store {
     /// # Errors
     /// As [`Store::append`].
     pub fn prune(&mut self, oldest: Wall, most: u64) -> Result<u64, StoreError> {
+        self.thin(most)?;
         let oldest = told(oldest);
         let mut gone = 0;
+        for table in ["waits", "gaps"] {
+            self.connection.execute(
+                &format!(
+                    "DELETE FROM {table} WHERE id IN (SELECT t.id FROM {table} t JOIN runs r ON r.id = t.run
+                         WHERE t.ended + r.offset < ?1)"
+                ),
+                [oldest],
+            )?;
+        }
         // Every change of an earlier run that is old is behind every young one; of this run's, those before the first
         // young one.
         let first_kept: Option<i64> = self
@@ -258,8 +278,29 @@ impl Store {
             tracing::debug!(eighth, "the history is larger than it may be");
             gone += self.forget_before(first.unwrap_or(end))?;
         }
-        self.connection.execute_batch("PRAGMA incremental_vacuum")?;
+        // A step gives back a page.
+        let mut vacuum = self.connection.prepare("PRAGMA incremental_vacuum")?;
+        let mut pages = vacuum.query(())?;
+        while pages.next()?.is_some() {}
         Ok(gone)
+    }
+
+    /// Forgets the oldest of those who waited, and of the gaps, where there are more than their part of `most` bytes
+    /// holds.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub fn thin(&mut self, most: u64) -> Result<(), StoreError> {
+        let rows = (most / SHARE / ROW).min(MOST_ROWS) as i64;
+        for table in ["waits", "gaps"] {
+            self.connection.execute(
+                &format!(
+                    "DELETE FROM {table} WHERE id <= (SELECT id FROM {table} ORDER BY id DESC LIMIT 1 OFFSET ?1)"
+                ),
+                [rows],
+            )?;
+        }
+        Ok(())
     }
 
     /// Forgets changes before number `first`, but for the last of each subject in this run, which tells its state; and
@@ -267,20 +308,23 @@ impl Store {
     fn forget_before(&mut self, first: i64) -> Result<u64, StoreError> {
         let run = self.run;
         let transaction = self.connection.transaction()?;
+        // Where none is young enough, what was before the last of them goes.
+        let begin: Option<(i64, i64)> = transaction
+            .query_row(
+                "SELECT run, at FROM changes WHERE id = ifnull((SELECT min(id) FROM changes WHERE id >= ?1),
+                     (SELECT max(id) FROM changes))",
+                [first],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
         let gone = transaction.execute(
             "DELETE FROM changes WHERE id < ?1 AND id NOT IN
                  (SELECT max(id) FROM changes WHERE run = ?2 AND previous <> state GROUP BY subject)",
             [first, run],
         )?;
-        if gone > 0 {
-            transaction.execute(
-                "DELETE FROM waits WHERE (run, ended) < (SELECT run, at FROM changes WHERE id >= ?1 ORDER BY id LIMIT 1)",
-                [first],
-            )?;
-            transaction.execute(
-                "DELETE FROM gaps WHERE (run, ended) < (SELECT run, at FROM changes WHERE id >= ?1 ORDER BY id LIMIT 1)",
-                [first],
-            )?;
+        if let Some(begin) = begin.filter(|_| gone > 0) {
+            transaction.execute("DELETE FROM waits WHERE (run, ended) < (?1, ?2)", begin)?;
+            transaction.execute("DELETE FROM gaps WHERE (run, ended) < (?1, ?2)", begin)?;
             transaction
                 .execute("DELETE FROM runs WHERE id < ?1 AND id < (SELECT min(run) FROM changes)", [run])?;
             transaction.execute(

@@ -43,6 +43,9 @@ const SIGN: Duration = Duration::from_secs(15);
 /// Old changes are taken out this often, the first time when a clock that was wrong at boot has been set.
 const PRUNE: Duration = Duration::from_secs(600);
 
+/// Nothing is forgotten for its age by a run that is younger: its clock may be one that nobody has set yet.
+const SETTLED: Duration = Duration::from_secs(86_400);
+
 /// How long the end of the agent waits for the last batch.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -117,6 +120,7 @@ impl Writer {
         let state = Following {
             keeper: Keeper::new(settings.path.clone(), run, counters.clone()),
             follower: Follower::new(snapshot.seq, snapshot.at.boot),
+            started: snapshot.started.boot,
             settings,
             board,
             jobs,
@@ -124,7 +128,7 @@ impl Writer {
             counters,
             capabilities,
             walls: WallAnchor::default(),
-            names: snapshot,
+            names: Some(snapshot),
             behind: false,
             gap: Boot::default(),
             next_flush: now,
@@ -162,8 +166,9 @@ struct Following {
     walls: WallAnchor,
     keeper: Keeper,
     follower: Follower,
-    /// The snapshot whose names were last looked at.
-    names: Arc<Snapshot>,
+    started: Boot,
+    /// The snapshot whose names were last looked at; none when they are to be looked at again.
+    names: Option<Arc<Snapshot>>,
     /// Changes were missed, and the state is to be taken anew.
     behind: bool,
     /// End of the last gap taken.
@@ -217,9 +222,10 @@ impl Following {
             }
         }
         let snapshot = self.board.snapshot();
-        if !self.behind && !same_names(&self.names, &snapshot) && snapshot.seq >= self.follower.seq() {
+        let same = self.names.as_ref().is_some_and(|names| same_names(names, &snapshot));
+        if !self.behind && !same && snapshot.seq >= self.follower.seq() {
             self.follower.forget_others(&snapshot, walls, &mut batch);
-            self.names = snapshot.clone();
+            self.names = Some(snapshot.clone());
         }
         let ended = self.jobs.take();
         if !ended.is_empty() {
@@ -228,9 +234,12 @@ impl Following {
         if !batch.is_empty() {
             self.keeper.hold(batch);
         }
-        if let Some(from) = self.keeper.dropped_from()
-            && !self.behind
-        {
+        self.forget_dropped();
+    }
+
+    /// What was dropped is to be taken anew, though other changes were missed already.
+    fn forget_dropped(&mut self) {
+        if let Some(from) = self.keeper.dropped_from() {
             self.follower.forget_since(from);
             self.behind = true;
         }
@@ -249,6 +258,7 @@ impl Following {
         let sign = Sign { seen: self.board.last_evaluated(), offset: walls.as_nanos() };
         self.next_flush = now + GATHER;
         let mut written = self.keeper.flush(now, wall, sign);
+        self.forget_dropped();
         if written && self.behind {
             let snapshot = self.board.snapshot();
             let (mut follower, mut batch) = (self.follower.clone(), Batch::default());
@@ -256,27 +266,28 @@ impl Following {
             written = self.keeper.make_good(now, wall, &batch, sign);
             if written {
                 self.counters.dropped.inc_by(snapshot.seq.saturating_sub(self.follower.seq()));
-                (self.follower, self.names, self.behind) = (follower, snapshot, false);
+                (self.follower, self.names, self.behind) = (follower, Some(snapshot), false);
             }
         }
         let most = self.settings.max_size - self.settings.max_size / LOG_SHARE;
+        let oldest = oldest(wall, self.settings.retention, boot.since(self.started));
         if now >= self.next_prune {
             self.next_prune = now + PRUNE;
-            self.keeper.prune(now, self.oldest(wall), most);
+            self.keeper.prune(now, oldest, most);
+            // A device that was unplugged long ago is one that is no more, with nothing else to tell of it.
+            self.names = None;
         }
         if now >= self.next_sign {
             self.next_sign = now + SIGN;
+            self.keeper.thin(now, most);
             if self.keeper.measure() > most {
-                self.keeper.prune(now, self.oldest(wall), most);
+                self.keeper.prune(now, oldest, most);
                 self.keeper.measure();
             }
         }
-        self.live.set(self.keeper.run());
+        // Where it can't be written, nobody says that what was written last is so now.
+        self.live.set(self.keeper.run().filter(|_| *self.keeper.health() == Health::Well));
         self.tell();
-    }
-
-    fn oldest(&self, now: Wall) -> Wall {
-        Wall::from_nanos(now.as_nanos().saturating_sub(self.settings.retention.as_nanos() as u64))
     }
 
     fn tell(&self) {
@@ -297,6 +308,14 @@ impl Following {
             None => all.push(now),
         }
     }
+}
+
+/// What is older is forgotten by a run of this age.
+fn oldest(now: Wall, retention: Duration, age: Duration) -> Wall {
+    if age < SETTLED {
+        return Wall::default();
+    }
+    Wall::from_nanos(now.as_nanos().saturating_sub(retention.as_nanos() as u64))
 }
 
 /// Whether both show the same devices and targets.
@@ -333,4 +352,16 @@ pub fn examine(path: &Path) -> Capability {
         }
     };
     Capability::missing(CAPABILITY, error.to_string(), remedy(&error, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_wrong_at_boot_makes_nothing_old() {
+        let (far, year) = (Wall::from_nanos(4_000_000_000_000_000_000), Duration::from_secs(365 * 86_400));
+        assert_eq!(oldest(far, year, Duration::from_secs(3600)), Wall::default());
+        assert_eq!(far.since(oldest(far, year, SETTLED)), year);
+    }
 }

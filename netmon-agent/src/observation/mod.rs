@@ -10,7 +10,7 @@ pub use method::{
 };
 pub use network::{
     Address, IfIndex, IfName, Link, LinkStats, Neighbour, NeighbourState, Network, NetworkChange, OperState,
-    Route, escape_bytes,
+    Route, disguises, escape_bytes,
 };
 pub use probe::{FailureReason, ProbeDetail, ProbeEvent, ProbeOutcome, StampSource, TargetId};
 pub use tcp::{

@@ -39,11 +39,7 @@ pub fn escape_bytes(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            // Bidirectional overrides and other format characters can disguise a name as well as a control can.
-            if c == '\\'
-                || c.is_control()
-                || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-            {
+            if c == '\\' || c.is_control() || disguises(c) {
                 let mut buf = [0; 4];
                 for b in c.encode_utf8(&mut buf).bytes() {
                     out.push_str(&format!("\\x{b:02x}"));
@@ -57,6 +53,11 @@ pub fn escape_bytes(bytes: &[u8]) -> String {
         }
     }
     out
+}
+
+/// Bidirectional overrides and other format characters can disguise a name as well as a control can.
+pub fn disguises(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// RFC 2863 operational state (`IFLA_OPERSTATE`, `include/uapi/linux/if.h`).

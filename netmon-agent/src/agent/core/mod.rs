@@ -322,13 +322,15 @@ impl Core {
             self.changes.push(change);
         }
         let board = &self.parts.board;
-        board.evaluated(now.boot);
         let followed = board.is_followed() && self.next_update <= now.mono;
         let whole = figures || stretched || (followed && self.health.take_dirty());
         let of_target = |c: &ChangeEvent| matches!(c.subject, Subject::Target(_));
         let waits = self.next_publication > now.mono && self.changes.iter().all(of_target);
         if whole || !(self.changes.is_empty() || waits) {
+            // Notes that it was evaluated, too, when its changes are there to be read and not before.
             self.publish(now, whole);
+        } else {
+            board.evaluated(now.boot);
         }
     }
 

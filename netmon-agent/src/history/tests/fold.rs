@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::{
     health::{State, Subject},
     history::{
-        outages::{CONTINUES, End, Outage, Summary, outages, waited},
+        outages::{CONTINUES, End, Outage, Summary, outages, placed, waited},
         record::{Change, Gap, Records, Run, Waits},
         report::{Question, Whose, answer},
         segments::{segments, times},
@@ -376,14 +376,17 @@ fn those_who_waited_stand_in_the_outage_that_they_waited_through() {
     let waits =
         [wait("a", 5, 20), wait("a", 12, 20), wait("b", 15, 45), wait("c", 20, 29), wait("d", 41, 60)];
     let (_, outages) = found(&machine.records);
+    fn laid<'a>(timeline: &Timeline, waits: &'a [Waits]) -> Vec<(Stretch, &'a Waits)> {
+        waits.iter().filter_map(|w| Some((placed(timeline, w)?, w))).collect()
+    }
     let names = |o: &Outage| {
-        let told = waited(&timeline, o.stretch, &waits);
+        let told = waited(o.stretch, &laid(&timeline, &waits));
         told.jobs.into_iter().map(|j| (j.name, j.count, j.longest.as_secs())).collect::<Vec<_>>()
     };
     assert_eq!(names(&outages[0]), [("b".to_owned(), 2, 30), ("a".to_owned(), 4, 15)]);
     assert_eq!(names(&outages[1]), [("b".to_owned(), 2, 30)]);
     let many: Vec<Waits> = (0..100).map(|i| wait(&format!("job{i}"), 10, 11 + i)).collect();
-    let told = waited(&timeline, outages[0].stretch, &many);
+    let told = waited(outages[0].stretch, &laid(&timeline, &many));
     assert_eq!((told.jobs.len(), told.others.count), (crate::history::outages::MAX_JOBS, 2 * 68));
     assert_eq!((told.jobs[0].name.as_str(), told.others.longest.as_secs()), ("job99", 68));
 }

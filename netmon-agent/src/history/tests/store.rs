@@ -227,8 +227,93 @@ fn it_grows_no_larger_than_it_may() {
     assert_eq!(records.changes.last().unwrap().at, Boot::from_nanos((10 + 60 * 500 - 1) * S));
     assert!(records.changes.len() > 1000 && records.changes.len() < 30_000, "{}", records.changes.len());
     assert_eq!(records.changes.len() as u64, store.size().unwrap().1);
+}
+
+#[test]
+fn the_room_is_given_back() {
+    let (_folder, path) = folder();
+    let mut store = opened(&path, 1).unwrap();
+    let most = 400_000;
+    for i in 0..60 {
+        store.append(&flapping(10 + i * 500, 500), sign(10 + i * 500)).unwrap();
+    }
     store.close().unwrap();
-    assert!(fs::metadata(&path).unwrap().len() <= most * 5 / 4, "the room is given back");
+    assert!(fs::metadata(&path).unwrap().len() > 2 * most);
+    let mut store = opened(&path, 40_000).unwrap();
+    store.prune(long_ago(), most).unwrap();
+    store.close().unwrap();
+    assert!(fs::metadata(&path).unwrap().len() <= most * 5 / 4);
+}
+
+fn waits(second: u64) -> Waits {
+    Waits {
+        run: 1,
+        subject: Subject::Network,
+        job: "x".repeat(64),
+        uid: u32::MAX,
+        count: u64::MAX >> 1,
+        from: Boot::from_nanos(second * S),
+        to: Boot::from_nanos((second + 1) * S),
+        total: Duration::from_nanos(u64::MAX >> 1),
+        longest: Duration::from_nanos(u64::MAX >> 1),
+    }
+}
+
+#[test]
+fn who_waits_pushes_no_change_out() {
+    let (_folder, path) = folder();
+    let mut store = opened(&path, 1).unwrap();
+    let most = 1 << 20;
+    store.append(&flapping(10, 2000), sign(3000)).unwrap();
+    let all: Vec<Waits> = (0..20_000).map(|i| waits(3000 + i)).collect();
+    let gap = |w: &Waits| Gap { run: 1, from: w.from, to: w.to };
+    let batch = Batch { gaps: all.iter().map(gap).collect(), waits: all.clone(), ..Batch::default() };
+    store.append(&batch, sign(30_000)).unwrap();
+    assert!(store.size().unwrap().0 > 2 * most);
+    assert_eq!(store.prune(long_ago(), most).unwrap(), 0);
+    assert!(store.size().unwrap().0 <= most);
+    let records = Reader::new(&path).load(long_ago()).unwrap();
+    assert_eq!((records.changes.len(), records.waits.len(), records.gaps.len()), (2000, 1024, 1024));
+    assert_eq!(records.waits.last(), all.last(), "the latest are kept");
+}
+
+#[test]
+fn where_no_change_is_young_who_waited_is_forgotten_too() {
+    let (_folder, path) = folder();
+    let mut store = opened(&path, 1).unwrap();
+    let mut batch = flapping(10, 10);
+    batch.waits = vec![waits(12), waits(1000)];
+    batch.gaps = batch.waits.iter().map(|w| Gap { run: 1, from: w.from, to: w.to }).collect();
+    store.append(&batch, sign(2000)).unwrap();
+    let left = || {
+        let records = Reader::new(&path).load(long_ago()).unwrap();
+        (records.changes.len(), records.waits.len(), records.gaps.len())
+    };
+    store.prune(Wall::from_nanos((EPOCH + 500) * S), u64::MAX).unwrap();
+    assert_eq!(left(), (1, 1, 1), "what tells the state, and what is young");
+    store.prune(Wall::from_nanos((EPOCH + 1500) * S), u64::MAX).unwrap();
+    assert_eq!(left(), (1, 0, 0));
+    // For want of room alone.
+    store.append(&Batch { changes: flapping(3000, 10).changes, ..batch }, sign(4000)).unwrap();
+    store.prune(long_ago(), 0).unwrap();
+    let (changes, waits, gaps) = left();
+    assert!(changes < 11 && (waits, gaps) == (0, 0));
+}
+
+#[test]
+fn no_more_is_read_than_there_is_memory_for() {
+    let (_folder, path) = folder();
+    let mut store = opened(&path, 1).unwrap();
+    let mut batch = flapping(10, 10);
+    batch.waits = vec![waits(12), waits(13)];
+    batch.gaps = vec![Gap { run: 1, from: Boot::from_nanos(12 * S), to: Boot::from_nanos(13 * S) }];
+    store.append(&batch, sign(30)).unwrap();
+    assert_eq!(Reader::new(&path).of_rows(13).load(long_ago()).unwrap().changes.len(), 10);
+    for most in [12, 10, 9, 0] {
+        let refused = Reader::new(&path).of_rows(most).load(long_ago()).unwrap_err();
+        assert!(matches!(refused, StoreError::TooMuch(n) if n == most), "{refused}");
+        assert!(refused.to_string().contains("ask for a shorter period"));
+    }
 }
 
 #[test]
@@ -237,7 +322,22 @@ fn a_reader_that_may_not_write_beside_it_reads_it_all_the_same() {
     let mut store = opened(&path, 1).unwrap();
     store.append(&flapping(10, 4), sign(30)).unwrap();
     store.close().unwrap();
-    let uri = format!("file:{}?immutable=1", path.display());
-    assert!(!folder.path().join("history.db-wal").exists(), "its log is in it: {uri}");
-    assert_eq!(Reader::new(&path).load(long_ago()).unwrap().changes.len(), 4);
+    assert!(!folder.path().join("history.db-wal").exists(), "its log is in it");
+    let allow = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    allow(&path, 0o444);
+    allow(folder.path(), 0o555);
+    let beside = folder.path().join("x");
+    let read = std::thread::spawn(move || {
+        if nix::unistd::geteuid().is_root() {
+            // Of this thread alone, which has no rights over files then.
+            nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
+        }
+        assert!(fs::write(beside, "").is_err(), "it may write beside it");
+        Reader::new(&path).load(long_ago()).unwrap().changes.len()
+    });
+    let read = read.join();
+    allow(folder.path(), 0o755);
+    assert_eq!(read.unwrap(), 4);
 }

@@ -260,6 +260,53 @@ fn a_file_of_somebody_else_is_moved_aside_and_a_new_one_begun() {
 }
 
 #[test]
+fn a_file_that_is_damaged_while_it_is_written_is_followed_by_one_with_the_whole_state() {
+    let mut world = World::new();
+    let writer = world.start();
+    let far = Subject::Target("far".into());
+    world.publish(&[network(State::Up), (far.clone(), State::Down)]);
+    world.until("both", |r| r.changes.len() == 2);
+    let connection = rusqlite::Connection::open(world.path()).unwrap();
+    connection
+        .execute_batch(
+            "PRAGMA writable_schema = 1;
+             UPDATE sqlite_schema SET rootpage = 99999 WHERE name = 'changes';
+             PRAGMA schema_version = 99;",
+        )
+        .unwrap();
+    drop(connection);
+    world.publish(&[network(State::Down)]);
+    world.until("what was down before", |r| {
+        r.changes.iter().any(|c| c.subject == far && c.state == State::Down)
+            && r.changes.iter().any(|c| c.subject == Subject::Network && c.state == State::Down)
+    });
+    writer.stop();
+    assert_eq!(world.read().gaps[0].from, world.read().runs[0].started, "of what was before it has nothing");
+    assert_eq!(world.own.history.errors.get(), 1);
+}
+
+#[test]
+fn while_nothing_can_be_written_no_run_is_live() {
+    let mut world = World::new();
+    let writer = world.start();
+    world.publish(&[network(State::Down)]);
+    world.until("the change", |r| r.changes.len() == 1);
+    assert!(world.live.run().is_some());
+    let busy = rusqlite::Connection::open(world.path()).unwrap();
+    busy.execute_batch("BEGIN IMMEDIATE").unwrap();
+    world.publish(&[network(State::Up)]);
+    let deadline = Mono::now() + LONG;
+    while world.capability().is_none_or(|c| c.ok) {
+        assert!(Mono::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(world.live.run(), None);
+    busy.execute_batch("ROLLBACK").unwrap();
+    world.until("what was held", |r| r.changes.len() == 2);
+    writer.stop();
+}
+
+#[test]
 fn a_second_agent_takes_over_when_the_first_ends() {
     let (first, mut second) = (World::new(), World::new());
     let writer = first.start();

@@ -19,7 +19,7 @@ use netmon_client::wire::{
 };
 use tokio::sync::watch;
 
-use crate::time::Boot;
+use crate::{observation::disguises, time::Boot};
 
 /// Connections of one reporter.
 const MOST_EACH: usize = 64;
@@ -27,6 +27,8 @@ const MOST_EACH: usize = 64;
 const MOST_OF_USER: usize = 256;
 /// In all.
 const MOST: usize = 1024;
+/// Of these, for root and the agent's own user alone, whom others are not to crowd out.
+const RESERVED: usize = 256;
 /// Changes that are kept for those who follow.
 const BACKLOG: usize = 1024;
 /// How far the beginning of a state may move with a further report of it: ages are told late by what the way takes.
@@ -156,16 +158,26 @@ impl Connections {
     }
 
     /// The changes after number `seen`, oldest first; none when some of them are not kept any more.
+    #[cfg(test)]
     pub fn changes_after(&self, seen: u64) -> Option<Vec<Arc<Changed>>> {
+        self.next_changes(seen, usize::MAX)
+    }
+
+    /// The same, but no more than so many of them.
+    pub fn next_changes(&self, seen: u64, most: usize) -> Option<Vec<Arc<Changed>>> {
         let inner = self.lock();
         let missed = self.shared.version.borrow().saturating_sub(seen);
         let missed = usize::try_from(missed).ok().filter(|missed| *missed <= inner.changes.len())?;
-        Some(inner.changes.iter().skip(inner.changes.len() - missed).cloned().collect())
+        Some(inner.changes.range(inner.changes.len() - missed..).take(most).cloned().collect())
     }
 
     /// The client as it is shown: nobody but root and the agent's own user has a name without a user behind it.
     fn label(&self, client: &str, uid: u32) -> String {
-        if uid == 0 || uid == self.shared.own_uid { client.to_owned() } else { format!("{client}@{uid}") }
+        if self.is_trusted(uid) { client.to_owned() } else { format!("{client}@{uid}") }
+    }
+
+    fn is_trusted(&self, uid: u32) -> bool {
+        uid == 0 || uid == self.shared.own_uid
     }
 
     fn changed(&self, inner: &mut Inner, at: Boot, reported: Arc<Reported>, gone: bool) {
@@ -189,9 +201,9 @@ impl Reporter {
     /// What is wrong with it: see [`Refusal`].
     pub fn report(&self, name: &str, report: ConnectionReport, now: Boot) -> Result<(), Refusal> {
         for (what, text) in [("the connection's name", name), ("client", report.client.as_str())] {
-            if !is_connection_name(text) {
+            if !is_connection_name(text) || text.chars().any(disguises) {
                 let said = format!(
-                    "{what} {:?}: a name has 1 to {MAX_CONNECTION_NAME} bytes and no control characters",
+                    "{what} {:?}: a name has 1 to {MAX_CONNECTION_NAME} bytes, no control characters and none that are not seen",
                     clipped(text, MAX_CONNECTION_NAME)
                 );
                 return Err(Refusal::Bad(said));
@@ -252,11 +264,12 @@ impl Reporter {
     }
 
     fn room(&self, inner: &Inner) -> Result<(), Refusal> {
+        let reserved = if self.connections.is_trusted(self.uid) { 0 } else { RESERVED };
         let of_user = inner.entries.values().filter(|e| e.reported.uid == self.uid).count();
         for (has, most, whose) in [
             (self.holds.load(Ordering::Relaxed), MOST_EACH, "a reporter"),
             (of_user, MOST_OF_USER, "a user"),
-            (inner.entries.len(), MOST, "all programs together"),
+            (inner.entries.len(), MOST - reserved, "all programs together"),
         ] {
             if has >= most {
                 return Err(Refusal::Full(format!("no room: {whose} may report {most} connections")));
@@ -359,7 +372,10 @@ fn before(now: Boot, seconds: f64) -> Boot {
 
 /// As much as is shown, on one line and without what commands a terminal.
 fn printable(text: &str) -> String {
-    clipped(text, MAX_CONNECTION_ERROR).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    clipped(text, MAX_CONNECTION_ERROR)
+        .chars()
+        .map(|c| if c.is_control() || disguises(c) { ' ' } else { c })
+        .collect()
 }
 
 fn clipped(text: &str, most: usize) -> &str {

@@ -57,7 +57,15 @@ fn a_name_is_one_reporters_and_nobody_can_speak_for_root() {
 fn what_is_told_is_bounded_and_printable() {
     let connections = Connections::new(OWN);
     let reporter = connections.reporter(0);
-    for (client, name) in [("", "a"), ("c", ""), ("c\n", "a"), ("c", "\u{1b}"), ("c", &"x".repeat(65))] {
+    for (client, name) in [
+        ("", "a"),
+        ("c", ""),
+        ("c\n", "a"),
+        ("c", "\u{1b}"),
+        ("c", &"x".repeat(65)),
+        ("c\u{202e}", "a"),
+        ("c", "a\u{200b}"),
+    ] {
         let refused = reporter.report(name, connected(client), at(0));
         assert!(matches!(refused, Err(Refusal::Bad(_))), "{client:?} {name:?}");
     }
@@ -105,9 +113,12 @@ fn one_reporter_one_user_and_all_have_their_share() {
     let (count, first) = fill(1);
     assert_eq!((count, first.len()), (256, 5));
     let others: Vec<_> = (2..6).map(&mut fill).collect();
-    assert_eq!(others.iter().map(|(count, _)| *count).collect::<Vec<_>>(), [256, 256, 256, 0]);
+    assert_eq!(others.iter().map(|(count, _)| *count).collect::<Vec<_>>(), [256, 256, 0, 0]);
+    assert_eq!(connections.all().len(), MOST - RESERVED);
+    let trusted = fill(0);
+    assert_eq!(trusted.0, 256, "whom nobody crowds out");
     assert_eq!(connections.all().len(), MOST);
-    drop((first, others));
+    drop((first, others, trusted));
     assert!(connections.all().is_empty());
 }
 

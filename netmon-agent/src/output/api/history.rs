@@ -70,6 +70,7 @@ fn answer(app: &App, ledger: &Ledger, question: &Question) -> Response {
             let why = why.map_or_else(|| error.to_string(), |c| format!("{}; {}", c.detail, c.remedy));
             reply::error(StatusCode::NOT_FOUND, &format!("no history is kept: {why}"))
         }
+        Err(error @ StoreError::TooMuch(_)) => reply::error(StatusCode::BAD_REQUEST, &error.to_string()),
         Err(error) => reply::error(StatusCode::INTERNAL_SERVER_ERROR, &format!("the history: {error}")),
     }
 }

@@ -22,6 +22,7 @@ use tokio::{sync::watch, time::timeout};
 use super::{
     App,
     connections::{Connections, Refusal, Reported, Reporter},
+    events::AT_ONCE,
     reply,
 };
 use crate::{output::WallOffset, time::Boot};
@@ -196,7 +197,7 @@ impl Follower {
         }
     }
 
-    /// What is new.
+    /// What is new, a few changes at a time: until nothing comes there may be more.
     pub(super) fn collect(&mut self, now: Boot, walls: WallOffset) -> Vec<wire::ConnectionEvent> {
         let version = *self.version.borrow_and_update();
         let event = |at, kind: &str, connections, gone| wire::ConnectionEvent {
@@ -207,7 +208,7 @@ impl Follower {
         };
         let changes = match self.seen {
             Some(seen) if seen == version => return Vec::new(),
-            Some(seen) => self.connections.changes_after(seen),
+            Some(seen) => self.connections.next_changes(seen, AT_ONCE),
             None => None,
         };
         let Some(changes) = changes else {
@@ -282,6 +283,27 @@ mod tests {
         assert!(!ends(Version::HTTP_11, &HeaderMap::new()) && ends(Version::HTTP_10, &HeaderMap::new()));
         assert!(ends(Version::HTTP_11, &headers("te, Close")));
         assert!(!ends(Version::HTTP_10, &headers("Keep-Alive")));
+    }
+
+    #[test]
+    fn who_follows_is_told_a_few_changes_at_a_time() {
+        let connections = Connections::new(0);
+        let walls = crate::output::WallAnchor::default().now();
+        let mut follower = Follower::new(&connections);
+        assert_eq!(follower.collect(Boot::now(), walls).len(), 1, "all there are");
+        let reporter = connections.reporter(0);
+        for n in 0..AT_ONCE + 5 {
+            let report = ConnectionReport { client: "c".into(), ..ConnectionReport::default() };
+            reporter.report(&format!("{n}"), report, Boot::now()).unwrap();
+        }
+        let mut told = || {
+            let events = follower.collect(Boot::now(), walls);
+            events.iter().map(|e| e.connections[0].name.clone()).collect::<Vec<_>>()
+        };
+        let (first, second) = (told(), told());
+        assert_eq!((first.len(), second.len()), (AT_ONCE, 5));
+        assert_eq!(second[0], AT_ONCE.to_string());
+        assert!(told().is_empty());
     }
 
     #[tokio::test]
