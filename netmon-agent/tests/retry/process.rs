@@ -46,6 +46,26 @@ fn a_parent_that_ignores_the_end_of_children_does_not_hide_it() {
 }
 
 #[test]
+fn a_signal_that_was_ignored_from_the_start_ends_nothing() {
+    let world = World::new(State::Up);
+    let script =
+        "$ONE; echo on > ready; until test -e go; do sleep 0.02; done; test $NETMON_ATTEMPT = 2 || exit 75";
+    let retry = world.retry(&format!("{QUICK} -q"), script);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' HUP INT QUIT USR1; exec \"$@\"", "sh"])
+        .arg(retry.get_program())
+        .args(retry.get_args());
+    let mut child = command.current_dir(world.folder.path()).stdin(Stdio::null()).spawn().unwrap();
+    world.until("ready", "on");
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGUSR1] {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), signal).unwrap();
+    }
+    std::fs::write(world.path("go"), "").unwrap();
+    assert_eq!((code(child.wait().unwrap()), world.attempts()), (0, 2), "as under nohup(1)");
+}
+
+#[test]
 fn other_signals_are_passed_on_and_change_nothing() {
     let world = World::new(State::Up);
     let script = "trap 'echo one >> heard' USR1; trap 'echo two >> heard' USR2; echo on > ready; \
