@@ -28,7 +28,8 @@ const MAX_NAME: usize = 64;
 /// starts before the network is back for good.
 ///
 /// Tried again: 75, 124, the codes of --retry-on and of the profile, and any other when the network went down within the
-/// attempt. Never: 2, 64, 77, 78, 126, 127, and a death by SIGINT or SIGTERM.
+/// attempt. Never: 2, 64, 77, 78, 126, 127, a death by SIGINT or SIGTERM, and what ends for a ^C or ^\ typed at it
+/// (130, 131, a death by SIGQUIT).
 ///
 /// Exit codes: the command's own (where a signal killed it, by the same signal); 124 --max-time is over, or the last
 /// attempt's time was; 75 the network never came, or the machine's retry budget is used up; 69 no agent answers; 125

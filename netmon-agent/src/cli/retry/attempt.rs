@@ -63,6 +63,7 @@ pub(super) struct Attempt {
     pub(super) has_terminal: bool,
     /// Since when it stands still in an outage.
     pub(super) paused: Option<Duration>,
+    hung_up: bool,
     stage: Stage,
     ending: Option<Ending>,
     timeout: Option<Duration>,
@@ -73,8 +74,8 @@ pub(super) struct Attempt {
 /// What is new about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
-    /// Somebody else stopped it.
-    Stopped,
+    /// Somebody else stopped it, by this signal.
+    Stopped(Signal),
     /// It is over.
     Over(Over),
 }
@@ -95,6 +96,7 @@ impl Attempt {
             outage: false,
             has_terminal,
             paused: None,
+            hung_up: false,
             stage: Stage::Running,
             ending: None,
             timeout: timeout.map(|most| started.saturating_add(most)),
@@ -142,12 +144,21 @@ impl Attempt {
         }
     }
 
+    /// Tells it that it will not have the terminal for which it stands still, as the kernel tells an orphaned group
+    /// (setpgid(2)). Once: one that asks again stands still until its time is over.
+    pub(super) fn hang_up(&mut self) {
+        if !std::mem::replace(&mut self.hung_up, true) {
+            self.group.signal(Signal::SIGHUP);
+            self.group.signal(Signal::SIGCONT);
+        }
+    }
+
     /// Does what is due, and tells what is new.
     pub(super) fn tend(&mut self, now: Duration) -> Option<News> {
         if let Stage::Running = self.stage {
             while let Some(event) = self.group.event() {
                 match event {
-                    Event::Stopped(_) if self.paused.is_none() => return Some(News::Stopped),
+                    Event::Stopped(signal) if self.paused.is_none() => return Some(News::Stopped(signal)),
                     Event::Stopped(_) | Event::Continued => {}
                     Event::Ended(exit) => {
                         let term = self.ending.is_none().then(|| now.saturating_add(LINGER));

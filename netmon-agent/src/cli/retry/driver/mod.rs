@@ -199,7 +199,7 @@ impl<'a> Driver<'a> {
         }
         while let Some(news) = self.attempt.as_mut().and_then(|attempt| attempt.tend(now)) {
             match news {
-                OfAttempt::Stopped => self.stopped(),
+                OfAttempt::Stopped(signal) => self.stopped(signal),
                 OfAttempt::Over(over) => self.over(now, over),
             }
         }
@@ -221,11 +221,17 @@ impl<'a> Driver<'a> {
     }
 
     /// The command has stopped, by ^Z or for reading from the background: so do we, and our shell gets its terminal back.
-    fn stopped(&mut self) {
-        let (Some(terminal), Some(attempt)) = (&self.terminal, &self.attempt) else { return };
+    fn stopped(&mut self, by: Signal) {
+        let (Some(terminal), Some(attempt)) = (&self.terminal, &mut self.attempt) else { return };
         terminal.take_back(attempt.group().id());
-        if !stand_still() {
-            // Nobody would ever continue us.
+        if stand_still() {
+            return;
+        }
+        // Nobody would ever continue us, nor give it the terminal that it wants when we have none.
+        let wants_terminal = matches!(by, Signal::SIGTTIN | Signal::SIGTTOU);
+        if wants_terminal && terminal.in_foreground().is_none() {
+            attempt.hang_up();
+        } else {
             self.go_on();
         }
     }
@@ -375,14 +381,18 @@ impl<'a> Driver<'a> {
         };
         self.engine.attempt_started(now);
         let terminal = self.terminal.as_ref().and_then(Terminal::in_foreground);
+        let had_terminal = terminal.is_some();
         match Group::start(&mut command, terminal, self.signals.before()) {
             Ok(group) => {
                 let (timeout, kill_after) = (self.settings.attempt_timeout, self.settings.kill_after);
-                let terminal = terminal.is_some();
-                self.attempt = Some(Attempt::new(group, number, now, terminal, timeout, kill_after));
+                self.attempt = Some(Attempt::new(group, number, now, had_terminal, timeout, kill_after));
                 Ok(Next::At(Some(now)))
             }
             Err(e) => {
+                if let Some(terminal) = self.terminal.as_ref().filter(|_| had_terminal) {
+                    // Handed on before it turned out that there is nothing to execute.
+                    terminal.take();
+                }
                 // As a shell has it (POSIX, 2.8.2).
                 let code = match e.kind() {
                     ErrorKind::NotFound => 127,
