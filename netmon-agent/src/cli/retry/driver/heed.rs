@@ -43,11 +43,11 @@ impl Driver<'_> {
     fn cancel(&mut self, signal: Signal) {
         let idle = self.attempt.is_none() && self.settling.is_none();
         self.cancelled = Some(Cancel { signal, idle });
+        let now = self.now();
         if let Some(attempt) = &mut self.attempt {
-            attempt.signal(signal);
+            attempt.signal(now, signal);
         }
         if idle {
-            let now = self.now();
             self.engine.give_up(now, GaveUp::Cancelled);
         }
     }
