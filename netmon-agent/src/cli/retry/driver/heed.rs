@@ -61,7 +61,8 @@ impl Driver<'_> {
                         self.teller.say("agent_back", |line| line.with("state", state.as_str()));
                     }
                     self.known.met = true;
-                    self.known.judged |= state != State::Unknown;
+                    let at_work = self.attempt.is_some() || self.settling.is_some();
+                    self.known.judged |= state != State::Unknown || at_work;
                     (state, text::reasons(&reasons))
                 }
                 News::Lost(why) => {

@@ -54,7 +54,7 @@ pub(super) struct Known {
     pub(super) why: String,
     /// An agent has answered at some time.
     pub(super) met: bool,
-    /// It has told more than that it does not know yet.
+    /// It has told more than that it does not know yet; or that is nothing to wait for, as an attempt runs.
     pub(super) judged: bool,
     /// It is gone.
     pub(super) lost: bool,
@@ -284,10 +284,14 @@ impl<'a> Driver<'a> {
         let judgement = self.judgement(&over);
         let lasted = over.at.saturating_sub(started);
         let wait = match self.known.network {
-            Network::Usable => hindsight(judgement, self.engine.attempts_left(), lasted),
+            // Whose time is over is not tried again, whatever comes to light.
+            Network::Usable if over.ending != Some(Ending::MaxTime) => {
+                hindsight(judgement, self.engine.attempts_left(), lasted)
+            }
             _ => Duration::ZERO,
         };
-        let settling = Settling { number, started, outage, over, until: over.at.saturating_add(wait) };
+        let until = self.in_time(over.at.saturating_add(wait));
+        let settling = Settling { number, started, outage, over, until };
         if wait.is_zero() || outage || now >= settling.until {
             self.judge(settling);
         } else {
@@ -343,8 +347,13 @@ impl<'a> Driver<'a> {
     /// Until when an attempt that is due waits for an agent that has just lost track: it is being started anew, or the
     /// machine was suspended.
     fn hold(&self, now: Duration) -> Option<Duration> {
-        let until = self.known.since.saturating_add(GRACE);
+        let until = self.in_time(self.known.since.saturating_add(GRACE));
         (self.known.met && self.known.network == Network::Unknown && now < until).then_some(until)
+    }
+
+    /// This time, or when the time for everything is over, if that is before.
+    fn in_time(&self, at: Duration) -> Duration {
+        self.engine.deadline().map_or(at, |deadline| at.min(deadline))
     }
 
     fn wait_for_network(&mut self, now: Duration) {
