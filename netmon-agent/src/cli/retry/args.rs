@@ -4,7 +4,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::Path, time::Duration};
 
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use netmon_client::{
-    Condition,
+    Condition, WaitOptions,
     retry::{Jitter, Policy, PolicyError},
 };
 
@@ -163,6 +163,15 @@ pub(super) struct Settings {
     pub(super) command: Vec<OsString>,
 }
 
+impl Settings {
+    /// A wait for the network at the agent, which is to know what job waits.
+    pub(super) fn wait(&self, timeout: Option<Duration>) -> WaitOptions {
+        let mut options = self.subject.wait(self.policy.stable, timeout);
+        options.job = Some(self.name.clone()).filter(|name| !name.is_empty());
+        options
+    }
+}
+
 impl RetryArgs {
     /// Checks what clap can't.
     ///
@@ -281,6 +290,7 @@ mod tests {
         assert_eq!((settings.on_down, settings.name.as_str()), (OnDown::Run, "restic"));
         assert_eq!(settings.command, ["restic", "backup"]);
         assert!(settings.budget && !settings.no_agent_ok && !settings.quiet);
+        assert_eq!(settings.wait(None).job.as_deref(), Some("restic"));
     }
 
     #[test]

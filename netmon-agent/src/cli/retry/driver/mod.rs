@@ -360,7 +360,7 @@ impl<'a> Driver<'a> {
         let stable = self.settings.policy.stable;
         let left = self.engine.deadline().map(|deadline| deadline.saturating_sub(now));
         if self.known.met {
-            self.presence.show(&self.client, self.settings.subject.wait(stable, left));
+            self.presence.show(&self.client, self.settings.wait(left));
         }
         let (state, why) = (self.known.state.as_str(), self.known.why.clone());
         let lasted = now.saturating_sub(self.known.since);
