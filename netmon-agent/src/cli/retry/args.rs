@@ -82,7 +82,8 @@ pub struct RetryArgs {
     /// Exit codes never to try again
     #[arg(long, value_parser = str::parse::<Codes>, value_name = "CODES")]
     give_up_on: Option<Codes>,
-    /// Take the exit codes as this program means them
+    /// Take the exit codes as this program means them. Of borg, which is run with BORG_EXIT_CODES=modern unless that is
+    /// set, 2 is an error of any kind: tried again for an outage
     #[arg(long, value_parser = PossibleValuesParser::new(profile::ALL.map(|p| p.name)))]
     profile: Option<String>,
     /// What an outage does to a running command: run (nothing); pause (it stands still by SIGSTOP until the network is
