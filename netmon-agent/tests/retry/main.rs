@@ -5,4 +5,5 @@
 mod codes;
 mod outage;
 mod process;
+mod terminal;
 mod world;

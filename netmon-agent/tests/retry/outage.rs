@@ -1,6 +1,8 @@
 //! What an outage does: refunds, pauses, restarts; agents that go and come.
 
-use netmon_agent::{budget, health::State};
+use std::time::Duration;
+
+use netmon_agent::{budget, health::State, time::Mono};
 use nix::sys::signal::Signal;
 
 use crate::world::{QUICK, World, process_state, until};
@@ -78,6 +80,19 @@ fn the_time_for_everything_binds_in_every_phase() {
 }
 
 #[test]
+fn nothing_is_looked_into_beyond_the_time_for_everything() {
+    let world = World::new(State::Up);
+    let began = Mono::now();
+    // An outage that came to light would save the last attempt: for as long again as it ran, six seconds at most.
+    let jobs = ["exec sleep 1000", "sleep 2; exit 1"]
+        .map(|script| world.spawn("--max-time 3s --attempts 1 --stable 0s", script));
+    let ends = jobs.map(|job| job.end().0);
+    let lasted = Mono::now().since(began);
+    assert_eq!(ends, [124, 1]);
+    assert!(lasted < Duration::from_secs(6), "{lasted:?}");
+}
+
+#[test]
 fn a_paused_command_stands_still_until_the_network_is_back() {
     let world = World::new(State::Up);
     let script = "echo $$ > pid; echo on > ready; until test -e go; do sleep 0.02; done";
@@ -140,4 +155,21 @@ fn an_agent_that_is_started_anew_meanwhile_changes_nothing() {
     let (code, lines) = job.end();
     assert_eq!((code, world.attempts()), (0, 2), "{lines:?}");
     assert!(lines.iter().any(|l| l["msg"] == "agent_lost") && lines.iter().any(|l| l["msg"] == "agent_back"));
+}
+
+#[test]
+fn an_agent_that_is_only_just_started_is_no_outage() {
+    let mut world = World::without_agent();
+    // Exit 1 is tried again for an outage alone.
+    let job = world.spawn(&format!("{QUICK} --no-agent-ok"), CUT);
+    world.until("ready", "on");
+    world.start(budget::Settings::default());
+    world.publish(State::Unknown);
+    until("the follower", || world.followers() == 1);
+    // What it is told first is on its way.
+    std::thread::sleep(Duration::from_millis(300));
+    go(&world);
+    let (code, lines) = job.end();
+    assert_eq!((code, world.attempts()), (1, 1), "{lines:?}");
+    assert!(lines.iter().any(|l| l["msg"] == "agent_back"), "{lines:?}");
 }

@@ -1,8 +1,8 @@
-//! The child's process group: signals, time-outs, what is left behind, the terminal, standard input.
+//! The child's process group: signals, time-outs, what is left behind, standard input.
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, Write},
+    io::Write,
     process::{Command, Stdio},
 };
 
@@ -43,6 +43,26 @@ fn a_parent_that_ignores_the_end_of_children_does_not_hide_it() {
     command.args(["-c", "trap '' CHLD; exec \"$@\"", "sh"]).arg(retry.get_program()).args(retry.get_args());
     let status = command.current_dir(world.folder.path()).stdin(Stdio::null()).status().unwrap();
     assert_eq!((code(status), world.attempts()), (75, 5));
+}
+
+#[test]
+fn a_signal_that_was_ignored_from_the_start_ends_nothing() {
+    let world = World::new(State::Up);
+    let script =
+        "$ONE; echo on > ready; until test -e go; do sleep 0.02; done; test $NETMON_ATTEMPT = 2 || exit 75";
+    let retry = world.retry(&format!("{QUICK} -q"), script);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' HUP INT QUIT USR1; exec \"$@\"", "sh"])
+        .arg(retry.get_program())
+        .args(retry.get_args());
+    let mut child = command.current_dir(world.folder.path()).stdin(Stdio::null()).spawn().unwrap();
+    world.until("ready", "on");
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGUSR1] {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), signal).unwrap();
+    }
+    std::fs::write(world.path("go"), "").unwrap();
+    assert_eq!((code(child.wait().unwrap()), world.attempts()), (0, 2), "as under nohup(1)");
 }
 
 #[test]
@@ -137,40 +157,4 @@ fn a_file_is_read_anew_by_each_attempt_and_a_pipe_is_not() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!((code(output.status), world.file("seen").as_str()), (0, "once\n"), "{said}");
     assert_eq!(said.matches("standard input is a pipe").count(), 1, "{said}");
-}
-
-#[test]
-fn a_command_on_a_terminal_has_it_and_gives_it_back() {
-    let world = World::new(State::Up);
-    let retry = world.retry("-q", "read line; echo got $line; trap 'echo interrupted; exit 42' INT; echo ready; while :; do sleep 0.02; done");
-    let words: Vec<String> = std::iter::once(retry.get_program())
-        .chain(retry.get_args())
-        .map(|word| format!("'{}'", word.to_str().unwrap().replace('\'', "'\\''")))
-        .collect();
-    // The shell has the terminal again afterwards, or it would be stopped for reading from it.
-    let line = format!("{}; echo code $?; read rest; echo shell got $rest", words.join(" "));
-    let mut command = Command::new("script");
-    command.args(["-qec", &line, "/dev/null"]).env("SHELL", "/bin/sh").current_dir(world.folder.path());
-    let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    let Ok(mut script) = spawned else {
-        eprintln!("SKIPPED: no script(1); it is in Debian's package bsdutils");
-        assert!(std::env::var_os("CI").is_none(), "script is needed in CI");
-        return;
-    };
-    let mut keys = script.stdin.take().unwrap();
-    let mut screen = BufReader::new(script.stdout.take().unwrap()).lines();
-    let mut see = |words: &str| {
-        let found = screen.by_ref().map_while(Result::ok).find(|line| line.contains(words));
-        assert!(found.is_some(), "{words:?} never came");
-    };
-    keys.write_all(b"hello\n").unwrap();
-    see("got hello");
-    see("ready");
-    keys.write_all(b"\x03").unwrap();
-    see("interrupted");
-    see("code 42");
-    keys.write_all(b"again\n").unwrap();
-    see("shell got again");
-    drop(keys);
-    script.wait().unwrap();
 }

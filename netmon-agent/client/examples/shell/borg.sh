@@ -4,7 +4,7 @@
 #     BORG_REPO=ssh://backup.example/./repo BORG_PASSPHRASE=… borg.sh /home /etc
 #
 # More options of `borg create` in BORG_OPTIONS: "--compression zstd --exclude-caches".
-# Exit codes: 0 done, 1 done with warnings; 75 the network did not come (try again later); borg's own otherwise.
+# Exit codes: 0 done; 1, or from 100 on with borg 1.4: done with warnings; 75 the network did not come (try again later); borg's own otherwise.
 set -eu
 
 # ssh notices a dead connection in 15 s; without this borg would wait for a quarter of an hour and more. The server

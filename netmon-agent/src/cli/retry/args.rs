@@ -4,7 +4,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::Path, time::Duration};
 
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use netmon_client::{
-    Condition,
+    Condition, WaitOptions,
     retry::{Jitter, Policy, PolicyError},
 };
 
@@ -28,7 +28,8 @@ const MAX_NAME: usize = 64;
 /// starts before the network is back for good.
 ///
 /// Tried again: 75, 124, the codes of --retry-on and of the profile, and any other when the network went down within the
-/// attempt. Never: 2, 64, 77, 78, 126, 127, and a death by SIGINT or SIGTERM.
+/// attempt. Never: 2, 64, 77, 78, 126, 127, a death by SIGINT or SIGTERM, and what ends for a ^C or ^\ typed at it
+/// (130, 131, a death by SIGQUIT).
 ///
 /// Exit codes: the command's own (where a signal killed it, by the same signal); 124 --max-time is over, or the last
 /// attempt's time was; 75 the network never came, or the machine's retry budget is used up; 69 no agent answers; 125
@@ -81,7 +82,8 @@ pub struct RetryArgs {
     /// Exit codes never to try again
     #[arg(long, value_parser = str::parse::<Codes>, value_name = "CODES")]
     give_up_on: Option<Codes>,
-    /// Take the exit codes as this program means them
+    /// Take the exit codes as this program means them. Of borg, which is run with BORG_EXIT_CODES=modern unless that is
+    /// set, 2 is an error of any kind: tried again for an outage
     #[arg(long, value_parser = PossibleValuesParser::new(profile::ALL.map(|p| p.name)))]
     profile: Option<String>,
     /// What an outage does to a running command: run (nothing); pause (it stands still by SIGSTOP until the network is
@@ -160,6 +162,15 @@ pub(super) struct Settings {
     pub(super) format: Format,
     pub(super) quiet: bool,
     pub(super) command: Vec<OsString>,
+}
+
+impl Settings {
+    /// A wait for the network at the agent, which is to know what job waits.
+    pub(super) fn wait(&self, timeout: Option<Duration>) -> WaitOptions {
+        let mut options = self.subject.wait(self.policy.stable, timeout);
+        options.job = Some(self.name.clone()).filter(|name| !name.is_empty());
+        options
+    }
 }
 
 impl RetryArgs {
@@ -280,6 +291,7 @@ mod tests {
         assert_eq!((settings.on_down, settings.name.as_str()), (OnDown::Run, "restic"));
         assert_eq!(settings.command, ["restic", "backup"]);
         assert!(settings.budget && !settings.no_agent_ok && !settings.quiet);
+        assert_eq!(settings.wait(None).job.as_deref(), Some("restic"));
     }
 
     #[test]

@@ -63,6 +63,7 @@ pub(super) struct Attempt {
     pub(super) has_terminal: bool,
     /// Since when it stands still in an outage.
     pub(super) paused: Option<Duration>,
+    hung_up: bool,
     stage: Stage,
     ending: Option<Ending>,
     timeout: Option<Duration>,
@@ -73,8 +74,8 @@ pub(super) struct Attempt {
 /// What is new about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
-    /// Somebody else stopped it.
-    Stopped,
+    /// Somebody else stopped it, by this signal.
+    Stopped(Signal),
     /// It is over.
     Over(Over),
 }
@@ -95,6 +96,7 @@ impl Attempt {
             outage: false,
             has_terminal,
             paused: None,
+            hung_up: false,
             stage: Stage::Running,
             ending: None,
             timeout: timeout.map(|most| started.saturating_add(most)),
@@ -109,10 +111,10 @@ impl Attempt {
 
     /// Whether the command runs, and nobody is about to end it.
     pub(super) fn is_running(&self) -> bool {
-        matches!(self.stage, Stage::Running) && self.ending.is_none()
+        matches!(self.stage, Stage::Running) && self.ending.is_none() && !self.group.has_ended()
     }
 
-    /// Ends it: SIGTERM now, SIGKILL later.
+    /// Ends it: SIGTERM now, SIGKILL later. What it came to stands, if it has ended by itself already.
     pub(super) fn end(&mut self, now: Duration, ending: Ending) {
         if self.is_running() {
             self.ending = Some(ending);
@@ -121,11 +123,9 @@ impl Attempt {
     }
 
     /// Passes a signal on to all of it. One that stands still must go on to hear it.
-    pub(super) fn signal(&mut self, signal: Signal) {
+    pub(super) fn signal(&mut self, now: Duration, signal: Signal) {
         self.group.signal(signal);
-        if self.paused.take().is_some() {
-            self.group.signal(Signal::SIGCONT);
-        }
+        self.resume(now);
     }
 
     /// Lets it stand still.
@@ -142,12 +142,21 @@ impl Attempt {
         }
     }
 
+    /// Tells it that it will not have the terminal for which it stands still, as the kernel tells an orphaned group
+    /// (setpgid(2)). Once: one that asks again stands still until its time is over.
+    pub(super) fn hang_up(&mut self) {
+        if !std::mem::replace(&mut self.hung_up, true) {
+            self.group.signal(Signal::SIGHUP);
+            self.group.signal(Signal::SIGCONT);
+        }
+    }
+
     /// Does what is due, and tells what is new.
     pub(super) fn tend(&mut self, now: Duration) -> Option<News> {
         if let Stage::Running = self.stage {
             while let Some(event) = self.group.event() {
                 match event {
-                    Event::Stopped(_) if self.paused.is_none() => return Some(News::Stopped),
+                    Event::Stopped(signal) if self.paused.is_none() => return Some(News::Stopped(signal)),
                     Event::Stopped(_) | Event::Continued => {}
                     Event::Ended(exit) => {
                         let term = self.ending.is_none().then(|| now.saturating_add(LINGER));
@@ -213,7 +222,52 @@ pub(super) fn hindsight(judgement: Judgement, attempts_left: Option<u32>, lasted
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
+    use nix::sys::signal::SigSet;
+
     use super::*;
+
+    fn attempt(program: &str, argument: &str, timeout: Option<Duration>) -> Attempt {
+        let mut command = Command::new(program);
+        let group = Group::start(command.arg(argument), None, SigSet::empty()).unwrap();
+        Attempt::new(group, 1, Duration::ZERO, false, timeout, Duration::from_secs(10))
+    }
+
+    fn over(mut attempt: Attempt, now: Duration) -> Over {
+        loop {
+            if let Some(News::Over(over)) = attempt.tend(now) {
+                attempt.bury();
+                return over;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    #[test]
+    fn what_has_ended_by_itself_is_not_ended_again() {
+        let now = Duration::from_secs(5);
+        for ending in [Ending::Timeout, Ending::MaxTime, Ending::Restart] {
+            let mut attempt = attempt("sleep", "0", None);
+            while attempt.is_running() {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            attempt.end(now, ending);
+            assert_eq!(over(attempt, now), Over { exit: Exit::Code(0), at: now, ending: None });
+        }
+    }
+
+    #[test]
+    fn the_time_it_stood_still_is_not_its_own_whoever_has_it_go_on() {
+        let s = Duration::from_secs;
+        let mut attempt = attempt("sleep", "1000", Some(s(10)));
+        attempt.pause(s(2));
+        assert_eq!(attempt.due(s(2)), None);
+        attempt.signal(s(20), Signal::SIGWINCH);
+        assert_eq!(attempt.due(s(20)), Some(s(28)));
+        attempt.end(s(20), Ending::Restart);
+        assert_eq!(over(attempt, s(20)).exit, Exit::Signal(Signal::SIGTERM as i32));
+    }
 
     #[test]
     fn only_what_an_outage_would_change_is_looked_into() {

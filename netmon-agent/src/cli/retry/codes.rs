@@ -32,6 +32,12 @@ impl Exit {
             Self::Signal(signal) => 128u8.saturating_add(u8::try_from(signal).unwrap_or(127)),
         }
     }
+
+    /// Whether that is how a command ends for a ^C or a ^\ that was typed at it, whether it dies of the signal or catches
+    /// it to tidy up first.
+    pub(super) fn is_typed(self) -> bool {
+        [Signal::SIGINT, Signal::SIGQUIT].into_iter().any(|s| self.code() == Self::Signal(s as i32).code())
+    }
 }
 
 impl From<ExitStatus> for Exit {
@@ -209,6 +215,10 @@ mod tests {
     fn a_death_is_told_as_a_shell_does() {
         assert_eq!(Exit::Signal(9).code(), 137);
         assert_eq!(Exit::Signal(64).code(), 192);
+        assert!(
+            [Exit::Code(130), Exit::Code(131), Exit::Signal(2), Exit::Signal(3)].iter().all(|e| e.is_typed())
+        );
+        assert!(![Exit::Code(129), Exit::Code(2), Exit::Signal(15)].iter().any(|e| e.is_typed()));
         assert_eq!(Exit::from(ExitStatus::from_raw(15)), Exit::Signal(15));
         assert_eq!(Exit::from(ExitStatus::from_raw(0x2a00)), Exit::Code(42));
     }

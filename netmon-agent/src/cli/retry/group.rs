@@ -76,6 +76,15 @@ impl Group {
         None
     }
 
+    /// Whether the child has ended, which [`Group::event`] may not have told yet.
+    pub(super) fn has_ended(&self) -> bool {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        !matches!(
+            waitid(Id::Pid(self.leader), flags),
+            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR | Errno::ECHILD)
+        )
+    }
+
     /// The last field of `/proc/PID/stat` of one that ended: its status as wait(2) tells it.
     fn end_by_proc(&self) -> Option<Event> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.leader)).ok()?;

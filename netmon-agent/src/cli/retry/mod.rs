@@ -100,7 +100,7 @@ fn retry(settings: &Settings, client: &Client) -> anyhow::Result<ExitCode> {
 
 /// Whether the network is as asked for, and has been for long enough, by the agent's own judgement.
 fn first_look(settings: &Settings, client: &Client) -> Result<Waited, Error> {
-    let options = settings.subject.wait(settings.policy.stable, Some(Duration::ZERO));
+    let options = settings.wait(Some(Duration::ZERO));
     let deadline = Boot::now() + RESTART;
     loop {
         match client.wait(&options) {

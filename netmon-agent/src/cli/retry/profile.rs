@@ -16,6 +16,17 @@ pub(super) struct Profile {
 
 const PLAIN: Profile = Profile { name: "", retry: &[], never: &[], if_outage: &[], environment: None };
 
+/// Borg's warnings: 1, and 100 to 127 of each kind.
+const BORG_WARNINGS: [u8; 29] = {
+    let mut codes = [1; 29];
+    let mut at = 1;
+    while at < codes.len() {
+        codes[at] = 99 + at as u8;
+        at += 1;
+    }
+    codes
+};
+
 /// Every profile.
 pub(super) const ALL: [Profile; 6] = [
     // rclone.org/docs, "List of exit codes": 5 a temporary error that more retries might fix; 3 and 4 directory and file
@@ -26,12 +37,12 @@ pub(super) const ALL: [Profile; 6] = [
     // data could not be read, 10 there is no repository, 12 the password is wrong.
     Profile { name: "restic", retry: &[1, 11], never: &[3, 10, 12], ..PLAIN },
     // borgbackup's docs/internals/frontends.rst, "Message IDs": 80, 81 and 87 the connection was closed or is broken, 73
-    // somebody else held the lock for too long; 1 and from 100 on warnings. So it tells since 1.4 with
+    // somebody else held the lock for too long; 1 and from 100 on warnings: it is done. So it tells since 1.4 with
     // BORG_EXIT_CODES=modern; else 2 is an error of any kind (docs/usage/general/return-codes.rst.inc).
     Profile {
         name: "borg",
         retry: &[73, 80, 81, 87],
-        never: &[1],
+        never: &BORG_WARNINGS,
         if_outage: &[2],
         environment: Some(("BORG_EXIT_CODES", "modern")),
     },
@@ -79,6 +90,11 @@ mod tests {
             ("borg", 87, Retry),
             ("borg", 2, IfOutage),
             ("borg", 1, Never),
+            ("borg", 99, IfOutage),
+            ("borg", 100, Never),
+            ("borg", 107, Never),
+            ("borg", 127, Never),
+            ("borg", 128, IfOutage),
             ("borg", 75, Later),
             ("rsync", 10, Retry),
             ("rsync", 12, Retry),

@@ -1,5 +1,7 @@
 //! The signals that netmon passes on, as a descriptor to wait for.
 
+use std::fs;
+
 use nix::sys::{
     resource::{Resource, setrlimit},
     signal::{SigSet, SigmaskHow, Signal, killpg, raise},
@@ -9,17 +11,18 @@ use nix::unistd::getpgrp;
 
 use crate::sys;
 
-/// What is read instead of being obeyed.
-const HEARD: [Signal; 9] = [
+/// What is read instead of being obeyed, in any case.
+const HEARD: [Signal; 2] = [Signal::SIGCONT, Signal::SIGCHLD];
+/// What is read unless whoever started us ignores it: nohup(1), and a shell for the jobs in a script's background. The
+/// kernel keeps a blocked signal to be read even where it is ignored (signalfd(2)).
+const PASSED_ON: [Signal; 7] = [
     Signal::SIGTERM,
     Signal::SIGINT,
     Signal::SIGHUP,
     Signal::SIGQUIT,
     Signal::SIGUSR1,
     Signal::SIGUSR2,
-    Signal::SIGCONT,
     Signal::SIGTSTP,
-    Signal::SIGCHLD,
 ];
 
 /// Signals, blocked for as long as this lives. To be made before any thread is.
@@ -36,7 +39,9 @@ impl Signals {
     /// No descriptor can be had.
     pub(super) fn block() -> nix::Result<Self> {
         sys::keep_ended_children()?;
-        let heard: SigSet = HEARD.into_iter().collect();
+        let ignored = ignored();
+        let passed_on = PASSED_ON.into_iter().filter(|signal| !is_in(*signal, ignored));
+        let heard: SigSet = passed_on.chain(HEARD).collect();
         let mut blocked = heard;
         // Whoever hands the terminal on from the background would be stopped for it.
         blocked.add(Signal::SIGTTOU);
@@ -72,4 +77,15 @@ impl Signals {
         let _ = raise(signal);
         let _ = SigSet::from(signal).thread_unblock();
     }
+}
+
+/// What this process ignores, a bit each (proc_pid_status(5)).
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+}
+
+fn is_in(signal: Signal, mask: u64) -> bool {
+    mask >> (signal as i32 - 1) & 1 == 1
 }

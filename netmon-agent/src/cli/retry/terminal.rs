@@ -34,6 +34,11 @@ impl Terminal {
         let _ = tcsetpgrp(&self.0, group);
     }
 
+    /// Puts our own group at its foreground, whoever is there.
+    pub(super) fn take(&self) {
+        self.give(getpgrp());
+    }
+
     /// Puts our own group back where `group` is now.
     pub(super) fn take_back(&self, group: Pid) {
         if tcgetpgrp(&self.0) == Ok(group) {

@@ -43,11 +43,11 @@ impl Driver<'_> {
     fn cancel(&mut self, signal: Signal) {
         let idle = self.attempt.is_none() && self.settling.is_none();
         self.cancelled = Some(Cancel { signal, idle });
+        let now = self.now();
         if let Some(attempt) = &mut self.attempt {
-            attempt.signal(signal);
+            attempt.signal(now, signal);
         }
         if idle {
-            let now = self.now();
             self.engine.give_up(now, GaveUp::Cancelled);
         }
     }
@@ -61,7 +61,8 @@ impl Driver<'_> {
                         self.teller.say("agent_back", |line| line.with("state", state.as_str()));
                     }
                     self.known.met = true;
-                    self.known.judged |= state != State::Unknown;
+                    let at_work = self.attempt.is_some() || self.settling.is_some();
+                    self.known.judged |= state != State::Unknown || at_work;
                     (state, text::reasons(&reasons))
                 }
                 News::Lost(why) => {

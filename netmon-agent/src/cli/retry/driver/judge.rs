@@ -4,7 +4,6 @@ use netmon_client::{
     Spending,
     retry::{GaveUp, Outcome, Pause, Step},
 };
-use nix::sys::signal::Signal;
 
 use super::{Cancel, Driver, End, Last, Settling};
 use crate::cli::retry::{
@@ -15,8 +14,15 @@ use crate::cli::retry::{
 
 impl Driver<'_> {
     pub(super) fn judgement(&self, over: &Over) -> Judgement {
-        // What we ended ourselves did not end by its own will.
-        if over.ending.is_some() { Judgement::Retry } else { self.settings.rules.judge(over.exit) }
+        if over.ending.is_some() {
+            // What we ended ourselves did not end by its own will.
+            Judgement::Retry
+        } else if over.exit.is_typed() && self.last.is_some_and(|last| last.by_terminal) {
+            // Nor does who typed that want it again.
+            Judgement::Never
+        } else {
+            self.settings.rules.judge(over.exit)
+        }
     }
 
     /// Tells the engine what the attempt came to, and the log what that means.
@@ -90,10 +96,7 @@ impl Driver<'_> {
     pub(super) fn gave_up(&mut self, why: GaveUp) -> End {
         let of_command = |last: Last| match last.exit {
             Exit::Code(code) => End::Code(code),
-            Exit::Signal(signal) => {
-                let typed = [Signal::SIGINT, Signal::SIGQUIT].iter().any(|s| *s as i32 == signal);
-                End::Signal { signal, all: last.by_terminal && typed }
-            }
+            Exit::Signal(signal) => End::Signal { signal, all: last.by_terminal && last.exit.is_typed() },
         };
         let end = match (why, self.last, self.cancelled) {
             (GaveUp::MaxTime, ..) => End::Code(TIMED_OUT),

@@ -54,7 +54,7 @@ pub(super) struct Known {
     pub(super) why: String,
     /// An agent has answered at some time.
     pub(super) met: bool,
-    /// It has told more than that it does not know yet.
+    /// It has told more than that it does not know yet; or that is nothing to wait for, as an attempt runs.
     pub(super) judged: bool,
     /// It is gone.
     pub(super) lost: bool,
@@ -199,7 +199,7 @@ impl<'a> Driver<'a> {
         }
         while let Some(news) = self.attempt.as_mut().and_then(|attempt| attempt.tend(now)) {
             match news {
-                OfAttempt::Stopped => self.stopped(),
+                OfAttempt::Stopped(signal) => self.stopped(signal),
                 OfAttempt::Over(over) => self.over(now, over),
             }
         }
@@ -221,11 +221,17 @@ impl<'a> Driver<'a> {
     }
 
     /// The command has stopped, by ^Z or for reading from the background: so do we, and our shell gets its terminal back.
-    fn stopped(&mut self) {
-        let (Some(terminal), Some(attempt)) = (&self.terminal, &self.attempt) else { return };
+    fn stopped(&mut self, by: Signal) {
+        let (Some(terminal), Some(attempt)) = (&self.terminal, &mut self.attempt) else { return };
         terminal.take_back(attempt.group().id());
-        if !stand_still() {
-            // Nobody would ever continue us.
+        if stand_still() {
+            return;
+        }
+        // Nobody would ever continue us, nor give it the terminal that it wants when we have none.
+        let wants_terminal = matches!(by, Signal::SIGTTIN | Signal::SIGTTOU);
+        if wants_terminal && terminal.in_foreground().is_none() {
+            attempt.hang_up();
+        } else {
             self.go_on();
         }
     }
@@ -278,10 +284,14 @@ impl<'a> Driver<'a> {
         let judgement = self.judgement(&over);
         let lasted = over.at.saturating_sub(started);
         let wait = match self.known.network {
-            Network::Usable => hindsight(judgement, self.engine.attempts_left(), lasted),
+            // Whose time is over is not tried again, whatever comes to light.
+            Network::Usable if over.ending != Some(Ending::MaxTime) => {
+                hindsight(judgement, self.engine.attempts_left(), lasted)
+            }
             _ => Duration::ZERO,
         };
-        let settling = Settling { number, started, outage, over, until: over.at.saturating_add(wait) };
+        let until = self.in_time(over.at.saturating_add(wait));
+        let settling = Settling { number, started, outage, over, until };
         if wait.is_zero() || outage || now >= settling.until {
             self.judge(settling);
         } else {
@@ -338,15 +348,20 @@ impl<'a> Driver<'a> {
     /// Until when an attempt that is due waits for an agent that has just lost track: it is being started anew, or the
     /// machine was suspended.
     fn hold(&self, now: Duration) -> Option<Duration> {
-        let until = self.known.since.saturating_add(GRACE);
+        let until = self.in_time(self.known.since.saturating_add(GRACE));
         (self.known.met && self.known.network == Network::Unknown && now < until).then_some(until)
+    }
+
+    /// This time, or when the time for everything is over, if that is before.
+    fn in_time(&self, at: Duration) -> Duration {
+        self.engine.deadline().map_or(at, |deadline| at.min(deadline))
     }
 
     fn wait_for_network(&mut self, now: Duration) {
         let stable = self.settings.policy.stable;
         let left = self.engine.deadline().map(|deadline| deadline.saturating_sub(now));
         if self.known.met {
-            self.presence.show(&self.client, self.settings.subject.wait(stable, left));
+            self.presence.show(&self.client, self.settings.wait(left));
         }
         let (state, why) = (self.known.state.as_str(), self.known.why.clone());
         let lasted = now.saturating_sub(self.known.since);
@@ -376,14 +391,18 @@ impl<'a> Driver<'a> {
         };
         self.engine.attempt_started(now);
         let terminal = self.terminal.as_ref().and_then(Terminal::in_foreground);
+        let had_terminal = terminal.is_some();
         match Group::start(&mut command, terminal, self.signals.before()) {
             Ok(group) => {
                 let (timeout, kill_after) = (self.settings.attempt_timeout, self.settings.kill_after);
-                let terminal = terminal.is_some();
-                self.attempt = Some(Attempt::new(group, number, now, terminal, timeout, kill_after));
+                self.attempt = Some(Attempt::new(group, number, now, had_terminal, timeout, kill_after));
                 Ok(Next::At(Some(now)))
             }
             Err(e) => {
+                if let Some(terminal) = self.terminal.as_ref().filter(|_| had_terminal) {
+                    // Handed on before it turned out that there is nothing to execute.
+                    terminal.take();
+                }
                 // As a shell has it (POSIX, 2.8.2).
                 let code = match e.kind() {
                     ErrorKind::NotFound => 127,
