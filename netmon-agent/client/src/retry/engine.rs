@@ -411,7 +411,11 @@ impl Engine {
     }
 
     fn too_late(&mut self) -> Step {
-        let why = if self.outage.is_some() { GaveUp::NoNetwork } else { GaveUp::MaxTime };
+        // One that was over in good time had the attempt go on: it is the work that took too long.
+        let lasts = |outage: Outage| {
+            outage.back.is_none_or(|back| self.now < back.saturating_add(self.policy.stable))
+        };
+        let why = if self.outage.is_some_and(lasts) { GaveUp::NoNetwork } else { GaveUp::MaxTime };
         self.phase = Phase::GaveUp(why);
         Step::GiveUp(why)
     }
