@@ -263,7 +263,8 @@ mod tests {
                     // By the offsets of this word its deadline has passed by a second; by those of the other it hasn't.
                     let far = n % 2 == 0;
                     let boot = if far { 2000 } else { 1000 } * SECOND;
-                    word.set(State::Up, 2999 * SECOND, Offsets { wall: n * SECOND, boot });
+                    // No two words are the same, as no two deadlines are: a reader knows an old one by that.
+                    word.set(State::Up, 2999 * SECOND - 4 * n, Offsets { wall: n * SECOND, boot });
                 }
             });
             let mut reads = 0_u64;
