@@ -9,6 +9,7 @@ mod group;
 mod memory;
 mod readable;
 mod sockopt;
+mod watched;
 
 pub use batch::{Batch, Datagram, Queue};
 pub use cmsg::{Ancillary, ErrorOrigin, ExtendedError, parse as parse_control};
@@ -19,3 +20,4 @@ pub use sockopt::{
     TcpInfo, ask_for_buffers, bind_without_port, enable_error_queue, enable_receive_stamps,
     enable_receive_ttl, filter_icmp4, filter_icmp6, never_fragment, receive_drops, stamp_sends, tcp_info,
 };
+pub use watched::Watched;

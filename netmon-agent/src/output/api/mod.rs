@@ -17,6 +17,7 @@ mod io;
 mod judge;
 mod page;
 mod plain;
+mod quiet;
 mod refresh;
 mod reply;
 mod reports;

@@ -14,6 +14,7 @@ use tokio::{net::UnixStream, time::timeout};
 
 use super::{
     io::gone,
+    quiet::Quiet,
     server::{Context, MAX_HEADER, WRITE_TIMEOUT},
     shares::Place,
     ticket::Ticket,
@@ -91,7 +92,7 @@ pub(super) async fn answer(
 ) -> Option<(UnixStream, Vec<u8>)> {
     let Question { asked, job, close } = question;
     let who = Who { uid, pid, job };
-    let ticket = Arc::new(Ticket::new(stream, close, Boot::now()));
+    let ticket = Arc::new(Ticket::new(Quiet::new(stream).ok()?, close, Boot::now()));
     let stream = ticket.stream();
     let (mut more, mut kill) = (Vec::new(), context.kill.clone());
     let (reply, waited) = tokio::select! {
@@ -113,27 +114,27 @@ pub(super) async fn answer(
     if close {
         return None;
     }
-    Some((Ticket::into_stream(ticket).await, more))
+    Some((Ticket::into_stream(ticket).await.into_stream().ok()?, more))
 }
 
 /// Returns when the peer is gone, or talks too much for one who waits. What it says is kept in `more`. A peer that has
 /// only ended its side still wants its answer.
-async fn hung_up(stream: &UnixStream, more: &mut Vec<u8>) {
-    while more.len() <= MAX_HEADER && stream.readable().await.is_ok() {
-        match read(stream) {
+async fn hung_up(stream: &Quiet, more: &mut Vec<u8>) {
+    while more.len() <= MAX_HEADER {
+        match stream.next().await {
+            Ok(piece) if piece.is_empty() => return gone(stream).await,
             Ok(piece) => more.extend(piece),
-            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return gone(stream).await,
             Err(_) => return,
         }
     }
 }
 
-async fn write(stream: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+async fn write(stream: &Quiet, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match stream.try_write(bytes) {
             Ok(written) => bytes = &bytes[written..],
             Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                timeout(WRITE_TIMEOUT, stream.writable()).await??;
+                timeout(WRITE_TIMEOUT, stream.room()).await??;
             }
             Err(e) => return Err(e),
         }

@@ -8,8 +8,7 @@ use std::{
     },
 };
 
-use tokio::net::UnixStream;
-
+use super::quiet::Quiet;
 use crate::time::Boot;
 
 const WAITING: u8 = 0;
@@ -24,7 +23,7 @@ const TAKEN: u8 = 4;
 /// A waiter's connection, and who answers it. Whoever moves it on from waiting is the only one who does.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    stream: UnixStream,
+    stream: Quiet,
     state: AtomicU8,
     /// What the socket had no room for.
     rest: OnceLock<Box<[u8]>>,
@@ -48,11 +47,11 @@ pub(super) enum Fate {
 }
 
 impl Ticket {
-    pub(super) fn new(stream: UnixStream, close: bool, started: Boot) -> Self {
+    pub(super) fn new(stream: Quiet, close: bool, started: Boot) -> Self {
         Self { stream, state: AtomicU8::new(WAITING), rest: OnceLock::new(), started, close }
     }
 
-    pub(super) fn stream(&self) -> &UnixStream {
+    pub(super) fn stream(&self) -> &Quiet {
         &self.stream
     }
 
@@ -105,7 +104,7 @@ impl Ticket {
     }
 
     /// The connection, which goes on.
-    pub(super) async fn into_stream(mut this: Arc<Self>) -> UnixStream {
+    pub(super) async fn into_stream(mut this: Arc<Self>) -> Quiet {
         loop {
             match Arc::try_unwrap(this) {
                 Ok(ticket) => return ticket.stream,
@@ -123,11 +122,13 @@ impl Ticket {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::UnixStream;
+
     use super::*;
 
     fn pair() -> (Arc<Ticket>, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        (Arc::new(Ticket::new(ours, true, Boot::now())), theirs)
+        (Arc::new(Ticket::new(Quiet::new(ours).unwrap(), true, Boot::now())), theirs)
     }
 
     async fn heard(stream: &UnixStream) -> Vec<u8> {
@@ -141,7 +142,6 @@ mod tests {
     #[tokio::test]
     async fn a_ticket_is_answered_once() {
         let (ticket, theirs) = pair();
-        ticket.stream().writable().await.unwrap();
         assert!(ticket.is_waiting() && ticket.answer(b"yes") && !ticket.answer(b"no"));
         assert_eq!((ticket.fate(), ticket.take()), (Fate::Answered, Err(Fate::Answered)));
         assert_eq!((heard(&theirs).await.as_slice(), ticket.rest()), (b"yes".as_slice(), b"".as_slice()));
@@ -153,7 +153,6 @@ mod tests {
     async fn of_many_who_reach_for_it_at_once_one_answers() {
         for _ in 0..200 {
             let (ticket, theirs) = pair();
-            ticket.stream().writable().await.unwrap();
             let all = std::thread::scope(|scope| {
                 let reach = |n: u8| {
                     let ticket = &ticket;
@@ -172,12 +171,10 @@ mod tests {
     #[tokio::test]
     async fn a_full_socket_leaves_it_to_its_own_task_and_a_dead_one_is_broken() {
         let (ticket, theirs) = pair();
-        ticket.stream().writable().await.unwrap();
         let piece = vec![0; 1 << 20];
         while ticket.stream().try_write(&piece).is_ok() {}
         assert!(!ticket.answer(b"yes") && ticket.is_waiting());
         drop(theirs);
-        ticket.stream().writable().await.unwrap();
         assert!(!ticket.answer(b"yes"));
         assert_eq!(ticket.fate(), Fate::Broken);
     }
@@ -185,7 +182,6 @@ mod tests {
     #[tokio::test]
     async fn what_finds_no_room_is_kept() {
         let (ticket, _theirs) = pair();
-        ticket.stream().writable().await.unwrap();
         let long = vec![b'x'; 4 << 20];
         assert!(ticket.answer(&long));
         assert!(!ticket.rest().is_empty() && ticket.rest().len() < long.len());

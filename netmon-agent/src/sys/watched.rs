@@ -1,0 +1,45 @@
+//! A stream of which the runtime is told what it asks for, and no more.
+
+use std::{io, os::unix::net::UnixStream};
+
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// A stream and what of it is waited for. Tokio's own streams are woken for room to write as well.
+#[derive(Debug)]
+pub struct Watched(AsyncFd<UnixStream>);
+
+impl Watched {
+    /// Watches `stream`, which must not block, for `interest` alone. Must be called in a runtime with I/O.
+    ///
+    /// # Errors
+    /// When epoll does not take it: `/proc/sys/fs/epoll/max_user_watches`.
+    pub fn new(stream: UnixStream, interest: Interest) -> io::Result<Self> {
+        // SAFETY: a `UnixStream` always gives the same descriptor, and closes it only when it is dropped, which is after
+        // `AsyncFd` has taken it out of epoll. Nobody gets a `&mut` to it, by which another could take its place.
+        let registered = unsafe { AsyncFd::register_with_interest(stream, interest) };
+        Ok(Self(registered?))
+    }
+
+    /// The stream, to be used at once.
+    pub fn stream(&self) -> &UnixStream {
+        self.0.get_ref()
+    }
+
+    /// The stream, watched no longer.
+    pub fn into_stream(self) -> UnixStream {
+        self.0.into_inner()
+    }
+
+    /// Does `work` as soon as `interest`, which must be part of what is watched, says so, and again for as long as it
+    /// would block.
+    ///
+    /// # Errors
+    /// Those of `work`, and when the runtime ends.
+    pub async fn when<R>(
+        &self,
+        interest: Interest,
+        work: impl FnMut(&UnixStream) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.0.async_io(interest, work).await
+    }
+}
