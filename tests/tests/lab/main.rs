@@ -32,7 +32,7 @@ type Scenario = (&'static str, fn() -> Result<()>);
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // More at once on two cores, and the agents' own lateness would show as inconclusive probes.
-    arguments.test_threads.get_or_insert(2);
+    arguments.test_threads.get_or_insert(3);
     if let Err(e) = lab::clean_up_on_signals() {
         eprintln!("lab: a run ended by a signal will leave its namespaces to the next one: {e}");
     }

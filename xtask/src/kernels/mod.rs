@@ -10,7 +10,10 @@ mod packages;
 mod report;
 
 use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -118,8 +121,8 @@ fn judge(store: Store, suites: &[Suite], kvm: bool) -> Result<()> {
     let mut problems = Vec::new();
     for suite in suites {
         println!("{}", report::head(*suite == Suite::Attach));
-        for machine in &machines {
-            let found = match machine.run(&emulator, *suite) {
+        for (machine, told) in machines.iter().zip(run_all(&machines, &emulator, *suite)) {
+            let found = match told {
                 Ok(report) => {
                     print!("{report}");
                     report.problems()
@@ -134,6 +137,28 @@ fn judge(store: Store, suites: &[Suite], kvm: bool) -> Result<()> {
     }
     ensure!(problems.is_empty(), "{} problems\n  {}", problems.len(), problems.join("\n  "));
     Ok(())
+}
+
+/// One suite on every machine, as many at once as there are processors: a guest has one, and an emulated one keeps one busy.
+fn run_all(machines: &[Machine], emulator: &Emulator, suite: Suite) -> Vec<Result<Report>> {
+    let queue = Mutex::new(machines.iter().enumerate());
+    let told = Mutex::new(Vec::new());
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..processors.min(machines.len()) {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some((place, machine)) = next else { break };
+                    let report = machine.run(emulator, suite);
+                    told.lock().unwrap_or_else(PoisonError::into_inner).push((place, report));
+                }
+            });
+        }
+    });
+    let mut told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+    told.sort_by_key(|(place, _)| *place);
+    told.into_iter().map(|(_, report)| report).collect()
 }
 
 /// The guests' first process, optimised: most of its time it is emulated.
