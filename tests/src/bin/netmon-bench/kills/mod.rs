@@ -182,8 +182,9 @@ impl Scene<'_> {
     fn break_at_random(&self, world: &World) -> Result<()> {
         let switch = Switch::new(&world.gateways[0], "lan0")?;
         while !self.stopped_after(some_time(5)) {
+            let begun = Boot::now();
             switch.set(false)?;
-            lock(&self.truth).cut(Boot::now());
+            lock(&self.truth).cut(begun, Boot::now());
             self.is_cut.store(true, Ordering::Relaxed);
             self.stopped_after(some_time(2));
             let before = Boot::now();

@@ -13,9 +13,11 @@ pub struct Truth {
     whole: Boot,
 }
 
-/// The link was surely cut from the one to the other.
+/// The link was surely cut from when that was done to when it began to be mended.
 #[derive(Clone, Copy, Debug)]
 struct Cut {
+    /// Before the kernel did it: from then on it may be known. On a busy machine that is long before `from`.
+    begun: Boot,
     /// After the kernel had done it.
     from: Boot,
     /// Before it was mended, and after; none while it lasts.
@@ -48,9 +50,9 @@ impl Truth {
         Self { cuts: Vec::new(), whole }
     }
 
-    /// The link is cut, as of now.
-    pub fn cut(&mut self, from: Boot) {
-        self.cuts.push(Cut { from, mended: None });
+    /// The link was cut between these two.
+    pub fn cut(&mut self, begun: Boot, from: Boot) {
+        self.cuts.push(Cut { begun, from, mended: None });
     }
 
     /// It was mended between these two.
@@ -75,7 +77,7 @@ impl Truth {
                 (known && early).then(|| format!("cut since {:?}", latest.since(cut.from)))
             }),
             Condition::Down => {
-                let last = self.cuts.iter().rev().find(|cut| cut.from <= *latest);
+                let last = self.cuts.iter().rev().find(|cut| cut.begun <= *latest);
                 let since = match last {
                     None => self.whole,
                     Some(Cut { mended: Some((_, after)), .. }) => *after,
@@ -99,12 +101,12 @@ mod tests {
         Boot::from_nanos(ms * 1_000_000)
     }
 
-    /// Whole from 0, cut from 10 s to 12 s and from 20 s on.
+    /// Whole from 0, cut from 10 s to 12 s and from 20 s on; the second time that took 50 ms.
     fn truth() -> Truth {
         let mut truth = Truth::new(at(0));
-        truth.cut(at(10_000));
+        truth.cut(at(9_990), at(10_000));
         truth.mended(at(12_000), at(12_010));
-        truth.cut(at(20_000));
+        truth.cut(at(19_950), at(20_000));
         truth
     }
 
@@ -135,7 +137,7 @@ mod tests {
     #[test]
     fn a_cut_too_short_to_be_seen_is_held_against_nobody() {
         let mut truth = Truth::new(at(0));
-        truth.cut(at(10_000));
+        truth.cut(at(9_990), at(10_000));
         truth.mended(at(10_300), at(10_310));
         let waited_for = WaitOptions { stable: Duration::from_secs(5), ..WaitOptions::up() };
         let release = Release { waited_for, earliest: at(10_700), latest: at(10_701) };
@@ -150,7 +152,9 @@ mod tests {
         assert!(!is_wrong(Condition::Down, 0, 16_000, 16_001));
         assert!(is_wrong(Condition::Down, 0, 18_000, 18_001));
         assert!(!is_wrong(Condition::Down, 0, 25_000, 25_001));
-        // The cut came while the answer was under way.
-        assert!(!is_wrong(Condition::Down, 0, 9_990, 10_010));
+        // The cut came while the answer was under way, or was told of before the one who cut it ran again.
+        assert!(!is_wrong(Condition::Down, 0, 9_980, 10_010));
+        assert!(!is_wrong(Condition::Down, 0, 19_960, 19_970));
+        assert!(is_wrong(Condition::Down, 0, 19_940, 19_949));
     }
 }
