@@ -122,7 +122,8 @@ impl Stage<'_> {
     /// `stays`, `quiet` and `never`.
     fn lasts(&self, n: usize, title: &str, step: &Step, was: &str, begin: Begin) -> Result<()> {
         if let Some(time) = step.lasts {
-            thread::sleep(time.0);
+            // From before the deed on: on a busy machine the program that did it ends long after the kernel had.
+            thread::sleep(time.0.saturating_sub(Mono::now().since(begin.started)));
         }
         let told = self.told(begin)?;
         let over_all = || told.iter().filter(|c| c["kind"] == "state");

@@ -138,6 +138,8 @@ fn gateway_gone() -> Result<()> {
     // The kernel asks for a neighbour again after seconds, not after three quarters of a minute.
     world.node.sysctl("ipv4/neigh/eth0/base_reachable_time_ms", "2000")?;
     world.node.sysctl("ipv4/neigh/eth0/delay_first_probe_time", "1")?;
+    // What was resolved before that keeps the time it was given then.
+    world.forget_neighbours(0)?;
     let agent = Agent::start(&world)?;
     let witness = up(&agent)?;
     let mut fault = None;
