@@ -1,6 +1,7 @@
 //! Configuration: a TOML file becomes [`Config`], valid as a whole, or one clear error. The rest of the program sees
 //! validated types only.
 
+mod added;
 mod dscp;
 mod error;
 mod file;
@@ -32,6 +33,7 @@ use std::{
     time::Duration,
 };
 
+pub use added::KeyError;
 pub use dscp::dscp;
 pub use error::ConfigError;
 use error::MAX_FILE;
