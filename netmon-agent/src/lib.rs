@@ -10,6 +10,7 @@
 //! A source turns the outside world into [`observation::Observation`]s and decides nothing. [`health`] decides and
 //! touches nothing; [`diagnosis`] says where a fault is. A [`state::Snapshot`] is all that an output sees. [`agent`] is the only place that knows all parts.
 
+pub mod added;
 pub mod agent;
 pub mod budget;
 pub mod capability;

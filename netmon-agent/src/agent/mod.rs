@@ -25,21 +25,19 @@ use nix::sys::{
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{
-        mpsc, oneshot,
-        watch::{Sender, channel},
-    },
+    sync::{mpsc, oneshot},
 };
 
 pub use self::core::{CoreError, Refresh};
 use crate::{
+    added::Added,
     config::Config,
     health::{Reason, ReasonCode, Verdict},
     history,
     output::{api, metrics},
     source::{bpf, probe},
     state::{Board, Snapshot},
-    time::Moment,
+    time::{Boot, Moment, Wall},
 };
 
 /// Threads that serve sockets. Two keep a slow scrape from holding up a waiter.
@@ -139,7 +137,9 @@ async fn serve(
     let mut hangup = signal(SignalKind::hangup())?;
     ending_signals().thread_unblock().map_err(std::io::Error::from)?;
     let Options { config, config_path, socket, insecure, .. } = options;
-    let config = Arc::new(config);
+    let added = Added::new(config, started.boot, Wall::now());
+    let wanted = added.subscribe();
+    let config = Arc::clone(&wanted.borrow().config);
     let board = Board::new(first_snapshot(started), config.stale_after());
     let ledger = config.history.as_ref().map(|settings| api::Ledger {
         reader: history::Reader::new(&settings.path),
@@ -161,6 +161,7 @@ async fn serve(
             },
             retry: config.retry,
             ledger: ledger.clone(),
+            added: Some(added.clone()),
             ..api::Options::default()
         },
     )?;
@@ -180,7 +181,6 @@ async fn serve(
         );
         started.inspect_err(|error| tracing::warn!(%error, "no history: no thread to write it")).ok()
     });
-    let (reload_sender, reload) = channel(core::Reload { config: Arc::clone(&config), valid: true });
     let (stop, stopped) = oneshot::channel();
     let (ready, is_ready) = oneshot::channel();
     let parts = core::Parts {
@@ -190,7 +190,7 @@ async fn serve(
         sockets: Some(sockets),
         capabilities,
         refresh,
-        reload,
+        wanted,
         stop: stopped,
     };
     let (ended, mut core_ended) = oneshot::channel::<()>();
@@ -208,7 +208,7 @@ async fn serve(
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
             _ = hangup.recv() => {
-                reload_from(config_path.as_deref(), insecure, &reload_sender);
+                reload_from(config_path.as_deref(), insecure, &added);
                 continue;
             }
             _ = &mut core_ended => {
@@ -256,22 +256,18 @@ fn raise_descriptor_limit() {
 
 /// All or nothing: a bad file changes nothing, and the core shows that there was one. It takes the last one when it comes
 /// to it: a busy core must not keep a signal from being heard.
-fn reload_from(path: Option<&std::path::Path>, insecure: bool, out: &Sender<core::Reload>) {
+fn reload_from(path: Option<&std::path::Path>, insecure: bool, added: &Added) {
     let loaded = Config::load(path).map_err(|e| e.one_line()).and_then(|config| {
         let exposed = config.exposed().filter(|_| !insecure);
         exposed.map_or(Ok(config), |address| Err(AgentError::Exposed(address).to_string()))
     });
-    match loaded {
-        Ok(config) => {
+    match added.reload(loaded, Boot::now()) {
+        Ok(()) => {
             tracing::info!(
                 "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics], [retry] and [history] take effect at the next start"
             );
-            out.send_replace(core::Reload { config: Arc::new(config), valid: true });
         }
-        Err(error) => {
-            tracing::error!("SIGHUP: the old configuration stays: {error}");
-            out.send_modify(|reload| reload.valid = false);
-        }
+        Err(error) => tracing::error!("SIGHUP: the old configuration stays: {error}"),
     }
 }
 

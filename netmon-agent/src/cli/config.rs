@@ -2,16 +2,16 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::text::quiet_pipe;
 use crate::{
     agent::AgentError,
-    config::{Config, DEFAULT_PATH},
+    config::{self, Config, DEFAULT_PATH},
 };
 
 /// What to do with the configuration.
@@ -19,28 +19,64 @@ use crate::{
 pub enum ConfigCommand {
     /// Exit 0 when the file is valid; else say what is wrong, where, and exit 1
     Check {
-        /// The file [default: /etc/netmon/netmon.toml]
-        #[arg(value_name = "FILE", conflicts_with = "config")]
-        file: Option<PathBuf>,
-        /// The same, as `netmon run` takes it
-        #[arg(long, short, value_name = "FILE")]
-        config: Option<PathBuf>,
+        #[command(flatten)]
+        file: FileArgs,
         /// Let addresses outside loopback pass, as `netmon run --insecure` does
         #[arg(long)]
         insecure: bool,
     },
+    /// Print the configuration in effect, every default filled in: TOML that is read as this very configuration
+    Show {
+        #[command(flatten)]
+        file: FileArgs,
+        /// JSON instead
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of the file, for editors and other programs
+    Schema,
+}
+
+/// Which file.
+#[derive(Debug, Args)]
+pub struct FileArgs {
+    /// The file [default: /etc/netmon/netmon.toml]
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+    /// The same, as `netmon run` takes it
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl FileArgs {
+    fn path(&self) -> Option<&Path> {
+        self.file.as_deref().or(self.config.as_deref())
+    }
 }
 
 /// Runs the command.
 pub fn run(command: &ConfigCommand) -> anyhow::Result<ExitCode> {
-    let ConfigCommand::Check { file, config: path, insecure } = command;
-    let path = file.as_ref().or(path.as_ref());
-    let config = Config::load(path.map(PathBuf::as_path))?;
+    match command {
+        ConfigCommand::Check { file, insecure } => check(file.path(), *insecure),
+        ConfigCommand::Show { file, json } => {
+            let config = Config::load(file.path())?;
+            let text = match json {
+                true => format!("{:#}\n", config.to_json()?),
+                false => config.to_toml()?,
+            };
+            quiet_pipe(io::stdout().lock().write_all(text.as_bytes()))
+        }
+        ConfigCommand::Schema => quiet_pipe(writeln!(io::stdout().lock(), "{:#}", config::schema()?)),
+    }
+}
+
+fn check(path: Option<&Path>, insecure: bool) -> anyhow::Result<ExitCode> {
+    let config = Config::load(path)?;
     // What passes here must start.
     if let Some(address) = config.exposed().filter(|_| !insecure) {
         return Err(AgentError::Exposed(address).into());
     }
-    let shown = path.map_or(DEFAULT_PATH.as_ref(), PathBuf::as_path);
+    let shown = path.unwrap_or(Path::new(DEFAULT_PATH));
     let what = if shown.exists() { "valid" } else { "absent: every value is at its default" };
     let n = config.targets.len();
     quiet_pipe(writeln!(io::stdout().lock(), "{}: {what}; targets configured: {n}", shown.display()))

@@ -7,6 +7,7 @@ pub mod probe;
 pub mod retry;
 pub mod run;
 pub mod status;
+pub mod target;
 mod text;
 pub mod trace;
 pub mod wait;
@@ -49,7 +50,10 @@ enum Command {
     History(history::HistoryArgs),
     /// Tell what works on this machine, what does not, and what mends it
     Doctor(doctor::DoctorArgs),
-    /// Check the configuration
+    /// Add targets to the running agent, and remove them
+    #[command(subcommand)]
+    Target(target::TargetCommand),
+    /// Check the configuration, show it, and print its schema
     #[command(subcommand)]
     Config(config::ConfigCommand),
 }
@@ -77,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => trace::run(&args),
         Command::History(args) => history::run(&args, &client_socket(socket)),
         Command::Doctor(args) => doctor::run(&args, &client_socket(socket)),
+        Command::Target(command) => target::run(command, &client_socket(socket)),
         Command::Config(command) => config::run(&command),
     };
     result.unwrap_or_else(|error| {

@@ -1,23 +1,26 @@
-//! The file as written: serde structs, one a table, with the defaults.
+//! The file as written: serde structs, one a table, with the defaults. What stands above a key is what `netmon config schema`
+//! and the sample file say of it, so it is in the words of those who write one.
 
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
 
-use serde::{Deserialize, Deserializer};
-use toml::Spanned;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
 
-use super::{error::Fault, limits::Written};
+use super::{error::Fault, limits::Written, spanned::Spanned};
+pub(super) use super::{health::Health, span::Span};
 
 pub(super) fn parse(text: &str) -> Result<File, Fault> {
     Ok(toml::from_str(text)?)
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// The configuration of netmon, /etc/netmon/netmon.toml. Every key is optional.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(title = "netmon.toml")]
 pub(super) struct File {
     pub(super) agent: Agent,
     pub(super) limits: Limits,
@@ -29,14 +32,24 @@ pub(super) struct File {
     pub(super) retry: Retry,
     pub(super) history: History,
     pub(super) health: Health,
+    /// What is probed besides the automatic targets: one table each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) target: Vec<Spanned<Target>>,
 }
 
-#[derive(Debug, Deserialize)]
+/// The agent itself. `listen` and `socket` take effect at the next start.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Agent {
+    /// Addresses and ports where metrics, page and health are served over TCP; none: []. One outside loopback needs
+    /// `netmon run --insecure`.
     pub(super) listen: Vec<SocketAddr>,
+    /// Path of the Unix socket. Without it, /run/netmon/netmon.sock; for an ordinary user
+    /// $XDG_RUNTIME_DIR/netmon.sock. `--socket` and NETMON_SOCKET come first.
+    #[schemars(length(min = 1), example = &"/run/netmon/netmon.sock")]
     pub(super) socket: Option<Spanned<PathBuf>>,
+    /// Most probes a second, all targets together. A file whose targets ask for more is refused.
+    #[schemars(range(min = 1))]
     pub(super) max_probes_per_second: Option<Spanned<u32>>,
 }
 
@@ -50,19 +63,29 @@ impl Default for Agent {
     }
 }
 
-/// Limits of the agent itself: what is absent follows from what is configured.
-#[derive(Debug, Default, Deserialize)]
+/// What the agent itself may take. Above it for half a minute, it probes more slowly. What is absent follows from what is
+/// configured: never less than the defaults here, and more for thousands of targets.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Limits {
+    /// Part of one core: 0.05 is 5 %. "off": no limit.
     pub(super) cpu: Option<Written<f64>>,
+    /// Resident memory: a number of bytes, or a size with its unit. "off": no limit.
     pub(super) memory: Option<Written<u64>>,
 }
 
-#[derive(Debug, Deserialize)]
+/// What holds for every target that does not say otherwise.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Defaults {
+    /// How often a target is probed.
+    #[schemars(extend("x-range" = ["20ms", "1h"]))]
     pub(super) interval: Spanned<Span>,
+    /// How long a reply may take.
+    #[schemars(extend("x-range" = ["1ms", "1m"]))]
     pub(super) timeout: Spanned<Span>,
+    /// Whether the default gateways, the system's resolvers and three public hosts (8.8.8.8, 1.1.1.1, 8.8.4.4) are
+    /// targets.
     pub(super) auto_targets: bool,
 }
 
@@ -72,19 +95,28 @@ impl Default for Defaults {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// Which devices are watched. Patterns are as in the shell: *, ?, [abc], {a,b}.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Devices {
+    /// Whether the kernel tells of links (netlink); else link state is read from sysfs once an interval. Takes effect at
+    /// the next start.
     pub(super) netlink: bool,
+    /// Patterns of the devices to watch.
     pub(super) include: Vec<Spanned<String>>,
+    /// Patterns of those among them to leave out.
     pub(super) exclude: Vec<Spanned<String>>,
+    /// Names of devices of which any one being down makes the node down.
+    #[schemars(example = ["eth0"])]
     pub(super) required: Vec<String>,
+    /// Names of the only devices that carry the verdict, if given, and of which alone the gateways are probed.
+    #[schemars(example = ["eth0", "eth1"])]
     pub(super) preferred: Vec<String>,
 }
 
 impl Default for Devices {
     fn default() -> Self {
-        let all = |patterns: &[&str]| patterns.iter().map(|p| Spanned::new(0..0, (*p).to_owned())).collect();
+        let all = |patterns: &[&str]| patterns.iter().map(|p| Spanned::nowhere((*p).to_owned())).collect();
         Self {
             netlink: true,
             include: all(&["*"]),
@@ -95,170 +127,193 @@ impl Default for Devices {
     }
 }
 
-/// What the kernel programs are to count beyond what they always do.
-#[derive(Debug, Default, Deserialize)]
+/// What the kernel programs count beyond what they always do. Takes effect at the next start.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Kernel {
+    /// Of which network namespaces TCP is counted: the agent's own, or all on this machine.
+    #[schemars(extend("enum" = ["own", "all"]))]
     pub(super) namespaces: Option<Spanned<String>>,
+    /// Whether the round-trip time of one in 64 segments received is sampled.
     pub(super) rtt_samples: bool,
+    /// Reasons of drops to count packets for, by the kernel's names (enum skb_drop_reason): each is a series per device.
+    #[schemars(extend("maxItems" = 32), example = ["NETFILTER_DROP", "TCP_CSUM"])]
     pub(super) drop_reasons: Vec<Spanned<String>>,
+    /// The kernel's types in a file, for a kernel that does not carry them itself.
+    #[schemars(length(min = 1), example = &"/usr/lib/netmon/vmlinux.btf")]
     pub(super) btf: Option<Spanned<PathBuf>>,
 }
 
-/// Metrics beyond the usual ones.
-#[derive(Debug, Default, Deserialize)]
+/// Metrics beyond the usual ones, or fewer. Takes effect at the next start.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Metrics {
+    /// Quantiles and loss of five minutes and an hour too: 8 series a target.
     pub(super) windows: bool,
+    /// Round-trip times as native histograms, to a Prometheus that asks for them
+    /// (--enable-feature=native-histograms); it keeps no _bucket series then.
     pub(super) native_histograms: bool,
+    /// Half the series a target: no buckets, and only those failures that there were.
     pub(super) lean: bool,
 }
 
-/// Looks at targets that have a fault: each is left at its default when absent.
-#[derive(Debug, Default, Deserialize)]
+/// Looks at what is down and not explained by what is in hand: a trace of few, with the path MTU.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Diagnosis {
+    /// Whether anything is looked at.
     pub(super) enabled: Option<bool>,
+    /// Shortest time from one look at a target to the next; doubled while it keeps coming and going. No shorter than
+    /// `timeout`.
+    #[schemars(extend("x-range" = ["1s", "1h"]))]
     pub(super) pause: Option<Spanned<Span>>,
+    /// Most looks in any minute, all targets together.
+    #[schemars(range(min = 1, max = 60))]
     pub(super) per_minute: Option<Spanned<u32>>,
+    /// The longest that a look takes.
+    #[schemars(extend("x-range" = ["2s", "1m"]))]
     pub(super) timeout: Option<Spanned<Span>>,
 }
 
-/// The retry budget: each is left at its default when absent.
-#[derive(Debug, Default, Deserialize)]
+/// The retry budget of the machine: a bucket of tokens that `netmon retry` and programs ask. Takes effect at the next
+/// start.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Retry {
+    /// Tokens of a full bucket.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) tokens: Option<Spanned<u32>>,
+    /// What a retry after a failure costs.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) transient: Option<Spanned<u32>>,
+    /// What one costs where the other side asked to slow down.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) throttle: Option<Spanned<u32>>,
+    /// Tokens that come back each second.
+    #[schemars(range(min = 0.001, max = 10_000.0))]
     pub(super) per_second: Option<Spanned<f64>>,
 }
 
-/// The outage ledger: each is left at its default when absent.
-#[derive(Debug, Default, Deserialize)]
+/// The ledger of outages. Takes effect at the next start.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct History {
+    /// Whether outages are written down.
     pub(super) enabled: Option<bool>,
+    /// The file, an absolute path. Where its directory is missing there is no history.
+    #[schemars(extend("pattern" = "^/"))]
     pub(super) path: Option<Spanned<PathBuf>>,
+    /// What is older is forgotten.
+    #[schemars(extend("x-range" = ["1h", "3650d"]))]
     pub(super) retention: Option<Spanned<Span>>,
+    /// Largest file with the log beside it, from 1MiB to 64GiB: bytes, or a size with its unit. The oldest goes first.
+    #[schemars(schema_with = "super::limits::size_schema")]
     pub(super) max_size: Option<Spanned<Written<u64>>>,
 }
 
-/// Thresholds: each is left at its default when absent.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Health {
-    pub(super) settle: Option<Spanned<Span>>,
-    pub(super) suspect_min: Option<Spanned<Span>>,
-    pub(super) burst: Option<Spanned<Vec<Span>>>,
-    pub(super) recovery_interval: Option<Spanned<Span>>,
-    pub(super) recovery_successes: Option<Spanned<u8>>,
-    pub(super) recovery_hasten: Option<Spanned<Span>>,
-    pub(super) late_tick: Option<Spanned<Span>>,
-    pub(super) max_timeout_scale: Option<Spanned<u8>>,
-    pub(super) suspend_jump: Option<Spanned<Span>>,
-    pub(super) stall_gap: Option<Spanned<Span>>,
-    pub(super) stale_intervals: Option<Spanned<u32>>,
-    pub(super) rto_prefixes: Option<Spanned<u8>>,
-    pub(super) rto_per_prefix: Option<Spanned<u8>>,
-    pub(super) rto_window: Option<Spanned<Span>>,
-    pub(super) rto_pause: Option<Spanned<Span>>,
-    pub(super) progress_prefixes: Option<Spanned<u8>>,
-    pub(super) progress_window: Option<Spanned<Span>>,
-    pub(super) progress_stale: Option<Spanned<Span>>,
-    pub(super) confidence: Option<Spanned<f64>>,
-    pub(super) loss_samples: Option<Spanned<u32>>,
-    pub(super) loss_ratio: Option<Spanned<f64>>,
-    pub(super) loss_left: Option<Spanned<u32>>,
-    pub(super) retransmit_window: Option<Spanned<Span>>,
-    pub(super) retransmit_segments: Option<Spanned<u32>>,
-    pub(super) retransmit_prefixes: Option<Spanned<u8>>,
-    pub(super) retransmit_flow_share: Option<Spanned<f64>>,
-    pub(super) retransmit_cluster: Option<Spanned<f64>>,
-    pub(super) retransmit_ratio: Option<Spanned<f64>>,
-    pub(super) retransmit_memory: Option<Spanned<Span>>,
-    pub(super) degraded_dwell: Option<Spanned<Span>>,
-    pub(super) latency_floor: Option<Spanned<Span>>,
-    pub(super) latency_samples: Option<Spanned<u32>>,
-    pub(super) latency_recent: Option<Spanned<u8>>,
-    pub(super) latency_deviations: Option<Spanned<f64>>,
-    pub(super) flap_half_life: Option<Spanned<Span>>,
-    pub(super) flap_suppress: Option<Spanned<u32>>,
-    pub(super) flap_reuse: Option<Spanned<u32>>,
-    pub(super) flap_max: Option<Spanned<Span>>,
-    pub(super) quorum: BTreeMap<String, Spanned<usize>>,
-}
-
-#[derive(Debug, Deserialize)]
+/// One target. It needs a `host`, or a `url`.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("anyOf" = [{ "required": ["host"] }, { "required": ["url"] }]))]
 pub(super) struct Target {
+    /// Its name in states, metrics and commands, unique; without it its host, or its URL.
+    #[schemars(length(min = 1, max = 128), example = &"vcenter")]
     pub(super) name: Option<Spanned<String>>,
+    /// Host name or address to probe, without a port; a name by all its addresses.
+    #[schemars(length(min = 1), example = &"vcenter.example.com")]
     pub(super) host: Option<Spanned<String>>,
+    /// How it is probed: an ICMP echo, a TCP connection, a UDP datagram, a DNS query, an HTTP request.
     #[serde(default = "icmp")]
+    #[schemars(extend("enum" = ["icmp", "tcp", "udp", "dns", "http"]))]
     pub(super) probe: Spanned<String>,
+    /// Port of a tcp, udp or dns target; 53 for dns without it. An http target has its port in its URL.
+    #[schemars(range(min = 1), example = 443)]
     pub(super) port: Option<Spanned<u16>>,
+    /// The group whose targets are judged together: a scope is down when all of it, or its `[health.quorum]`, is.
+    #[schemars(length(min = 1, max = 128))]
     pub(super) scope: Option<Spanned<String>>,
+    /// How often it is probed; that of [defaults] without it.
+    #[schemars(extend("x-range" = ["20ms", "1h"]))]
     pub(super) interval: Option<Spanned<Span>>,
+    /// How long a reply may take; that of [defaults] without it.
+    #[schemars(extend("x-range" = ["1ms", "1m"]))]
     pub(super) timeout: Option<Spanned<Span>>,
-    // The way its packets go.
+    /// Source address of its packets.
+    #[schemars(example = &"10.0.0.5")]
     pub(super) source: Option<Spanned<IpAddr>>,
+    /// Device by which its packets leave.
+    #[schemars(length(min = 1, max = 15), example = &"eth0")]
     pub(super) device: Option<Spanned<String>>,
+    /// VRF that its packets belong to, in place of a device.
+    #[schemars(length(min = 1, max = 15), example = &"blue")]
     pub(super) vrf: Option<Spanned<String>>,
+    /// Firewall mark of its packets (SO_MARK), by which policy routing may go; needs CAP_NET_ADMIN.
     pub(super) mark: Option<Spanned<u32>>,
+    /// Time to live or hop limit of its packets.
+    #[schemars(range(min = 1, max = 255), example = 64)]
     pub(super) ttl: Option<Spanned<u8>>,
+    /// Differentiated services code point of its packets: a number from 0 to 63, or a word such as EF, AF41 or CS1.
     pub(super) dscp: Option<Spanned<Dscp>>,
+    /// Bytes of payload of an icmp (from 24) or udp (from 16) target, as ping counts them.
+    #[schemars(range(min = 16, max = 65507), example = 1472)]
     pub(super) size: Option<Spanned<u16>>,
+    /// Whether its packets are never fragmented: what is too large for a link on the way is lost.
     pub(super) dont_fragment: Option<Spanned<bool>>,
-    // UDP.
+    /// Of a udp target: the datagram comes back (echo), or the host says that the port is closed (unreachable).
+    #[schemars(extend("enum" = ["echo", "unreachable"]))]
     pub(super) expect: Option<Spanned<String>>,
-    // DNS.
+    /// Of a dns target: a name that has to exist; without it any answer will do.
+    #[schemars(example = &"example.com")]
     pub(super) query: Option<Spanned<String>>,
+    /// Of a dns target: the record type, such as A, AAAA, MX or SRV, or its number in quotes.
     pub(super) record: Option<Spanned<String>>,
+    /// Of a dns target: how the query goes.
+    #[schemars(extend("enum" = ["udp", "tcp"]))]
     pub(super) transport: Option<Spanned<String>>,
+    /// Of a dns target: response codes that are a success.
+    #[serde(default)]
+    #[schemars(schema_with = "codes")]
     pub(super) accept: Option<Spanned<Vec<Spanned<String>>>>,
-    // HTTP.
+    /// Of an http target: what is asked for; `host` then names another address to connect to.
+    #[schemars(extend("pattern" = "^[Hh][Tt][Tt][Pp][Ss]?://"), example = &"https://example.com/health")]
     pub(super) url: Option<Spanned<String>>,
+    /// Of an http target: HEAD instead of GET.
     pub(super) head: Option<Spanned<bool>>,
+    /// Of an http target: statuses that are a success: 200, 2xx or 200-299, each in quotes.
+    #[serde(default)]
+    #[schemars(schema_with = "statuses")]
     pub(super) status: Option<Spanned<Vec<Spanned<String>>>>,
+    /// Of an https target: whether its certificate has to be valid for the host.
     pub(super) verify: Option<Spanned<bool>>,
+    /// Of an https target: certificates of the authorities to trust, PEM, instead of the system's.
+    #[schemars(example = &"/etc/ssl/own-ca.pem")]
     pub(super) ca_file: Option<Spanned<PathBuf>>,
 }
 
 /// A code point by its number or its word.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged, expecting = "a number from 0 to 63, or a word such as \"EF\", \"AF41\" or \"CS1\"")]
+#[schemars(inline)]
 pub(super) enum Dscp {
-    Number(u8),
+    Number(#[schemars(range(min = 0, max = 63))] u8),
     Word(String),
 }
 
-fn icmp() -> Spanned<String> {
-    Spanned::new(0..0, "icmp".to_owned())
+fn codes(_: &mut SchemaGenerator) -> Schema {
+    // In any case of letters; the usual one is what completion is to offer.
+    let codes = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"];
+    json_schema!({ "type": "array", "minItems": 1, "items": { "type": "string", "anyOf": [{ "enum": codes }, { "pattern": "^[A-Za-z]+$" }] } })
+}
+
+fn statuses(_: &mut SchemaGenerator) -> Schema {
+    let status = "^([1-5]xx|[1-5][0-9]{2}(-[1-5][0-9]{2})?)$";
+    json_schema!({ "type": "array", "minItems": 1, "items": { "type": "string", "pattern": status } })
+}
+
+pub(super) fn icmp() -> Spanned<String> {
+    Spanned::nowhere("icmp".to_owned())
 }
 
 fn seconds(s: u64) -> Spanned<Span> {
-    Spanned::new(0..0, Span(Duration::from_secs(s)))
-}
-
-/// A duration as people write it: `10s`, `1m30s`, `250ms`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Span(pub(super) Duration);
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Span;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a duration with its unit in quotes, such as \"10s\", \"1m30s\" or \"250ms\"")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Span, E> {
-                let bad = |e| {
-                    E::custom(format!("bad duration \"{text}\": {e}; write \"10s\", \"1m30s\" or \"250ms\""))
-                };
-                humantime::parse_duration(text).map(Span).map_err(bad)
-            }
-        }
-        d.deserialize_any(Visitor)
-    }
+    Spanned::nowhere(Span(Duration::from_secs(s)))
 }

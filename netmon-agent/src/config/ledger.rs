@@ -2,9 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use toml::Spanned;
-
-use super::{error::Fault, file, limits::Written, validate::within};
+use super::{error::Fault, file, limits::Written, spanned::Spanned, validate::within};
 use crate::history::Settings;
 
 /// Where outages are written down.
@@ -18,7 +16,7 @@ const LEAST_SIZE: u64 = 1 << 20;
 /// Largest that may be asked for.
 const MOST_SIZE: u64 = 64 << 30;
 
-pub(super) fn settings(h: &file::History) -> Result<Option<Settings>, Fault> {
+pub(super) fn settings(h: &file::History) -> Result<Settings, Fault> {
     let (hour, most) = (Duration::from_secs(3600), Duration::from_secs(3650 * 86_400));
     let retention = match &h.retention {
         Some(written) => within(written, hour..=most, "retention")?,
@@ -34,7 +32,7 @@ pub(super) fn settings(h: &file::History) -> Result<Option<Settings>, Fault> {
         Some(path) => path.get_ref().clone(),
         None => PathBuf::from(PATH),
     };
-    Ok(h.enabled.unwrap_or(true).then_some(Settings { path, retention, max_size }))
+    Ok(Settings { path, retention, max_size })
 }
 
 fn max_size(written: &Spanned<Written<u64>>) -> Result<u64, Fault> {

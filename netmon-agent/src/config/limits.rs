@@ -1,9 +1,10 @@
 //! What probing and the agent itself may take: the cap on probes a second, and the limits of CPU and memory.
 
-use std::{fmt, ops::Range, time::Duration};
+use std::{borrow::Cow, fmt, ops::Range, time::Duration};
 
 use bytesize::ByteSize;
-use serde::{Deserialize, Deserializer, de};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::error::Fault;
 
@@ -42,6 +43,24 @@ impl Limits {
     }
 }
 
+/// Limits as the file has them, each absent where it follows from what is probed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Open {
+    pub(super) cpu: Option<Written<f64>>,
+    pub(super) memory: Option<Written<u64>>,
+}
+
+impl Open {
+    /// With what is open as usual for so much.
+    pub(super) fn close(self, targets: usize, probes_a_second: f64) -> Limits {
+        let usual = Limits::of(targets, probes_a_second);
+        Limits {
+            cpu: self.cpu.map_or(usual.cpu, |written| written.0),
+            memory: self.memory.map_or(usual.memory, |written| written.0),
+        }
+    }
+}
+
 /// Refuses targets that ask for more than `max` probes a second together: at the one that is too many. One with a name
 /// counts once, however many addresses the name has; the agent keeps to the cap in any case.
 pub(super) fn check_rate(
@@ -51,8 +70,7 @@ pub(super) fn check_rate(
     let (mut sum, mut beyond) = (0.0, None);
     for (interval, span) in targets {
         sum += 1.0 / interval.as_secs_f64();
-        // The sum of many inexact shares is not exact.
-        if beyond.is_none() && sum > f64::from(max) * (1.0 + 1e-6) {
+        if beyond.is_none() && is_beyond(sum, max) {
             beyond = Some(span);
         }
     }
@@ -64,6 +82,11 @@ pub(super) fn check_rate(
         "lengthen `interval`, leave targets out, or set `max_probes_per_second = {:.0}` in [agent]",
         sum.ceil()
     )))
+}
+
+/// Whether a sum of probes a second is more than `max`: the sum of many inexact shares is not exact.
+pub fn is_beyond(sum: f64, max: u32) -> bool {
+    sum > f64::from(max) * (1.0 + 1e-6)
 }
 
 /// A limit as written: a number with or without a unit, or `"off"`.
@@ -129,6 +152,63 @@ impl<'de> Deserialize<'de> for Written<u64> {
         }
         d.deserialize_any(Visitor)
     }
+}
+
+impl Serialize for Written<f64> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(share) => s.serialize_f64(share),
+            None => s.serialize_str("off"),
+        }
+    }
+}
+
+impl Serialize for Written<u64> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let Some(size) = self.0 else { return s.serialize_str("off") };
+        // The largest unit of which it is a whole number.
+        let units = [(1 << 30, "GiB"), (1_000_000_000, "GB"), (1 << 20, "MiB"), (1_000_000, "MB")];
+        match units.into_iter().find(|(unit, _)| size > 0 && size.is_multiple_of(*unit)) {
+            Some((unit, name)) => s.collect_str(&format_args!("{}{name}", size / unit)),
+            None => s.serialize_u64(size),
+        }
+    }
+}
+
+impl JsonSchema for Written<f64> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Share".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "number", "minimum": 0, "maximum": 1024 }, { "const": "off" }] })
+    }
+}
+
+impl JsonSchema for Written<u64> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "pattern": SIZE }, { "const": "off" }] })
+    }
+}
+
+/// A size with its unit, as `bytesize` reads it.
+const SIZE: &str = r"^[0-9]+(\.[0-9]*)?\s*([KkMmGgTtPpEe]([Ii]?[Bb]?)?|[Bb])?$";
+
+/// Of a size that can't be `"off"`.
+pub(super) fn size_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [{ "type": "integer", "minimum": 1 << 20, "maximum": 64u64 << 30 }, { "type": "string", "pattern": SIZE }] })
 }
 
 #[cfg(test)]

@@ -2,9 +2,7 @@
 
 use std::{ops::RangeInclusive, sync::Arc};
 
-use toml::Spanned;
-
-use super::{error::Fault, file::Target};
+use super::{error::Fault, file::Target, spanned::Spanned};
 use crate::{
     observation::{DnsQuery, HttpRequest, Method, UdpExpect},
     packet::dns::{Question, record_type, response_code},

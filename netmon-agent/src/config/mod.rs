@@ -1,26 +1,45 @@
 //! Configuration: a TOML file becomes [`Config`], valid as a whole, or one clear error. The rest of the program sees
 //! validated types only.
 
+mod added;
 mod dscp;
 mod error;
 mod file;
+mod health;
 mod ledger;
 mod limits;
 mod method;
 mod retry;
+mod schema;
+mod show;
+mod span;
+mod spanned;
 mod target;
 mod thresholds;
 mod validate;
 
 #[cfg(test)]
+mod place_tests;
+#[cfg(test)]
+mod sample_tests;
+#[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, path::Path, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io::Read,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+pub use added::KeyError;
 pub use dscp::dscp;
 pub use error::ConfigError;
+use error::MAX_FILE;
 pub use ledger::PATH as HISTORY_PATH;
-pub use limits::Limits;
+pub use limits::{Limits, is_beyond};
+pub use schema::schema;
 
 use crate::{
     budget, diagnosis,
@@ -33,7 +52,7 @@ use crate::{
 pub const DEFAULT_PATH: &str = "/etc/netmon/netmon.toml";
 
 /// The validated configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where metrics, page and health are served over TCP.
     pub listen: Vec<SocketAddr>,
@@ -51,6 +70,8 @@ pub struct Config {
     pub max_probes: u32,
     /// What the agent itself may take.
     pub limits: Limits,
+    /// What the file leaves open of them.
+    open: limits::Open,
     /// Which devices are watched.
     pub watch: Watch,
     /// What the kernel programs count.
@@ -63,6 +84,8 @@ pub struct Config {
     pub retry: budget::Settings,
     /// Where outages are written down; none: nowhere. Takes effect at the start.
     pub history: Option<history::Settings>,
+    /// The same, also where none is kept.
+    pub ledger: history::Settings,
     /// Thresholds of the rules.
     pub health: Settings,
     /// Configured targets.
@@ -112,6 +135,13 @@ pub struct TargetConfig {
     pub timeout: Duration,
 }
 
+impl TargetConfig {
+    /// Probes a second that it asks for, of one address.
+    pub fn rate(&self) -> f64 {
+        1.0 / self.interval.as_secs_f64()
+    }
+}
+
 impl Config {
     /// Reads the file at `path`; the default path may be missing, a named one may not.
     ///
@@ -120,7 +150,8 @@ impl Config {
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let named = path.is_some();
         let path = path.unwrap_or(Path::new(DEFAULT_PATH));
-        match std::fs::read(path) {
+        match read(path) {
+            Ok(bytes) if bytes.len() as u64 > MAX_FILE => Err(ConfigError::TooLong { path: path.to_owned() }),
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Self::parse(&text, path),
                 Err(e) => Err(not_utf8(&e, path)),
@@ -140,8 +171,23 @@ impl Config {
     /// # Errors
     /// As for [`Config::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        // A byte order mark is no part of the text, and its column is nobody's.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let file = file::parse(text).map_err(|e| e.locate(text, path))?;
         validate::validate(file).map_err(|e| e.locate(text, path))
+    }
+
+    /// The same with these targets after its own, and with the limits that they bring.
+    pub fn with(&self, added: impl IntoIterator<Item = TargetConfig>) -> Self {
+        let mut all = self.clone();
+        all.targets.extend(added);
+        all.limits = self.open.close(all.targets.len(), all.rate());
+        all
+    }
+
+    /// Probes a second that its targets ask for.
+    pub fn rate(&self) -> f64 {
+        self.targets.iter().map(TargetConfig::rate).sum()
     }
 
     /// R15: the age at which the state is stale: three of the longest interval by default.
@@ -149,6 +195,13 @@ impl Config {
         self.targets.iter().map(|t| t.interval).fold(self.interval, Duration::max)
             * self.health.stale_intervals
     }
+}
+
+/// The file's bytes, one more than there may be at most.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn not_utf8(error: &std::string::FromUtf8Error, path: &Path) -> ConfigError {

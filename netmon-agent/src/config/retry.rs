@@ -2,9 +2,7 @@
 
 use std::{fmt::Display, ops::RangeInclusive};
 
-use toml::Spanned;
-
-use super::{error::Fault, file};
+use super::{error::Fault, file, spanned::Spanned};
 use crate::budget::Settings;
 
 pub(super) fn settings(r: &file::Retry) -> Result<Settings, Fault> {
@@ -22,8 +20,8 @@ pub(super) fn settings(r: &file::Retry) -> Result<Settings, Fault> {
             let tokens = settings.tokens;
             let message = format!("{name} = {cost} is more than the {tokens} tokens of a full bucket");
             let span = written.as_ref().or(r.tokens.as_ref()).map(Spanned::span);
-            let hint = Some("no retry would ever be granted: raise tokens, or lower the cost".to_owned());
-            return Err(Fault { span, message, hint });
+            let hint = "no retry would ever be granted: raise tokens, or lower the cost";
+            return Err(Fault::of(span, message, hint));
         }
     }
     Ok(settings)

@@ -1,8 +1,6 @@
 //! One target: its name, its host, its pace and the way its packets go.
 
-use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
-
-use toml::Spanned;
+use std::{collections::HashMap, net::IpAddr, ops::Range, sync::Arc, time::Duration};
 
 use super::{
     TargetConfig,
@@ -10,6 +8,7 @@ use super::{
     error::Fault,
     file::{Dscp, Target},
     method,
+    spanned::Spanned,
     validate::{MAX_NAME, interval, timeout},
 };
 use crate::observation::{HttpRequest, Method, PathOptions, SMALLEST_UDP_PAYLOAD, is_of_a_host};
@@ -21,7 +20,7 @@ pub(super) fn target(
     table: &Spanned<Target>,
     interval_default: Duration,
     timeout_default: Duration,
-    names: &mut HashSet<String>,
+    names: &mut HashMap<String, Range<usize>>,
 ) -> Result<TargetConfig, Fault> {
     let t = table.get_ref();
     let url = t.url.as_ref().map(method::url).transpose()?;
@@ -34,9 +33,10 @@ pub(super) fn target(
         let borrowed = t.name.is_none();
         return Err(if borrowed { fault.hint("give the target a `name` of its own") } else { fault });
     }
-    if !names.insert(name.get_ref().clone()) {
-        let message = format!("target \"{}\" is there twice", name.get_ref());
-        return Err(Fault::at(name.span(), message).hint("give each target a `name` of its own"));
+    if let Some(first) = names.insert(name.get_ref().clone(), name.span()) {
+        let message = format!("target \"{}\" is there twice", name.get_ref().escape_debug());
+        let fault = Fault::at(name.span(), message).see(first, "the first is in");
+        return Err(fault.hint("give each target a `name` of its own"));
     }
     let method = method::method(t, &host, url)?;
     let scope = match &t.scope {

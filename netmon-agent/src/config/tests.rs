@@ -263,7 +263,7 @@ fn every_threshold_has_a_key_and_every_key_stands_in_the_readme() {
             |line: &'static str| line.trim().strip_prefix(before)?.split_once(": ").map(|(name, _)| name);
         body.lines().filter_map(name).collect()
     };
-    let keys = of(include_str!("file.rs"), "struct Health {", "pub(super) ");
+    let keys = of(include_str!("health.rs"), "struct Health {", "pub(super) ");
     let thresholds = of(include_str!("../health/settings.rs"), "struct Settings {", "pub ");
     let elsewhere = ["required", "preferred", "native_histograms"];
     let missing: Vec<_> = thresholds.iter().filter(|t| !keys.contains(t) && !elsewhere.contains(t)).collect();

@@ -7,11 +7,10 @@ use std::{
     time::Duration,
 };
 
-use toml::Spanned;
-
 use super::{
     error::Fault,
     file::{self, Span},
+    spanned::Spanned,
     validate::within,
 };
 use crate::health::{Settings, limits};
@@ -117,7 +116,7 @@ pub(super) fn settings(h: file::Health, devices: &file::Devices) -> Result<Setti
 fn together(s: &Settings, at: &Places) -> Result<(), Fault> {
     let refuse = |keys: &[&str], message: String, hint: &str| {
         let span = keys.iter().find_map(|k| at.0.get(k)).cloned();
-        Err(Fault { span, message, hint: Some(hint.to_owned()) })
+        Err(Fault::of(span, message, hint))
     };
     if s.progress_stale < s.progress_window {
         let message = format!(

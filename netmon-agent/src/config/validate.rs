@@ -1,16 +1,16 @@
 //! What a schema can't say: ranges, names, patterns, and what must fit together.
 
-use std::{collections::HashSet, time::Duration};
-
-use toml::Spanned;
+use std::{collections::HashMap, time::Duration};
 
 use super::{
     Config, KernelConfig, MetricsConfig,
     error::Fault,
     file::{self, Span},
     ledger,
-    limits::{Limits, MAX_PROBES, check_rate},
-    retry, target, thresholds,
+    limits::{MAX_PROBES, Open, check_rate},
+    retry,
+    spanned::Spanned,
+    target, thresholds,
 };
 use crate::{
     diagnosis,
@@ -36,7 +36,8 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let health = Settings { native_histograms, ..thresholds::settings(f.health, &f.devices)? };
     let diagnosis = diagnosis(&f.diagnosis)?;
     let retry = retry::settings(&f.retry)?;
-    let history = ledger::settings(&f.history)?;
+    let ledger = ledger::settings(&f.history)?;
+    let history = f.history.enabled.unwrap_or(true).then(|| ledger.clone());
     let watch = watch(&f.devices)?;
     let kernel = kernel(f.kernel)?;
     if let Some(s) = f.agent.socket.as_ref().filter(|s| s.get_ref().as_os_str().is_empty()) {
@@ -44,7 +45,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
             Fault::at(s.span(), "the socket's path is empty").hint("leave `socket` out for the default")
         );
     }
-    let mut names = HashSet::new();
+    let mut names = HashMap::new();
     let mut targets = Vec::with_capacity(f.target.len());
     for t in &f.target {
         targets.push(target::target(t, interval, timeout, &mut names)?);
@@ -56,11 +57,8 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         named.map_or_else(|| t.span(), Spanned::span)
     };
     let each = targets.iter().map(|t| t.interval).zip(f.target.iter().map(place));
-    let usual = Limits::of(targets.len(), check_rate(max_probes, each)?);
-    let limits = Limits {
-        cpu: f.limits.cpu.map_or(usual.cpu, |written| written.0),
-        memory: f.limits.memory.map_or(usual.memory, |written| written.0),
-    };
+    let open = Open { cpu: f.limits.cpu, memory: f.limits.memory };
+    let limits = open.close(targets.len(), check_rate(max_probes, each)?);
     Ok(Config {
         listen: f.agent.listen,
         socket: f.agent.socket.map(Spanned::into_inner),
@@ -70,12 +68,14 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         netlink: f.devices.netlink,
         max_probes,
         limits,
+        open,
         watch,
         kernel,
         metrics,
         diagnosis,
         retry,
         history,
+        ledger,
         health,
         targets,
     })
@@ -112,7 +112,7 @@ fn diagnosis(d: &file::Diagnosis) -> Result<diagnosis::Settings, Fault> {
             "the next look at a target would be due after {pause:?}, within the {timeout:?} of the last"
         );
         let span = d.pause.as_ref().or(d.timeout.as_ref()).map(Spanned::span);
-        return Err(Fault { span, message, hint: Some("timeout is no longer than pause".to_owned()) });
+        return Err(Fault::of(span, message, "timeout is no longer than pause"));
     }
     let enabled = d.enabled.unwrap_or(usual.enabled);
     Ok(diagnosis::Settings { enabled, pause, per_minute, timeout })
@@ -191,9 +191,9 @@ fn watch(devices: &file::Devices) -> Result<Watch, Fault> {
         }
     }
     let all = |v: &[Spanned<String>]| v.iter().map(|p| p.get_ref().clone()).collect::<Vec<_>>();
-    Watch::new(&all(&devices.include), &all(&devices.exclude)).map_err(|e| Fault {
-        span: None,
-        message: format!("devices: {e}"),
-        hint: None,
+    Watch::new(&all(&devices.include), &all(&devices.exclude)).map_err(|e| {
+        // Each pattern is a good one: there are too many of them, or too long ones.
+        let span = devices.include.iter().chain(&devices.exclude).map(Spanned::span).next();
+        Fault::of(span, format!("devices: {e}"), "fewer patterns, or shorter ones")
     })
 }

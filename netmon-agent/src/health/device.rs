@@ -13,6 +13,13 @@ use crate::observation::{Address, IfName, Link, Network};
 pub struct Watch {
     include: GlobSet,
     exclude: GlobSet,
+    patterns: [Vec<String>; 2],
+}
+
+impl PartialEq for Watch {
+    fn eq(&self, other: &Self) -> bool {
+        self.patterns == other.patterns
+    }
 }
 
 impl Watch {
@@ -25,7 +32,13 @@ impl Watch {
             }
             builder.build()
         };
-        Ok(Self { include: set(include)?, exclude: set(exclude)? })
+        let patterns = [include.to_vec(), exclude.to_vec()];
+        Ok(Self { include: set(include)?, exclude: set(exclude)?, patterns })
+    }
+
+    /// The patterns it was made of: of the devices to watch, and of those to leave out.
+    pub fn patterns(&self) -> &[Vec<String>; 2] {
+        &self.patterns
     }
 
     /// Whether a device of this name is watched.

@@ -168,6 +168,15 @@ impl HttpRequest {
         let path = uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
         Ok(Self { tls, port, host, path, ..Self::default() })
     }
+
+    /// The URL that it was made of, without what says nothing.
+    pub fn url(&self) -> String {
+        let Self { tls, port, host, path, .. } = self;
+        let (scheme, usual) = if *tls { ("https", 443) } else { ("http", 80) };
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let port = if *port == usual { String::new() } else { format!(":{port}") };
+        format!("{scheme}://{host}{port}{path}")
+    }
 }
 
 /// The way a target's packets go. The default leaves everything to the system.
@@ -217,6 +226,14 @@ mod tests {
         assert_eq!(parts("http://[::1]"), some(false, "::1", 80, "/"));
         assert_eq!(parts("https://[2001:db8::1]/"), some(true, "2001:db8::1", 443, "/"));
         assert_eq!(parts("https://a.example:/"), some(true, "a.example", 443, "/"));
+        for url in [
+            "https://a.example/x?y=1",
+            "http://[::1]:8080/",
+            "https://a.example:80/",
+            "http://a.example:443/",
+        ] {
+            assert_eq!(HttpRequest::of_url(url).unwrap().url(), url);
+        }
         for bad in ["", "a.example", "ftp://a/", "https://", "https://u:p@a/", "https:///x"] {
             assert_eq!(parts(bad), None, "{bad}");
         }

@@ -60,30 +60,45 @@ impl Question {
     }
 }
 
+/// Record types that have a word here.
+const TYPES: [(&str, u16); 12] = [
+    ("A", 1),
+    ("NS", 2),
+    ("CNAME", 5),
+    ("SOA", 6),
+    ("PTR", 12),
+    ("MX", 15),
+    ("TXT", 16),
+    ("AAAA", 28),
+    ("SRV", 33),
+    ("DS", 43),
+    ("HTTPS", 65),
+    ("CAA", 257),
+];
+
+/// Response codes that have a word here, by their numbers.
+const CODES: [&str; 6] = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"];
+
 /// The number of a record type by its word, as `A` or `aaaa`; numbers from 1 to 65535 as they are.
 pub fn record_type(word: &str) -> Option<u16> {
-    const TYPES: [(&str, u16); 12] = [
-        ("A", 1),
-        ("NS", 2),
-        ("CNAME", 5),
-        ("SOA", 6),
-        ("PTR", 12),
-        ("MX", 15),
-        ("TXT", 16),
-        ("AAAA", 28),
-        ("SRV", 33),
-        ("DS", 43),
-        ("HTTPS", 65),
-        ("CAA", 257),
-    ];
     let known = TYPES.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, number)| *number);
     known.or_else(|| word.parse().ok().filter(|number| *number > 0))
 }
 
 /// The number of a response code by its word: RFC 1035 section 4.1.1.
 pub fn response_code(word: &str) -> Option<u8> {
-    const CODES: [&str; 6] = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"];
     CODES.iter().position(|name| name.eq_ignore_ascii_case(word)).map(|i| i as u8)
+}
+
+/// What [`record_type`] reads as this number: its word, or the number itself.
+pub fn record_word(number: u16) -> String {
+    let known = TYPES.iter().find(|(_, n)| *n == number);
+    known.map_or_else(|| number.to_string(), |(name, _)| (*name).to_owned())
+}
+
+/// What [`response_code`] reads as this number, where there is such a word.
+pub fn response_word(code: u8) -> Option<&'static str> {
+    CODES.get(usize::from(code)).copied()
 }
 
 /// Lays out a query.

@@ -18,6 +18,7 @@ pub use memory::give_back_memory;
 pub use readable::Readable;
 pub use sockopt::{
     TcpInfo, ask_for_buffers, bind_without_port, enable_error_queue, enable_receive_stamps,
-    enable_receive_ttl, filter_icmp4, filter_icmp6, never_fragment, receive_drops, stamp_sends, tcp_info,
+    enable_receive_ttl, filter_icmp4, filter_icmp6, never_fragment, peer_groups, receive_drops, stamp_sends,
+    tcp_info,
 };
 pub use watched::Watched;

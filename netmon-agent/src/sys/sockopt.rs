@@ -166,6 +166,27 @@ pub fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     Ok(TcpInfo { connecting, rtt: (!rtt.is_zero()).then_some(rtt), retransmits: field(100) })
 }
 
+/// The supplementary groups of the process at the other end of a Unix socket, as they were when it connected
+/// (`SO_PEERGROUPS`, Linux 4.13).
+///
+/// # Errors
+/// The system call's; `ENODATA` where the peer's are not known.
+pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    // The kernel refuses what is too small for all of them; NGROUPS_MAX is 65536.
+    let few = peer_groups_of(socket, 64);
+    match few {
+        Err(e) if e.raw_os_error() == Some(libc::ERANGE) => peer_groups_of(socket, 1 << 16),
+        few => few,
+    }
+}
+
+fn peer_groups_of(socket: BorrowedFd<'_>, most: usize) -> io::Result<Vec<u32>> {
+    let mut bytes = vec![0; most * size_of::<libc::gid_t>()];
+    let length = get(socket, libc::SOL_SOCKET, libc::SO_PEERGROUPS, &mut bytes)?;
+    let (groups, _) = bytes[..length].as_chunks();
+    Ok(groups.iter().map(|group| u32::from_ne_bytes(*group)).collect())
+}
+
 fn set(socket: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
     // SAFETY: the kernel reads `value.len()` bytes from `value`, which outlives the call.
     let r = unsafe {
@@ -221,6 +242,15 @@ mod tests {
         let info = tcp_info(stream.as_fd()).unwrap();
         assert!(info.rtt.unwrap() < Duration::from_millis(500));
         assert_eq!((info.retransmits, info.connecting), (0, false));
+    }
+
+    #[test]
+    fn the_groups_of_a_peer_are_its_own() {
+        let (here, _there) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut told = peer_groups(here.as_fd()).unwrap();
+        let mut own: Vec<u32> = nix::unistd::getgroups().unwrap().iter().map(|g| g.as_raw()).collect();
+        (told.sort_unstable(), own.sort_unstable());
+        assert_eq!(told, own);
     }
 
     #[test]

@@ -9,5 +9,6 @@ mod events;
 mod fairness;
 mod serving;
 mod storm;
+mod targets;
 mod waits;
 mod world;

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use netmon_tests::agent::{Agent, Start, Witness};
+use netmon_tests::agent::{Agent, Start, Witness, binary};
 use netmon_tests::lab::{Options, Place, Way, What, World};
 use serde_json::Value;
 
@@ -14,6 +14,7 @@ use crate::Scenario;
 pub const SCENARIOS: &[Scenario] = &[
     ("input::an_unknown_key_names_its_line_and_the_nearest_key", unknown_key),
     ("input::a_bad_duration_names_its_line_and_shows_a_good_one", bad_duration),
+    ("input::the_commented_sample_and_what_is_shown_pass_the_check", shown),
     ("input::an_unknown_device_or_target_is_exit_code_2", unknown_subject),
     ("input::bad_arguments_are_exit_code_2", bad_arguments),
     ("input::without_an_agent_it_is_exit_code_69", no_agent),
@@ -49,6 +50,29 @@ fn bad_duration() -> Result<()> {
         ensure!(status.code().is_some_and(|c| c != 0), "{bad:?}: {status}");
         ensure!(said.contains("netmon.toml:2:") && said.contains("1m30s"), "{bad:?}: {said}");
     }
+    Ok(())
+}
+
+fn shown() -> Result<()> {
+    let world = World::new()?;
+    let netmon = |arguments: &[&str]| -> Result<(Option<i32>, String)> {
+        let output = world.node.command(binary()?).arg("config").args(arguments).output()?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.code(), String::from_utf8_lossy(&said).into_owned()))
+    };
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../netmon-agent/packaging/netmon.toml");
+    let (code, said) = netmon(&["check", sample])?;
+    ensure!(code == Some(0) && said.contains("targets configured: 0"), "{said}");
+    let shown = world.node.folder()?.join("shown.toml");
+    let shown = shown.to_str().context("a path")?;
+    fs::write(shown, netmon(&["show", sample])?.1)?;
+    let (code, said) = netmon(&["check", shown])?;
+    ensure!(code == Some(0), "{said}");
+    ensure!(netmon(&["show", shown])?.1 == fs::read_to_string(shown)?, "shown otherwise the second time");
+    let schema: Value = serde_json::from_str(&netmon(&["schema"])?.1)?;
+    ensure!(schema["properties"]["defaults"]["properties"]["interval"]["default"] == "2s", "{schema}");
+    let (code, said) = netmon(&["check", world.node.folder()?.to_str().context("a path")?])?;
+    ensure!(code == Some(1) && said.contains("name the file in it"), "{code:?}: {said}");
     Ok(())
 }
 
@@ -216,7 +240,7 @@ fn doctor() -> Result<()> {
     let text = String::from_utf8_lossy(&all.stdout).into_owned();
     ensure!(text.contains("ping_group_range"), "no word on ping sockets: {text}");
     let mut bare = world.node.command("setpriv");
-    bare.args(["--bounding-set=-all", "--inh-caps=-all"]).arg(netmon_tests::agent::binary()?).arg("doctor");
+    bare.args(["--bounding-set=-all", "--inh-caps=-all"]).arg(binary()?).arg("doctor");
     let bare = bare.env("NETMON_SOCKET", &agent.socket).output()?;
     let text = String::from_utf8_lossy(&bare.stdout).into_owned();
     ensure!(text.to_lowercase().contains("cap_bpf"), "no word on BPF: {text}");

@@ -3,6 +3,7 @@
 //! Without root, or where no namespace can be made, every trial is reported as ignored; with `CI` set in the
 //! environment that is a failure instead.
 
+mod added;
 mod clients;
 mod connections;
 mod diagnosis;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         verdict::SCENARIOS,
         diagnosis::SCENARIOS,
         targets::SCENARIOS,
+        added::SCENARIOS,
         connections::SCENARIOS,
         life::SCENARIOS,
         clients::SCENARIOS,

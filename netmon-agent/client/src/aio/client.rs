@@ -12,7 +12,10 @@ use crate::{
     clock,
     patient::{Next, Patient},
     proto::{ANSWER, GRACE},
-    wire::{Device, History, Status, Waited},
+    targets,
+    wire::{
+        AddedTarget, AddedTargets, Device, History, Status, TargetChange, TargetChanged, TargetSpec, Waited,
+    },
 };
 
 /// Asks the agent: one connection a question. See [`crate::Client`].
@@ -161,6 +164,58 @@ impl Client {
     /// As [`crate::Client::history`].
     pub async fn history(&self, options: &HistoryOptions) -> Result<History, Error> {
         get(&self.path, &options.query(), Some(READING)).await?.json()
+    }
+
+    /// Adds a target while the agent runs: see [`crate::Client::put_target`].
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), netmon_client::Error> {
+    /// # use netmon_client::{aio, wire::TargetSpec};
+    /// let target = TargetSpec { host: Some("192.0.2.1".into()), ..TargetSpec::default() };
+    /// aio::Client::new(aio::Client::default_socket()).put_target("router", &target).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`crate::Client::put_target`].
+    pub async fn put_target(&self, name: &str, target: &TargetSpec) -> Result<TargetChange, Error> {
+        let changed: TargetChanged =
+            ask(&self.path, &targets::put(name, target)?, Some(ANSWER)).await?.json()?;
+        Ok(changed.change)
+    }
+
+    /// Removes a target that was added while the agent runs: see [`crate::Client::delete_target`].
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), netmon_client::Error> {
+    /// # use netmon_client::aio;
+    /// aio::Client::new(aio::Client::default_socket()).delete_target("router").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`crate::Client::delete_target`].
+    pub async fn delete_target(&self, name: &str) -> Result<(), Error> {
+        ask(&self.path, &targets::delete(name), Some(ANSWER)).await?.done()
+    }
+
+    /// The targets that were added while the agent runs: see [`crate::Client::added_targets`].
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), netmon_client::Error> {
+    /// # use netmon_client::aio;
+    /// println!("{:?}", aio::Client::new(aio::Client::default_socket()).added_targets().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn added_targets(&self) -> Result<Vec<AddedTarget>, Error> {
+        let all: AddedTargets = get(&self.path, targets::PATH, Some(ANSWER)).await?.json()?;
+        Ok(all.targets)
     }
 
     /// Changes as they come, over reconnects: see [`Events`].

@@ -37,6 +37,15 @@ pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> V
     request.into_bytes()
 }
 
+/// The bytes of one with a body of JSON.
+pub(crate) fn request_with(method: &str, target: &str, body: &str) -> Vec<u8> {
+    let length = body.len().to_string();
+    let headers = [("Content-Type", "application/json"), ("Content-Length", length.as_str())];
+    let mut request = request(method, target, &headers);
+    request.extend_from_slice(body.as_bytes());
+    request
+}
+
 /// Pause before another try, after so many failures.
 pub(crate) fn backoff(failures: u32) -> Duration {
     (BACKOFF.0 * 2u32.saturating_pow(failures.saturating_sub(1).min(10))).min(BACKOFF.1)

@@ -4,6 +4,7 @@
 mod budget;
 mod connection;
 mod history;
+mod target;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ pub use connection::{
     MAX_NAME as MAX_CONNECTION_NAME, is_name as is_connection_name,
 };
 pub use history::{Day, History, Job, Others, Outage, Summary, Times};
+pub use target::{AddedTarget, AddedTargets, TargetChange, TargetChanged, TargetSpec};
 
 /// Version of these types, the `schema` field of [`Status`]. Grows when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;

@@ -21,6 +21,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
+    added::Wanted,
     capability::Capability,
     config::Config,
     health::{Event, Health, Subject},
@@ -68,15 +69,8 @@ pub(super) struct Parts {
     pub(super) sockets: Option<probe::Sockets>,
     pub(super) capabilities: Arc<Mutex<Vec<Capability>>>,
     pub(super) refresh: mpsc::Receiver<Refresh>,
-    pub(super) reload: watch::Receiver<Reload>,
+    pub(super) wanted: watch::Receiver<Wanted>,
     pub(super) stop: oneshot::Receiver<()>,
-}
-
-/// The last configuration that was valid, and whether it is the last that was read.
-#[derive(Clone, Debug)]
-pub(super) struct Reload {
-    pub(super) config: Arc<Config>,
-    pub(super) valid: bool,
 }
 
 /// Why the core could not start.
@@ -228,12 +222,16 @@ impl Core {
                     }
                 }
                 Some(reader) = self.parts.refresh.recv() => {
+                    // What was wanted before the question is part of the answer.
+                    if self.parts.wanted.has_changed().unwrap_or(false) {
+                        self.reload();
+                    }
                     self.read_figures();
                     self.settle(true);
                     // A reader that has gone needs no answer.
                     let _ = reader.send(());
                 }
-                Ok(()) = self.parts.reload.changed() => self.reload(),
+                Ok(()) = self.parts.wanted.changed() => self.reload(),
                 () = self.diagnoser.answer() => {}
                 () = sleep_until(deadline) => {}
             }
@@ -398,12 +396,11 @@ impl Core {
 
     fn reload(&mut self) {
         let now = Moment::now();
-        let Reload { config, valid } = self.parts.reload.borrow_and_update().clone();
-        self.config.0 = valid;
+        let Wanted { config, valid, read } = self.parts.wanted.borrow_and_update().clone();
+        self.config = (valid, read);
         if Arc::ptr_eq(&config, &self.parts.config) {
             return;
         }
-        self.config.1 = now.boot;
         self.engine.set_max_rate(f64::from(config.max_probes));
         self.diagnoser.configure(config.diagnosis);
         let stretched = self.watch.configure(config.limits);

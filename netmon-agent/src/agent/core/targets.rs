@@ -75,3 +75,81 @@ fn probe_spec(p: &Planned, on_link: bool) -> probe::TargetSpec {
         ..probe::TargetSpec::new(p.spec.id, p.spec.addresses.clone(), p.spec.method.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, path::Path, time::Duration};
+
+    use super::*;
+    use crate::{
+        config::Config,
+        health::Health,
+        observation::{Evidence, Observation, ProbeEvent, ProbeOutcome, StampSource, TargetId},
+        plan::Planner,
+    };
+
+    const MANY: usize = 1500;
+
+    /// What is known of a target, and where that is kept.
+    type Known = (TargetId, *const crate::health::AddressStats, crate::health::Verdict);
+
+    fn known(health: &Health) -> HashMap<String, Known> {
+        let of =
+            |t: &crate::health::Target| (t.spec.id, Arc::as_ptr(&t.addresses[0].stats), t.verdict.clone());
+        health.targets().map(|t| (t.spec.name.to_string(), of(t))).collect()
+    }
+
+    fn config(targets: impl Iterator<Item = (usize, &'static str)>) -> Arc<Config> {
+        let of = |(i, more): (usize, &str)| {
+            format!("[[target]]\nname = \"t{i}\"\nhost = \"10.1.{}.{}\"\n{more}\n", i / 250, i % 250 + 1)
+        };
+        let text = format!("[defaults]\nauto_targets = false\n{}", targets.map(of).collect::<String>());
+        Arc::new(Config::parse(&text, Path::new("netmon.toml")).unwrap())
+    }
+
+    /// As [`Core::reload`] does it, without the threads around it.
+    fn reload(now: Moment, planner: &mut Planner, health: &mut Health, config: Arc<Config>) {
+        health.configure(now, config.health.clone(), config.watch.clone());
+        planner.configure(config);
+        let planned = planner.plan(now.mono, health.network());
+        health.set_targets(now, planned.into_iter().map(|p| p.spec).collect());
+    }
+
+    #[test]
+    fn of_many_targets_a_reload_touches_those_alone_that_changed() {
+        let now = Moment::now();
+        let first = config((0..MANY).map(|i| (i, "")));
+        let mut health = Health::new(now, first.health.clone(), first.watch.clone(), false);
+        let mut planner = Planner::new(Arc::clone(&first), Vec::new());
+        reload(now, &mut planner, &mut health, first);
+        let all: Vec<_> = health.targets().map(|t| (t.spec.id, t.spec.addresses[0])).collect();
+        let stamp = StampSource::Kernel;
+        let reply = ProbeOutcome::Reply { rtt: Duration::from_millis(5), stamp, ttl: None, reordered: false };
+        for seq in 1..=2 {
+            for (target, address) in &all {
+                for outcome in [ProbeOutcome::Sent, reply.clone()] {
+                    let event = ProbeEvent { target: *target, address: *address, seq, outcome };
+                    health.handle(now, Observation { at: now.mono, evidence: Evidence::Probe(event) });
+                }
+            }
+        }
+        let before = known(&health);
+        assert_eq!(before.len(), MANY);
+
+        // In another order; 7 with another host, 8 with another pace, without 9, and with one more.
+        let numbers = (0..=MANY).rev().filter(|i| *i != 9);
+        let next = config(numbers.map(|i| (i, if i == 8 { "interval = \"9s\"" } else { "" })));
+        let mut next = (*next).clone();
+        let seventh = next.targets.iter_mut().find(|t| t.name == "t7").unwrap();
+        seventh.host = "10.9.9.9".to_owned();
+        let later = now.after(Duration::from_millis(100));
+        reload(later, &mut planner, &mut health, Arc::new(next));
+        let after = known(&health);
+        assert_eq!(after.len(), MANY);
+        assert!(!after.contains_key("t9") && after.contains_key(&format!("t{MANY}")));
+        let touched: Vec<&String> =
+            before.iter().filter(|(name, known)| after.get(*name) != Some(known)).map(|(n, _)| n).collect();
+        assert_eq!(touched.len(), 2, "{touched:?}");
+        assert_ne!(after["t7"].1, before["t7"].1, "another host begins anew");
+    }
+}

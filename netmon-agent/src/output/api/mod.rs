@@ -1,5 +1,5 @@
 //! The socket API: HTTP/1.1 and JSON over a Unix socket, and the same, read-only and without waiting, over TCP. Programs
-//! report connections that they hold over the Unix socket; everything else is read.
+//! report connections that they hold over the Unix socket, and those who may add targets; everything else is read.
 //!
 //! A client that is slow, silent or hostile costs at most its own connection: headers are bounded in size and time,
 //! writes in time, connections and waiters in number and shared fairly by user, and descriptors are kept back for
@@ -26,6 +26,7 @@ mod routes;
 mod server;
 mod shares;
 mod socket;
+mod targets;
 mod ticket;
 mod wait;
 pub mod wire_map;
@@ -56,6 +57,7 @@ use super::{
     metrics::{self, Own},
 };
 use crate::{
+    added::Added,
     budget::{Bucket, Settings},
     capability::Capability,
     state::Board,
@@ -92,6 +94,8 @@ pub struct Options {
     pub retry: Settings,
     /// The history of outages; none where none is kept.
     pub ledger: Option<Ledger>,
+    /// Targets that are added while it runs; none where none can be.
+    pub added: Option<Added>,
 }
 
 impl Default for Options {
@@ -106,6 +110,7 @@ impl Default for Options {
             metrics: metrics::Options::default(),
             retry: Settings::default(),
             ledger: None,
+            added: None,
         }
     }
 }
@@ -137,6 +142,7 @@ struct App {
     big_statuses: Arc<Semaphore>,
     histories: Arc<Semaphore>,
     ledger: Option<Ledger>,
+    added: Option<targets::Keeper>,
     room: held::Room,
     own: Own,
     walls: WallAnchor,
@@ -168,6 +174,7 @@ pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
         big_statuses: Arc::new(Semaphore::new(BIG_STATUSES)),
         histories: Arc::new(Semaphore::new(history::READERS)),
         ledger: options.ledger,
+        added: options.added.map(targets::Keeper::new),
         room: held::Room::new(held::ROOM),
         own: own.clone(),
         walls: WallAnchor::default(),

@@ -36,6 +36,17 @@ impl Refresher {
         }
     }
 
+    /// The same, and the snapshot is made after this call, however fresh the last one is.
+    pub(super) async fn anew(&self) {
+        if let Some(core) = &self.core {
+            let _ = timeout(PATIENCE, async {
+                *self.last.lock().await = None;
+                self.ask(core).await;
+            })
+            .await;
+        }
+    }
+
     async fn ask(&self, core: &RefreshSender) {
         let mut last = self.last.lock().await;
         if last.is_some_and(|at| Mono::now().since(at) < FRESH) {

@@ -11,7 +11,7 @@ use axum::{
 };
 use netmon_client::wire;
 
-use super::{App, budget, events, held, history, page, reply, reports, wait, wire_map};
+use super::{App, budget, events, held, history, page, reply, reports, targets, wait, wire_map};
 use crate::{
     health,
     output::metrics::{self, Format},
@@ -30,6 +30,8 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route(budget::PATH, post(budget::ask))
         .route("/v1/history", get(history::handler))
         .route("/v1/connections/{name}", reports::route())
+        .route("/v1/targets", get(targets::all))
+        .route("/v1/targets/{name}", targets::route())
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -41,7 +43,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-const NOT_FOUND: &str = "no such path; there are: /, /v1/status, /v1/wait, /v1/events, /v1/history, /v1/connections/NAME, /v1/retry-budget, /healthz, /readyz, /metrics";
+const NOT_FOUND: &str = "no such path; there are: /, /v1/status, /v1/wait, /v1/events, /v1/history, /v1/connections/NAME, /v1/targets, /v1/targets/NAME, /v1/retry-budget, /healthz, /readyz, /metrics";
 
 async fn status(
     State(app): State<Arc<App>>,

@@ -24,7 +24,10 @@ use super::{
     rewound::Rewound,
     shares::{Place, Shares},
 };
-use crate::output::{log::RateLimit, metrics::Own};
+use crate::{
+    output::{log::RateLimit, metrics::Own},
+    sys,
+};
 
 /// Longest request header, bytes.
 pub(super) const MAX_HEADER: usize = 8 << 10;
@@ -57,6 +60,10 @@ pub enum Peer {
     /// Somebody over TCP.
     Tcp,
 }
+
+/// The groups of who asks over the Unix socket, the first among them (`SO_PEERCRED`, `SO_PEERGROUPS`).
+#[derive(Clone, Debug)]
+pub(super) struct Groups(pub(super) Arc<[u32]>);
 
 /// What every connection needs.
 #[derive(Clone, Debug)]
@@ -92,7 +99,7 @@ pub(super) async fn serve_unix(listener: UnixListener, context: Context) {
 
 fn unix_connection(stream: UnixStream, context: &Context) {
     // Without credentials the peer counts as nobody (overflowuid).
-    let (uid, pid) = stream.peer_cred().map_or((65_534, None), |c| (c.uid(), c.pid()));
+    let (uid, gid, pid) = stream.peer_cred().map_or((65_534, 65_534, None), |c| (c.uid(), c.gid(), c.pid()));
     let Some(place) = context.shares.take(uid) else {
         context.own.refused("unix");
         let _ = stream.try_write(BUSY);
@@ -118,11 +125,14 @@ fn unix_connection(stream: UnixStream, context: &Context) {
             None => Some((stream, first)),
         };
         let Some((stream, first)) = goes_on else { return };
+        let mut groups = sys::peer_groups(stream.as_fd()).unwrap_or_default();
+        groups.push(gid);
         let stream = Rewound::new(stream, first);
         let reporter = Arc::new(context.app.connections.reporter(uid));
         // In a box, so that those who only wait don't pay for its size.
         let peer = Peer::Unix { uid, pid };
-        Box::pin(connection(stream, peer, context, Some((&place, reporter)))).await;
+        let local = Local { reporter, groups: groups.into() };
+        Box::pin(connection(stream, peer, context, Some((&place, local)))).await;
     });
 }
 
@@ -163,24 +173,31 @@ fn tcp_connection(stream: TcpStream, room: &Arc<Semaphore>, context: &Context) {
     });
 }
 
-async fn connection<S>(stream: S, peer: Peer, context: Context, local: Option<(&Place, Arc<Reporter>)>)
+/// What only a connection to the Unix socket has.
+struct Local {
+    reporter: Arc<Reporter>,
+    groups: Arc<[u32]>,
+}
+
+async fn connection<S>(stream: S, peer: Peer, context: Context, local: Option<(&Place, Local)>)
 where
     S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
 {
     let Context { router, mut closing, mut kill, alive, .. } = context;
     let routes = TowerToHyperService::new(router);
-    let (place, reporter) = local.unzip();
+    let (place, local) = local.unzip();
     let mut builder = http1::Builder::new();
-    match &reporter {
-        Some(reporter) => builder.timer(Patient(reporter.clone())),
+    match &local {
+        Some(local) => builder.timer(Patient(local.reporter.clone())),
         None => builder.timer(TokioTimer::new()),
     };
     builder.header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
     // What was reported over this connection goes with the service, which goes with the connection.
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        if let Some(reporter) = &reporter {
-            request.extensions_mut().insert(reporter.clone());
+        if let Some(local) = &local {
+            request.extensions_mut().insert(local.reporter.clone());
+            request.extensions_mut().insert(Groups(local.groups.clone()));
         }
         let answer = routes.call(request);
         async move {

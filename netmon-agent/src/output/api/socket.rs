@@ -21,7 +21,7 @@ use nix::{
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// Members of this group may use the socket.
-const GROUP: &str = "netmon";
+pub(super) const GROUP: &str = "netmon";
 /// Connections that may wait to be accepted; the kernel takes `net.core.somaxconn` where that is less.
 const BACKLOG: i32 = 4096;
 

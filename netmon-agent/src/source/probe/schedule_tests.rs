@@ -83,6 +83,38 @@ fn an_unchanged_target_keeps_its_schedule_and_a_new_one_is_due_at_once() {
 }
 
 #[test]
+fn of_many_targets_those_that_stay_are_probed_as_if_nothing_had_changed() {
+    const MANY: u32 = 1500;
+    let mut rng = StdRng::seed_from_u64(1);
+    let usual = |i| target(i, Duration::from_secs(2));
+    let later = T0 + Duration::from_millis(4_321);
+    // Of two that begin alike, one is told of others in the midst of a round.
+    let mut departures = [false, true].map(|reloaded| {
+        let mut schedule = Schedule::new(0.0);
+        schedule.set(T0, (0..MANY).map(usual).collect());
+        pop_until(&mut schedule, later, &mut rng);
+        if reloaded {
+            let others = [TargetSpec { timeout: Duration::from_millis(1), ..usual(7) }, usual(MANY)];
+            schedule.set(later, (8..MANY).rev().map(usual).chain(others).collect());
+        }
+        let all = pop_until(&mut schedule, later + Duration::from_secs(5), &mut rng);
+        let stays = |key: &Key| (8..MANY).contains(&key.0.0);
+        let mut stayed: Vec<_> = all.into_iter().filter(|(_, key)| stays(key)).collect();
+        stayed.sort_by_key(|(at, key)| (*key, *at));
+        stayed
+    });
+    let [with, without] = [departures[1].len(), departures[0].len()];
+    assert!(with > 2 * 1_400, "{with}");
+    assert_eq!(with, without);
+    // In a dense schedule departures are gathered to ticks, which what is new may shift: by less than one of them.
+    let [first, second] = &mut departures;
+    for ((a, key), (b, other)) in first.iter().zip(second.iter()) {
+        assert_eq!(key, other);
+        assert!(a.since(*b).max(b.since(*a)) < Duration::from_millis(50), "{key:?}: {a:?} {b:?}");
+    }
+}
+
+#[test]
 fn a_shorter_interval_counts_at_once_and_a_removed_target_is_silent() {
     let (mut schedule, mut rng) = (Schedule::new(0.0), StdRng::seed_from_u64(1));
     schedule.set(T0, vec![target(1, Duration::from_secs(60)), target(2, Duration::from_secs(60))]);

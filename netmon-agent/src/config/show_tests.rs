@@ -1,0 +1,151 @@
+use std::path::Path;
+
+use proptest::{prelude::*, sample::subsequence};
+
+use super::*;
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, Path::new("t")).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// What is shown is read as the same configuration, and shown as the same text.
+fn comes_back(config: &Config) -> Config {
+    let shown = config.to_toml().unwrap();
+    let again = parse(&shown);
+    assert_eq!(again.to_toml().unwrap(), shown);
+    // What followed from the targets is written out now.
+    assert_eq!(again.limits, config.limits);
+    assert_eq!(Config { open: config.open, ..again.clone() }, *config, "{shown}");
+    again
+}
+
+/// Lines that go together, by table.
+const LINES: [(&str, &[&str]); 11] = [
+    ("agent", &["listen = []", "socket = \"/run/\\\"x\\\".sock\"", "max_probes_per_second = 123456"]),
+    ("limits", &["cpu = \"off\"", "memory = 12345678"]),
+    ("defaults", &["interval = \"1m30s\"", "timeout = \"1ms\"", "auto_targets = false"]),
+    (
+        "devices",
+        &[
+            "netlink = false",
+            "include = [\"eth{0,1}\", \"[a-c]*\"]",
+            "exclude = []",
+            "required = [\"eth0\"]",
+            "preferred = [\"\u{e9}\\t\"]",
+        ],
+    ),
+    (
+        "kernel",
+        &[
+            "namespaces = \"all\"",
+            "rtt_samples = true",
+            "drop_reasons = [\"SKB_DROP_REASON_NO_SOCKET\", \"TCP_CSUM\"]",
+            "btf = \"/b\"",
+        ],
+    ),
+    ("metrics", &["windows = true", "native_histograms = true", "lean = true"]),
+    ("diagnosis", &["enabled = false", "pause = \"1h\"", "per_minute = 60", "timeout = \"2500ms\""]),
+    ("retry", &["tokens = 1000000", "transient = 13", "throttle = 1", "per_second = 0.1"]),
+    (
+        "history",
+        &["enabled = false", "path = \"/srv/a b.db\"", "retention = \"1h1s\"", "max_size = \"1500kB\""],
+    ),
+    (
+        "health",
+        &[
+            "settle = \"1s\"",
+            "burst = [\"1ms\", \"29s\"]",
+            "confidence = 2.0",
+            "latency_recent = 3",
+            "flap_max = \"59m\"",
+            "late_tick = \"11ms\"",
+        ],
+    ),
+    ("health.quorum", &["a = 1", "\"b c\" = 99", "\"\\u001b\" = 3"]),
+];
+
+/// Targets, each with keys that go with it.
+const TARGETS: [(&str, &[&str]); 6] = [
+    (
+        "host = \"10.0.0.1\"\nname = \"a\"",
+        &[
+            "source = \"10.0.0.2\"",
+            "vrf = \"red\"",
+            "ttl = 1",
+            "dscp = \"AF41\"",
+            "size = 100",
+            "dont_fragment = true",
+        ],
+    ),
+    ("host = \"fe80::1\"\nname = \"b\\nc\"", &[]),
+    (
+        "host = \"h\"\nname = \"c\"\nprobe = \"tcp\"\nport = 1",
+        &["mark = 4294967295", "device = \"eth0\"", "scope = \"s\""],
+    ),
+    ("host = \"h\"\nname = \"d\"\nprobe = \"udp\"\nport = 7", &["expect = \"unreachable\"", "size = 16"]),
+    (
+        "host = \"h\"\nname = \"e\"\nprobe = \"dns\"",
+        &[
+            "query = \"x.example.\"",
+            "record = \"99\"",
+            "transport = \"tcp\"",
+            "accept = [\"REFUSED\", \"noerror\"]",
+            "port = 5353",
+        ],
+    ),
+    (
+        "url = \"https://[::1]:8443/x?y\"\nname = \"f\"",
+        &[
+            "status = [\"2xx\", \"404\"]",
+            "verify = false",
+            "ca_file = \"/c\"",
+            "head = true",
+            "host = \"127.0.0.1\"",
+            "interval = \"1s1ms\"",
+        ],
+    ),
+];
+
+fn some(lines: &'static [&'static str]) -> impl Strategy<Value = String> {
+    subsequence(lines.to_vec(), 0..=lines.len()).prop_map(|lines| lines.join("\n"))
+}
+
+proptest! {
+    #[test]
+    fn what_is_shown_is_read_as_the_same(
+        tables in LINES.map(|(name, lines)| some(lines).prop_map(move |text| format!("[{name}]\n{text}\n"))),
+        targets in TARGETS.map(|(base, lines)| {
+            let target = some(lines).prop_map(move |text| format!("[[target]]\n{base}\n{text}\n"));
+            prop::option::of(target).prop_map(Option::unwrap_or_default)
+        }),
+    ) {
+        // A control character makes no name.
+        let targets = targets.concat().replace("b\\nc", "b c");
+        comes_back(&parse(&format!("{}{targets}", tables.concat())));
+    }
+}
+
+#[test]
+fn every_key_with_a_default_is_shown_and_none_twice() {
+    let config = parse("");
+    comes_back(&config);
+    let shown: serde_json::Value = toml::from_str(&config.to_toml().unwrap()).unwrap();
+    assert_eq!(shown, config.to_json().unwrap());
+    // What has no value of its own.
+    let without = ["agent.socket", "kernel.btf"];
+    for (table, keys) in crate::config::schema::tables().iter().filter(|(table, _)| *table != "target") {
+        for key in *keys {
+            let is_there = shown[table].get(key).is_some();
+            assert_eq!(is_there, !without.contains(&&*format!("{table}.{key}")), "{table}.{key}");
+        }
+    }
+}
+
+#[test]
+fn many_targets_show_the_limits_that_they_bring() {
+    let all: String =
+        (0..5000).map(|i| format!("[[target]]\nhost = \"10.0.{}.{}\"\n", i / 250, i % 250)).collect();
+    let config = parse(&format!("[defaults]\ninterval = \"1s\"\n{all}"));
+    let again = comes_back(&config);
+    assert!(again.limits.cpu.unwrap() > 0.2);
+}
