@@ -3,7 +3,7 @@
 //! Light (blocking, no async runtime), without unsafe code. A program that asks now and then uses [`Client`]; one that
 //! looks at the state before each piece of work holds a [`Monitor`], whose reads cost nanoseconds. With the feature
 //! `tokio` the module `aio` has the same for async programs. [`retry`] runs what may fail until it succeeds, through
-//! outages.
+//! outages; [`supervise`] keeps the connections of a daemon.
 //!
 //! ```no_run
 //! use netmon_client::{Client, WaitOptions};

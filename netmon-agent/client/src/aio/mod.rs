@@ -1,7 +1,8 @@
 //! The same for async programs, on tokio: needs the feature `tokio`.
 //!
 //! Nothing here blocks, and every future may be dropped at any time: a question that is dropped closes its connection,
-//! so that the agent frees the place; what was not taken yet is there for the next call.
+//! so that the agent frees the place; what was not taken yet is there for the next call. A [`Supervisor`] keeps connections,
+//! as [`crate::supervise`] does.
 //!
 //! ```no_run
 //! use netmon_client::{Condition, WaitOptions, aio};
@@ -22,8 +23,10 @@ mod events;
 mod monitor;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 
 pub use client::Client;
 pub use events::{EventStream, Events};
 pub use monitor::{Monitor, Subscription};
+
+pub use crate::supervise::aio::{ConnectionChanges, Supervise, Supervised, Supervisor};

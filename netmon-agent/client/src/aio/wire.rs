@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::UnixStream,
     time::timeout,
 };
@@ -15,16 +15,22 @@ use crate::{
 
 /// A connection on which something was asked. Dropping it closes it.
 #[derive(Debug)]
-pub(super) struct Wire {
-    stream: UnixStream,
+pub(super) struct Wire<S = UnixStream> {
+    stream: S,
     piece: Box<[u8; 8192]>,
 }
 
 impl Wire {
     /// Connects, and sends the request.
     pub(super) async fn open(path: &Path, request: &[u8]) -> Result<Self, Error> {
-        let mut stream =
-            UnixStream::connect(path).await.map_err(|source| http::not_connected(path, source))?;
+        let stream = UnixStream::connect(path).await.map_err(|source| http::not_connected(path, source))?;
+        Self::new(stream, request).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// Sends the request.
+    async fn new(mut stream: S, request: &[u8]) -> Result<Self, Error> {
         http::sent(stream.write_all(request).await)?;
         Ok(Self { stream, piece: Box::new([0; 8192]) })
     }
@@ -33,6 +39,17 @@ impl Wire {
     pub(super) async fn fill(&mut self, into: &mut Exchange) -> Result<(), Error> {
         let read = self.stream.read(&mut self.piece[..]).await;
         http::received(read, &self.piece[..], into)
+    }
+
+    /// Reads the whole answer.
+    async fn reply(mut self) -> Result<Reply, Error> {
+        let mut call = Call::default();
+        loop {
+            if let Some(reply) = call.reply()? {
+                return Ok(reply);
+            }
+            self.fill(&mut call.exchange).await?;
+        }
     }
 }
 
@@ -43,17 +60,16 @@ pub(super) async fn get(path: &Path, target: &str, patience: Option<Duration>) -
 
 /// Sends the request, and reads the whole answer.
 pub(super) async fn ask(path: &Path, request: &[u8], patience: Option<Duration>) -> Result<Reply, Error> {
-    within(patience, async {
-        let mut wire = Wire::open(path, request).await?;
-        let mut call = Call::default();
-        loop {
-            if let Some(reply) = call.reply()? {
-                return Ok(reply);
-            }
-            wire.fill(&mut call.exchange).await?;
-        }
-    })
-    .await
+    within(patience, async { Wire::open(path, request).await?.reply().await }).await
+}
+
+/// The same over a connection that is there already.
+pub(crate) async fn exchange(
+    stream: &mut UnixStream,
+    request: &[u8],
+    patience: Option<Duration>,
+) -> Result<Reply, Error> {
+    within(patience, async { Wire::new(stream, request).await?.reply().await }).await
 }
 
 /// The same, within this time.

@@ -39,7 +39,7 @@ impl ConnectionChanges {
 
     /// The next, if there is one now.
     pub fn try_recv(&self) -> Option<ConnectionUpdate> {
-        self.queue.lock().pop()
+        self.queue.try_next()
     }
 
     fn next_until(&self, deadline: Option<std::time::Instant>) -> Option<ConnectionUpdate> {
@@ -76,6 +76,9 @@ impl Iterator for ConnectionChanges {
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
+    /// The same for the one async reader that a queue has.
+    #[cfg(feature = "tokio")]
+    notify: tokio::sync::Notify,
 }
 
 #[derive(Debug, Default)]
@@ -102,12 +105,38 @@ impl Queue {
             waiting.lagged += 1;
         }
         waiting.changes.push_back(change);
-        self.changed.notify_all();
+        self.rings();
     }
 
     pub(super) fn end(&self) {
         self.lock().ended = true;
+        self.rings();
+    }
+
+    pub(super) fn try_next(&self) -> Option<ConnectionUpdate> {
+        self.lock().pop()
+    }
+
+    /// Waits for the next; none at the end.
+    #[cfg(feature = "tokio")]
+    pub(super) async fn next(&self) -> Option<ConnectionUpdate> {
+        loop {
+            {
+                let mut waiting = self.lock();
+                let update = waiting.pop();
+                if update.is_some() || waiting.ended {
+                    return update;
+                }
+            }
+            // What was pushed since the look has left its mark.
+            self.notify.notified().await;
+        }
+    }
+
+    fn rings(&self) {
         self.changed.notify_all();
+        #[cfg(feature = "tokio")]
+        self.notify.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

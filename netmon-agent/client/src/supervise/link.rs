@@ -4,34 +4,34 @@ use std::{
     any::Any,
     fmt::Display,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
     time::Duration,
 };
 
+use super::{machine::Call, shell::Shared};
 use crate::clock;
+
+/// Calls of one connection that have not come back, most of them given up. With so many no further one begins.
+const MAX_CALLS: usize = 4;
 
 /// What the supervisor does with a connection, whatever its type.
 pub(super) trait Operate: Send + Sync {
-    /// Calls the user's `connect`.
-    fn connect(self: Arc<Self>) -> Result<Box<dyn Made>, String>;
-    /// Calls the user's `health_check` with the connection.
-    fn check(&self) -> Result<(), String>;
+    /// Has the user's code called. `shared` is told what it came to.
+    fn begin(self: Arc<Self>, shared: &Arc<Shared>, id: u64, call: Call) -> Result<(), String>;
     /// Takes the connection from those who use it. What comes back closes it.
     fn take(self: Arc<Self>) -> Option<Closing>;
     /// Notes whether those who wait for a connection wait in vain.
     fn set_ended(&self, ended: bool);
+    /// The machine has been told something: it may await another call, and at another time.
+    fn told(&self) {}
 }
 
 /// Closes a connection, by code of the user's.
 pub(super) type Closing = Box<dyn FnOnce() + Send>;
-
-/// A new connection.
-pub(super) trait Made: Send {
-    /// Gives it to those who use it.
-    fn keep(self: Box<Self>);
-    /// Closes it: nobody wants it any more.
-    fn discard(self: Box<Self>);
-}
 
 type Connect<C> = Box<dyn Fn() -> Result<C, String> + Send + Sync>;
 type Check<C> = Box<dyn Fn(&C) -> Result<(), String> + Send + Sync>;
@@ -43,6 +43,7 @@ pub(super) struct Link<C> {
     connect: Connect<C>,
     check: Check<C>,
     close: Close<C>,
+    calls: AtomicUsize,
 }
 
 struct Slot<C> {
@@ -63,6 +64,7 @@ impl<C: Send + Sync + 'static> Link<C> {
             connect: Box::new(move || connect().map_err(|e| format!("{e:#}"))),
             check: Box::new(move |c| check(c).map_err(|e| format!("{e:#}"))),
             close: Box::new(close),
+            calls: AtomicUsize::new(0),
         }
     }
 
@@ -106,20 +108,59 @@ impl<C: Send + Sync + 'static> Link<C> {
     }
 }
 
-impl<C: Send + Sync + 'static> Operate for Link<C> {
-    fn connect(self: Arc<Self>) -> Result<Box<dyn Made>, String> {
-        let connection = Arc::new(guarded(|| (self.connect)())?);
-        Ok(Box::new(New { link: self, connection }))
+impl<C: Send + Sync + 'static> Link<C> {
+    fn connect(&self, shared: &Weak<Shared>, id: u64, call: Call) {
+        let result = guarded(|| (self.connect)());
+        self.calls.fetch_sub(1, Ordering::Relaxed);
+        let (mut made, outcome) = match result {
+            Ok(connection) => (Some(Arc::new(connection)), Ok(())),
+            Err(e) => (None, Err(e)),
+        };
+        if let Some(shared) = shared.upgrade() {
+            shared.ended(id, call, outcome, || {
+                self.lock().connection = made.take();
+                self.changed.notify_all();
+            });
+        }
+        // Nobody wants it any more.
+        made.into_iter().for_each(|connection| self.close(connection));
     }
 
-    fn check(&self) -> Result<(), String> {
-        let connection = self.get().ok_or("there is no connection any more")?;
-        guarded(|| {
-            let checked = (self.check)(&connection);
-            // The last hand on it may be this one.
-            drop(connection);
-            checked
-        })
+    fn check(&self, shared: &Weak<Shared>, id: u64, call: Call) {
+        let result = self.get().ok_or_else(|| "there is no connection any more".to_owned());
+        let result = result.and_then(|connection| {
+            guarded(|| {
+                let checked = (self.check)(&connection);
+                // The last hand on it may be this one.
+                drop(connection);
+                checked
+            })
+        });
+        self.calls.fetch_sub(1, Ordering::Relaxed);
+        if let Some(shared) = shared.upgrade() {
+            shared.ended(id, call, result, || {});
+        }
+    }
+}
+
+impl<C: Send + Sync + 'static> Operate for Link<C> {
+    fn begin(self: Arc<Self>, shared: &Arc<Shared>, id: u64, call: Call) -> Result<(), String> {
+        let earlier = self.calls.fetch_add(1, Ordering::Relaxed);
+        let (shared, link) = (Arc::downgrade(shared), self.clone());
+        let begun = if earlier < MAX_CALLS {
+            let work = move || match call {
+                Call::Connect(_) => link.connect(&shared, id, call),
+                Call::Check(_) => link.check(&shared, id, call),
+            };
+            let thread = thread::Builder::new().name("netmon-call".to_owned()).spawn(work);
+            thread.map(drop).map_err(|e| format!("no thread for it: {e}"))
+        } else {
+            Err(format!("{earlier} earlier calls have not come back yet"))
+        };
+        if begun.is_err() {
+            self.calls.fetch_sub(1, Ordering::Relaxed);
+        }
+        begun
     }
 
     fn take(self: Arc<Self>) -> Option<Closing> {
@@ -135,24 +176,8 @@ impl<C: Send + Sync + 'static> Operate for Link<C> {
     }
 }
 
-struct New<C> {
-    link: Arc<Link<C>>,
-    connection: Arc<C>,
-}
-
-impl<C: Send + Sync + 'static> Made for New<C> {
-    fn keep(self: Box<Self>) {
-        self.link.lock().connection = Some(self.connection);
-        self.link.changed.notify_all();
-    }
-
-    fn discard(self: Box<Self>) {
-        self.link.close(self.connection);
-    }
-}
-
 /// Runs code of the user's; a panic is an error like any other.
-fn guarded<T>(call: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     // The code's own state may be half done, as after an error; what is ours it does not see.
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(format!("panicked: {}", words(&*panic))))
 }

@@ -39,13 +39,29 @@ pub(super) enum Input {
     Stop,
 }
 
-/// What is to be done. Calls are numbered; an answer to one that is no longer awaited is ignored.
+/// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
-    Connect(u64),
-    Check(u64),
+    Begin(Call),
     /// The connection is over.
     Drop,
+}
+
+/// A call of the program's code. They are numbered; an answer to one that is no longer awaited is ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    Connect(u64),
+    Check(u64),
+}
+
+impl Call {
+    /// What it came to, as the machine is told.
+    pub(super) fn ended(self, outcome: Result<(), String>) -> Input {
+        match self {
+            Self::Connect(call) => Input::Connected(call, outcome),
+            Self::Check(call) => Input::Checked(call, outcome),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -126,10 +142,12 @@ impl Machine {
     pub(super) fn handle(&mut self, now: Duration, random: f64, input: Input) -> bool {
         match input {
             Input::Network(state) => self.network(now, random, state),
-            Input::Connected(call, outcome) if self.awaits_attempt(call) => {
+            Input::Connected(call, outcome) if self.awaited() == Some(Call::Connect(call)) => {
                 self.connected(now, random, outcome)
             }
-            Input::Checked(call, outcome) if self.awaits_check(call) => self.checked(now, random, outcome),
+            Input::Checked(call, outcome) if self.awaited() == Some(Call::Check(call)) => {
+                self.checked(now, random, outcome)
+            }
             Input::Broken(error) if matches!(self.phase, Phase::Held(_)) => self.lose(now, random, error),
             Input::Stop => self.stop(now),
             Input::Wake | Input::Connected(..) | Input::Checked(..) | Input::Broken(_) => {}
@@ -159,13 +177,13 @@ impl Machine {
         }
     }
 
-    /// Whether what this attempt comes to still counts.
-    pub(super) fn awaits_attempt(&self, call: u64) -> bool {
-        matches!(self.phase, Phase::Connecting { call: awaited, .. } if awaited == call)
-    }
-
-    fn awaits_check(&self, call: u64) -> bool {
-        matches!(self.phase, Phase::Held(Held { check: Check::Running { call: awaited, .. }, .. }) if awaited == call)
+    /// The call whose answer still counts.
+    pub(super) fn awaited(&self) -> Option<Call> {
+        match self.phase {
+            Phase::Connecting { call, .. } => Some(Call::Connect(call)),
+            Phase::Held(Held { check: Check::Running { call, .. }, .. }) => Some(Call::Check(call)),
+            _ => None,
+        }
     }
 
     pub(super) fn state(&self) -> ConnectionState {
@@ -216,7 +234,7 @@ impl Machine {
                 self.record.attempts_total += 1;
                 self.last_attempt = Some(now);
                 self.next_call += 1;
-                self.tasks.push_back(Task::Connect(call));
+                self.tasks.push_back(Task::Begin(Call::Connect(call)));
             }
             Phase::Connecting { started, cut, .. } => {
                 let (took, cut) = (now.saturating_sub(*started), *cut);
@@ -233,7 +251,7 @@ impl Machine {
                     let most = if strict { self.options.slow_check } else { self.options.check_timeout };
                     held.check = Check::Running { call, started: now, deadline: now.saturating_add(most) };
                     self.next_call += 1;
-                    self.tasks.push_back(Task::Check(call));
+                    self.tasks.push_back(Task::Begin(Call::Check(call)));
                 }
                 Check::Running { started, .. } => {
                     let took = now.saturating_sub(started);

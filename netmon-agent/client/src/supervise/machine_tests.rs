@@ -59,8 +59,8 @@ impl Sim {
     /// The call that an answer is awaited to.
     fn call(&self) -> u64 {
         let call = self.machine.next_call - 1;
-        let awaited = self.machine.awaits_attempt(call) || self.machine.awaits_check(call);
-        assert!(awaited, "{:?}", self.machine.phase);
+        let awaited = [Some(Call::Connect(call)), Some(Call::Check(call))];
+        assert!(awaited.contains(&self.machine.awaited()), "{:?}", self.machine.phase);
         call
     }
 
@@ -111,7 +111,7 @@ fn until_attempt(sim: &mut Sim) -> Option<Duration> {
         let deadline = sim.machine.deadline().filter(|deadline| *deadline <= from + s(60))?;
         let known = sim.done.len();
         sim.pass(deadline.saturating_sub(sim.now));
-        if sim.done[known..].iter().any(|(_, task)| matches!(task, Task::Connect(_))) {
+        if sim.done[known..].iter().any(|(_, task)| matches!(task, Task::Begin(Call::Connect(_)))) {
             return Some(sim.now - from);
         }
     }
@@ -239,7 +239,7 @@ fn a_connection_is_held_through_an_outage_and_checked_at_its_end() {
     sim.pass(s(600));
     assert_eq!((sim.done(), sim.machine.state()), (vec![], ConnectionState::Connected));
     sim.network(State::Up);
-    assert!(matches!(sim.done()[..], [Task::Check(_)]));
+    assert!(matches!(sim.done()[..], [Task::Begin(Call::Check(_))]));
     sim.passes();
     assert_eq!(sim.snapshot().losses, 0);
     assert_eq!(sim.machine.deadline(), Some(sim.now + s(30)));
@@ -309,9 +309,12 @@ fn on_a_degraded_network_it_is_made_anew_before_the_time_out() {
     let mut sim = Sim::working(State::Up);
     sim.pass(s(5));
     sim.network(State::Degraded);
-    assert!(matches!(sim.done()[..], [Task::Check(_)]), "checked at once");
+    assert!(matches!(sim.done()[..], [Task::Begin(Call::Check(_))]), "checked at once");
     sim.pass(ms(2500));
-    assert!(matches!(sim.done()[..], [Task::Drop, Task::Connect(_)]), "slow, and made anew at once");
+    assert!(
+        matches!(sim.done()[..], [Task::Drop, Task::Begin(Call::Connect(_))]),
+        "slow, and made anew at once"
+    );
     // It never worked: its loss is a failure like any other.
     sim.connects();
     sim.tell(Input::Broken("reset".into()));
@@ -320,7 +323,10 @@ fn on_a_degraded_network_it_is_made_anew_before_the_time_out() {
     let mut sim = Sim::working(State::Degraded);
     sim.pass(s(30));
     sim.fails();
-    assert!(matches!(sim.done()[..], [Task::Check(_), Task::Drop, Task::Connect(_)]), "one is enough");
+    assert!(
+        matches!(sim.done()[..], [Task::Begin(Call::Check(_)), Task::Drop, Task::Begin(Call::Connect(_))]),
+        "one is enough"
+    );
 
     // A check that has been under way for too long when the network degrades ends there and then.
     let mut sim = Sim::working(State::Up);
@@ -329,7 +335,7 @@ fn on_a_degraded_network_it_is_made_anew_before_the_time_out() {
     sim.network(State::Degraded);
     assert_eq!(sim.done(), [Task::Drop]);
     sim.pass(Duration::ZERO);
-    assert!(matches!(sim.done()[..], [Task::Connect(_)]));
+    assert!(matches!(sim.done()[..], [Task::Begin(Call::Connect(_))]));
     assert_eq!(sim.snapshot().losses, 1);
 }
 
@@ -338,7 +344,7 @@ fn news_of_the_network_ask_for_a_check_a_second_at_most() {
     let mut sim = Sim::working(State::Up);
     for _ in 0..20 {
         sim.network(State::Degraded);
-        if sim.machine.awaits_check(sim.machine.next_call - 1) {
+        if sim.machine.awaited() == Some(Call::Check(sim.machine.next_call - 1)) {
             sim.passes();
         }
         sim.pass(ms(100));
@@ -432,15 +438,15 @@ proptest! {
                 Move::Answer(good) => {
                     let call = sim.machine.next_call.saturating_sub(1);
                     let outcome = if good { Ok(()) } else { Err("bad".to_owned()) };
-                    if sim.machine.awaits_check(call) && good {
+                    if sim.machine.awaited() == Some(Call::Check(call)) && good {
                         since_success = 0;
                     }
-                    if sim.machine.awaits_attempt(call) && good {
+                    if sim.machine.awaited() == Some(Call::Connect(call)) && good {
                         prop_assert!(!held);
                         held = true;
                     }
                     // The one that is not awaited changes nothing.
-                    if sim.machine.awaits_attempt(call) {
+                    if sim.machine.awaited() == Some(Call::Connect(call)) {
                         sim.tell(Input::Checked(call, outcome.clone()));
                         sim.tell(Input::Connected(call, outcome));
                     } else {
@@ -458,7 +464,7 @@ proptest! {
             }
             for (at, task) in &sim.done[seen..] {
                 match task {
-                    Task::Connect(_) => {
+                    Task::Begin(Call::Connect(_)) => {
                         prop_assert!(!held, "a second connection");
                         let down = before == State::Down && sim.machine.network == State::Down;
                         prop_assert!(!down, "an attempt in an outage");
@@ -466,7 +472,7 @@ proptest! {
                         last = Some(*at);
                         since_success += 1;
                     }
-                    Task::Check(_) => prop_assert!(held && sim.machine.network != State::Down),
+                    Task::Begin(Call::Check(_)) => prop_assert!(held && sim.machine.network != State::Down),
                     Task::Drop => {
                         prop_assert!(held, "dropped what there was not");
                         held = false;

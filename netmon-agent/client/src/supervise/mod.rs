@@ -49,7 +49,11 @@
 //! where they can have some, or a way to be ended by
 //! [`Supervisor::supervise_with`]'s `close`. With four calls that have not come back no further one begins: an attempt or
 //! a check that is due meanwhile fails at once, and counts like any other that fails.
+//!
+//! Async programs have `aio::Supervisor` (feature `tokio`), which keeps to the same rules and drops what it gives up.
 
+#[cfg(feature = "tokio")]
+pub(crate) mod aio;
 mod changes;
 mod link;
 mod machine;
@@ -77,7 +81,7 @@ pub use supervised::Supervised;
 use crate::{Client, Error, Monitor};
 use link::Link;
 use report::Reporter;
-use shell::Shared;
+use shell::{By, Shared};
 
 /// How often the network's state is looked at where no change tells of it.
 const LOOK: Duration = Duration::from_secs(1);
@@ -112,7 +116,7 @@ impl Supervisor {
     /// # Errors
     /// When no thread can be made.
     pub fn without_agent() -> Result<Self, Error> {
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(Shared::new(By::Threads));
         let timed = shared.clone();
         let timer = shell::spawn("netmon-supervise", move || timed.run())?;
         Ok(Self { shared, timer: Some(timer), monitor: None, reporter: std::sync::Mutex::default() })
@@ -166,10 +170,7 @@ impl Supervisor {
     /// # Errors
     /// When no thread can be made, or `client` is not 1 to 64 bytes of printable text ([`Error::BadRequest`]).
     pub fn report_to(&self, agent: &Client, client: &str) -> Result<(), Error> {
-        if !crate::wire::is_connection_name(client) {
-            let said = format!("client {client:?}: a name has 1 to 64 bytes and no control characters");
-            return Err(Error::BadRequest(said));
-        }
+        check_client(client)?;
         let mut reporter = self.reporter.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // Its end takes its reports back: first, lest they be those of the next one.
         drop(reporter.take());
@@ -211,6 +212,14 @@ impl Drop for Supervisor {
             let _ = timer.join();
         }
     }
+}
+
+/// Whether the agent takes reports of a program with this name.
+fn check_client(client: &str) -> Result<(), Error> {
+    if crate::wire::is_connection_name(client) {
+        return Ok(());
+    }
+    Err(Error::BadRequest(format!("client {client:?}: a name has 1 to 64 bytes and no control characters")))
 }
 
 /// Tells `shared` what `monitor` knows, on a thread that ends with either.

@@ -26,9 +26,9 @@ use crate::{
 };
 
 /// How often it is looked whether the agent is still there, where nothing else tells.
-const LOOK: Duration = Duration::from_secs(5);
+pub(super) const LOOK: Duration = Duration::from_secs(5);
 /// How often figures are told that change without a change of state.
-const REFRESH: Duration = Duration::from_secs(60);
+pub(super) const REFRESH: Duration = Duration::from_secs(60);
 /// Pause before another try at an agent that takes no reports.
 const NOT_TAKEN: Duration = Duration::from_secs(60);
 
@@ -55,6 +55,9 @@ pub(super) struct Reporter {
 pub(super) struct Outbox {
     inner: Mutex<Inner>,
     changed: Condvar,
+    /// The same for the one task that reports.
+    #[cfg(feature = "tokio")]
+    pub(super) notify: tokio::sync::Notify,
 }
 
 #[derive(Debug, Default)]
@@ -71,13 +74,46 @@ impl Outbox {
     /// This connection is another, or gone.
     pub(super) fn mark(&self, name: &str) {
         self.lock().names.insert(name.to_owned());
-        self.changed.notify_all();
+        self.rings();
     }
 
     /// The agent may have gone.
     pub(super) fn look(&self) {
         self.lock().look = true;
+        self.rings();
+    }
+
+    fn rings(&self) {
         self.changed.notify_all();
+        #[cfg(feature = "tokio")]
+        self.notify.notify_one();
+    }
+
+    /// What there is to tell now.
+    #[cfg(feature = "tokio")]
+    pub(super) fn take(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.lock().names)
+    }
+
+    pub(super) fn state(&self) -> ReportState {
+        self.lock().state.clone()
+    }
+
+    /// So many connections have been told of.
+    pub(super) fn told(&self, reported: usize) {
+        let mut inner = self.lock();
+        (inner.state.connected, inner.state.reported) = (true, reported);
+    }
+
+    /// Something went wrong with one of them.
+    pub(super) fn failed(&self, error: &Error) {
+        self.lock().state.last_error = Some(error.to_string());
+    }
+
+    /// The agent takes none any more. How long to leave it alone, after so many sessions that came to nothing.
+    pub(super) fn lost(&self, error: &Error, failures: u32) -> Duration {
+        self.lock().state = ReportState { last_error: Some(error.to_string()), ..ReportState::default() };
+        if error.is_transient() { backoff(failures) } else { NOT_TAKEN }
     }
 
     fn stop(&self) {
@@ -132,7 +168,7 @@ impl Reporter {
     }
 
     pub(super) fn state(&self) -> ReportState {
-        self.outbox.lock().state.clone()
+        self.outbox.state()
     }
 }
 
@@ -159,15 +195,9 @@ impl Work {
             let mut told = BTreeSet::new();
             let Err(error) = self.session(&mut told) else { return };
             failures = if told.is_empty() { failures.saturating_add(1) } else { 1 };
-            let pause = if error.is_transient() { backoff(failures) } else { NOT_TAKEN };
-            let state = ReportState { last_error: Some(error.to_string()), ..ReportState::default() };
+            let pause = self.outbox.lost(&error, failures);
             // While any hand is on the stream the agent takes it for open, and shows what it was told over it.
-            let stream = {
-                let mut inner = self.outbox.lock();
-                inner.state = state;
-                inner.stream.take()
-            };
-            drop(stream);
+            drop(self.outbox.lock().stream.take());
             if !self.outbox.pause(pause) {
                 return;
             }
@@ -184,8 +214,7 @@ impl Work {
             pause = LOOK;
             if clock::left(refresh).is_none() {
                 refresh += REFRESH;
-                names.extend(self.shared.snapshots().into_iter().map(|s| s.name));
-                names.extend(told.iter().cloned());
+                names.extend(all(&self.shared, told));
             }
             if is_closed(&stream)? {
                 return Err(Error::Disconnected);
@@ -193,31 +222,25 @@ impl Work {
             for name in names {
                 self.tell(&stream, &name, told)?;
             }
-            let mut inner = self.outbox.lock();
-            (inner.state.connected, inner.state.reported) = (true, told.len());
+            self.outbox.told(told.len());
         }
         Ok(())
     }
 
     fn tell(&self, stream: &UnixStream, name: &str, told: &mut BTreeSet<String>) -> Result<(), Error> {
-        let result = match self.shared.named(name) {
-            Some(snapshot) => {
-                let report = report(&self.client, &snapshot);
-                let body = serde_json::to_string(&report).map_err(|e| Error::Protocol(e.to_string()))?;
-                ask(stream, "PUT", name, &body).map(|()| _ = told.insert(name.to_owned()))
-            }
-            None if told.contains(name) => ask(stream, "DELETE", name, "").map(|()| _ = told.remove(name)),
-            None => Ok(()),
-        };
+        let Some(question) = Question::of(&self.shared, &self.client, name, told)? else { return Ok(()) };
+        let stream_of_it = stream.try_clone()?;
+        let answer = http::exchange(stream_of_it, question.request.as_bytes(), Patience::of(Some(ANSWER)));
+        let result = answer.and_then(|reply| reply.done()).map(|()| question.note(told));
         match result {
             // One name of many: what is wrong with it is told, and it is tried again with the next refresh.
             Err(e @ (Error::BadRequest(_) | Error::Refused(_))) => {
-                self.outbox.lock().state.last_error = Some(e.to_string());
+                self.outbox.failed(&e);
                 Ok(())
             }
             // No room: with the next refresh, too.
             Err(e @ Error::Busy { retry_after, .. }) if retry_after > LOOK && !is_closed(stream)? => {
-                self.outbox.lock().state.last_error = Some(e.to_string());
+                self.outbox.failed(&e);
                 Ok(())
             }
             // Too fast. A connection that was refused altogether is found closed.
@@ -233,16 +256,6 @@ impl Work {
     }
 }
 
-fn ask(stream: &UnixStream, method: &str, name: &str, body: &str) -> Result<(), Error> {
-    let request = format!(
-        "{method} /v1/connections/{} HTTP/1.1\r\nHost: netmon\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        percent(name),
-        body.len()
-    );
-    http::exchange(stream.try_clone()?, request.as_bytes(), Patience::of(Some(ANSWER)))?.done()
-}
-
 /// Whether the agent has ended the connection: it says nothing that was not asked for.
 fn is_closed(mut stream: &UnixStream) -> Result<bool, Error> {
     stream.set_nonblocking(true)?;
@@ -251,6 +264,53 @@ fn is_closed(mut stream: &UnixStream) -> Result<bool, Error> {
     match read {
         Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
         Ok(_) | Err(_) => Ok(true),
+    }
+}
+
+/// What there is to tell of: connections that are, and those that were.
+pub(super) fn all(shared: &Shared, told: &BTreeSet<String>) -> Vec<String> {
+    shared.snapshots().into_iter().map(|s| s.name).chain(told.iter().cloned()).collect()
+}
+
+/// What the agent is asked to take.
+pub(super) struct Question<'a> {
+    name: &'a str,
+    is_gone: bool,
+    pub(super) request: String,
+}
+
+impl<'a> Question<'a> {
+    /// What is to be told of this connection; nothing where the agent knows of none, and there is none.
+    pub(super) fn of(
+        shared: &Shared,
+        client: &str,
+        name: &'a str,
+        told: &BTreeSet<String>,
+    ) -> Result<Option<Self>, Error> {
+        let (method, body) = match shared.named(name) {
+            Some(snapshot) => {
+                let body = serde_json::to_string(&report(client, &snapshot));
+                ("PUT", body.map_err(|e| Error::Protocol(e.to_string()))?)
+            }
+            None if told.contains(name) => ("DELETE", String::new()),
+            None => return Ok(None),
+        };
+        let request = format!(
+            "{method} /v1/connections/{} HTTP/1.1\r\nHost: netmon\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            percent(name),
+            body.len()
+        );
+        Ok(Some(Self { name, is_gone: method == "DELETE", request }))
+    }
+
+    /// The agent has taken it.
+    pub(super) fn note(&self, told: &mut BTreeSet<String>) {
+        if self.is_gone {
+            told.remove(self.name);
+        } else {
+            told.insert(self.name.to_owned());
+        }
     }
 }
 

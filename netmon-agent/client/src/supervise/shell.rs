@@ -1,5 +1,6 @@
-//! The machines' surroundings: one thread for the time of all of them, and one for each call of the user's code while it
-//! runs. An idle connection has no thread.
+//! The machines' surroundings. With threads: one for the time of all of them, and one for each call of the user's code
+//! while it runs; an idle connection has none. With tasks (`aio`) each connection has one, which looks to its time and
+//! runs its calls.
 
 use std::{
     collections::BTreeMap,
@@ -11,21 +12,27 @@ use std::{
 
 use super::{
     changes::Queue,
-    link::{Closing, Made, Operate},
-    machine::{Input, Machine, Task},
+    link::{Closing, Operate},
+    machine::{Call, Input, Machine, Task},
     options::{OptionsError, SuperviseOptions},
     record::ConnectionSnapshot,
     report::Outbox,
 };
 use crate::{State, clock, retry::uniform, wire::ConnectionState};
 
-/// Calls of one connection that have not come back, most of them given up. With so many no further one begins.
-const MAX_CALLS: usize = 4;
-
 pub(super) struct Shared {
+    by: By,
     origin: Instant,
     inner: Mutex<Inner>,
     wake: Condvar,
+}
+
+/// What the work is done by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    Threads,
+    #[cfg(feature = "tokio")]
+    Tasks,
 }
 
 #[derive(Default)]
@@ -44,7 +51,6 @@ struct Kept {
     name: Arc<str>,
     machine: Machine,
     link: Arc<dyn Operate>,
-    calls: usize,
 }
 
 impl fmt::Debug for Shared {
@@ -54,8 +60,8 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(super) fn new() -> Self {
-        Self { origin: clock::now(), inner: Mutex::default(), wake: Condvar::new() }
+    pub(super) fn new(by: By) -> Self {
+        Self { by, origin: by.now(), inner: Mutex::default(), wake: Condvar::new() }
     }
 
     /// Wakes the machines when their time has come, until it is stopped.
@@ -105,7 +111,7 @@ impl Shared {
         let id = inner.next;
         inner.next += 1;
         let machine = Machine::new(self.now(), options, inner.network);
-        inner.kept.insert(id, Kept { name: name.into(), machine, link, calls: 0 });
+        inner.kept.insert(id, Kept { name: name.into(), machine, link });
         inner.mark(name);
         self.tell(&mut inner, id, Input::Wake);
         self.release(inner);
@@ -204,19 +210,15 @@ impl Shared {
         while let Some(task) = kept.machine.poll_task() {
             match task {
                 Task::Drop => inner.closings.extend(kept.link.clone().take()),
-                Task::Connect(call) => {
-                    if let Err(e) = self.call(kept, id, Call::Connect(call)) {
-                        changed |= kept.machine.handle(now, uniform(), Input::Connected(call, Err(e)));
-                    }
-                }
-                Task::Check(call) => {
-                    if let Err(e) = self.call(kept, id, Call::Check(call)) {
-                        changed |= kept.machine.handle(now, uniform(), Input::Checked(call, Err(e)));
+                Task::Begin(call) => {
+                    if let Err(e) = kept.link.clone().begin(self, id, call) {
+                        changed |= kept.machine.handle(now, uniform(), call.ended(Err(e)));
                     }
                 }
             }
         }
         kept.link.set_ended(kept.machine.state() == ConnectionState::Stopped || kept.machine.gave_up());
+        kept.link.told();
         if changed {
             let (snapshot, name) = (kept.snapshot(now), kept.name.clone());
             inner
@@ -227,63 +229,49 @@ impl Shared {
         self.wake.notify_all();
     }
 
-    /// Has the user's code called, on a thread of its own.
-    fn call(self: &Arc<Self>, kept: &mut Kept, id: u64, call: Call) -> Result<(), String> {
-        if kept.calls >= MAX_CALLS {
-            return Err(format!("{} earlier calls have not come back yet", kept.calls));
-        }
-        let (shared, link) = (Arc::downgrade(self), kept.link.clone());
-        let work = move || match call {
-            Call::Connect(call) => {
-                let result = link.connect();
-                match shared.upgrade() {
-                    Some(shared) => shared.attempted(id, call, result),
-                    None => result.into_iter().for_each(|made| made.discard()),
-                }
-            }
-            Call::Check(call) => {
-                let result = link.check();
-                if let Some(shared) = shared.upgrade() {
-                    shared.answered(id, |_| Input::Checked(call, result));
-                }
-            }
-        };
-        let builder = thread::Builder::new().name("netmon-call".to_owned());
-        builder.spawn(work).map_err(|e| format!("no thread for it: {e}"))?;
-        kept.calls += 1;
-        Ok(())
-    }
-
-    fn attempted(self: &Arc<Self>, id: u64, call: u64, result: Result<Box<dyn Made>, String>) {
-        let (made, outcome) = match result {
-            Ok(made) => (Some(made), Ok(())),
-            Err(e) => (None, Err(e)),
-        };
-        let mut unwanted = made;
-        self.answered(id, |kept| {
-            // Before the machine says that it is there.
-            if kept.machine.awaits_attempt(call) {
-                unwanted.take().into_iter().for_each(|made| made.keep());
-            }
-            Input::Connected(call, outcome)
-        });
-        unwanted.into_iter().for_each(|made| made.discard());
-    }
-
-    fn answered(self: &Arc<Self>, id: u64, input: impl FnOnce(&Kept) -> Input) {
+    /// What a call came to. A connection that it made is kept, by `keep`, if it is still awaited.
+    pub(super) fn ended(
+        self: &Arc<Self>,
+        id: u64,
+        call: Call,
+        result: Result<(), String>,
+        keep: impl FnOnce(),
+    ) {
         let mut inner = self.lock();
-        let Some(kept) = inner.kept.get_mut(&id) else { return };
-        kept.calls -= 1;
-        let input = input(kept);
-        self.tell(&mut inner, id, input);
+        // Before the machine says that it is there.
+        if inner.kept.get(&id).is_some_and(|kept| kept.machine.awaited() == Some(call)) {
+            keep();
+        }
+        self.tell(&mut inner, id, call.ended(result));
         self.release_here(inner);
     }
 
-    /// Lets go of the lock and has closed what is over, by the user's code, on another thread.
+    /// Whose time has come is told so; what it awaits then, and when its time comes again. None: it has been stopped.
+    #[cfg(feature = "tokio")]
+    pub(super) fn plan(self: &Arc<Self>, id: u64) -> Option<Plan> {
+        let mut inner = self.lock();
+        let now = self.now();
+        let is_due = |k: &Kept| k.machine.deadline().is_some_and(|deadline| deadline <= now);
+        if inner.kept.get(&id).is_some_and(is_due) {
+            self.tell(&mut inner, id, Input::Wake);
+        }
+        let machine = inner.kept.get(&id).map(|k| &k.machine);
+        let plan = machine.filter(|m| m.state() != ConnectionState::Stopped).map(|machine| Plan {
+            awaited: machine.awaited(),
+            // What is without end has no deadline.
+            deadline: machine.deadline().and_then(|deadline| self.origin.checked_add(deadline)),
+        });
+        self.release_here(inner);
+        plan
+    }
+
+    /// Lets go of the lock and has closed what is over, by the user's code, on another thread: it may block.
     fn release(&self, mut inner: MutexGuard<'_, Inner>) {
         let closings = std::mem::take(&mut inner.closings);
         drop(inner);
-        if !closings.is_empty() {
+        if self.by != By::Threads {
+            closings.into_iter().for_each(|close| close());
+        } else if !closings.is_empty() {
             let work = move || closings.into_iter().for_each(|close| close());
             // Without a thread they are dropped, which closes most things too.
             let _ = thread::Builder::new().name("netmon-close".to_owned()).spawn(work);
@@ -298,12 +286,31 @@ impl Shared {
     }
 
     fn now(&self) -> Duration {
-        clock::now().duration_since(self.origin)
+        self.by.now().duration_since(self.origin)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl By {
+    fn now(self) -> Instant {
+        match self {
+            Self::Threads => clock::now(),
+            // The runtime's clock, which tests may stop.
+            #[cfg(feature = "tokio")]
+            Self::Tasks => tokio::time::Instant::now().into_std(),
+        }
+    }
+}
+
+/// What the task of a connection has to look to.
+#[cfg(feature = "tokio")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) awaited: Option<Call>,
+    pub(super) deadline: Option<Instant>,
 }
 
 impl Inner {
@@ -317,12 +324,6 @@ impl Kept {
     fn snapshot(&self, now: Duration) -> ConnectionSnapshot {
         ConnectionSnapshot { name: self.name.to_string(), ..self.machine.snapshot(now) }
     }
-}
-
-#[derive(Clone, Copy)]
-enum Call {
-    Connect(u64),
-    Check(u64),
 }
 
 /// Starts a thread of the supervisor's own.

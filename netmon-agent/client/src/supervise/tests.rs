@@ -267,7 +267,7 @@ fn names_are_unique_and_printable() {
 
 /// Takes reports on as many connections as are made, and tells what it was told, `closed` where the other side ended a
 /// connection. It closes one itself after so many requests. `answer` makes the head of an answer of a request's line.
-fn agent(
+pub(super) fn agent(
     each: usize,
     mut answer: impl FnMut(&str) -> &'static str + Send + 'static,
 ) -> (tempfile::TempDir, mpsc::Receiver<(usize, String, String)>) {
