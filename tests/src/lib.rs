@@ -5,6 +5,7 @@
 //! | [`lab`] | the world: namespaces, devices, servers, faults, the kernel's own counters |
 //! | [`agent`] | the real binary in the world, and all that a user of it sees |
 //! | [`sim`] | the real health core in virtual time, without any of these |
+//! | [`prometheus`] | a real Prometheus in a namespace |
 //! | [`scenario`] | scenario files, played in virtual time and in the lab |
 //!
 //! Nothing here sends a packet outside the namespaces it made. Everything is removed on drop, also after a
@@ -12,5 +13,6 @@
 
 pub mod agent;
 pub mod lab;
+pub mod prometheus;
 pub mod scenario;
 pub mod sim;
