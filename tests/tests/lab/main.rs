@@ -5,6 +5,7 @@
 
 mod clients;
 mod connections;
+mod dashboards;
 mod diagnosis;
 mod examples;
 mod figures;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         retry::SCENARIOS,
         input::SCENARIOS,
         figures::SCENARIOS,
+        dashboards::SCENARIOS,
         history::SCENARIOS,
         kernel::SCENARIOS,
         scenarios::SCENARIOS,
