@@ -5,12 +5,16 @@
 //! | [`lab`] | the world: namespaces, devices, servers, faults, the kernel's own counters |
 //! | [`agent`] | the real binary in the world, and all that a user of it sees |
 //! | [`sim`] | the real health core in virtual time, without any of these |
+//! | [`prometheus`] | a real Prometheus in a namespace |
+//! | [`dashboards`] | what Grafana would ask, and drawings of the answers |
 //! | [`scenario`] | scenario files, played in virtual time and in the lab |
 //!
 //! Nothing here sends a packet outside the namespaces it made. Everything is removed on drop, also after a
 //! panic; what a killed run leaves behind, the next run sweeps away.
 
 pub mod agent;
+pub mod dashboards;
 pub mod lab;
+pub mod prometheus;
 pub mod scenario;
 pub mod sim;

@@ -26,8 +26,9 @@ const NEEDED: [(&str, &str); 14] = [
     ("borg", "borgbackup"),
     ("socat", "socat"),
 ];
-/// Only unpacked, never installed: its package would start a server.
-const UNPACKED: [(&str, &str); 1] = [("promtool", "prometheus")];
+/// Only unpacked, never installed: their packages would start servers.
+const UNPACKED: [(&str, &str); 2] =
+    [("promtool", "prometheus"), ("prometheus-node-exporter", "prometheus-node-exporter")];
 
 /// Program and package of what probes are held against.
 const PEERS: [(&str, &str); 4] =

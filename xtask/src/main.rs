@@ -1,5 +1,6 @@
 //! Repository tasks: `cargo xtask TASK`.
 
+mod dashboards;
 mod debian;
 mod ebpf;
 mod kernels;
@@ -27,6 +28,9 @@ enum Task {
     Test,
     /// Formatting, clippy and the documentation, warnings being errors.
     Lint,
+    /// Write Grafana's dashboards and the reference of metrics, made from the catalogue of families. With `--check` hold what
+    /// is committed against them; with `--types` against Grafana's published types; with `--plot` draw every panel (root).
+    Dashboards(dashboards::Options),
     /// Build the kernel object and its note anew, in netmon-ebpf/prebuilt.
     BuildEbpf(ebpf::Options),
     /// Prove that the committed kernel object is what the source gives.
@@ -77,6 +81,7 @@ fn perform(task: Task) -> Result<()> {
     match task {
         Task::Test => test::test(),
         Task::Lint => test::lint(&mut step::Steps::default()),
+        Task::Dashboards(options) => dashboards::perform(options),
         Task::BuildEbpf(options) => ebpf::build(&options),
         Task::VerifyEbpf(options) => ebpf::verify(&options),
         Task::Kernels(options) => kernels::perform(&options),

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::dashboards;
 use crate::debian;
 use crate::ebpf;
 use crate::kernels;
@@ -15,6 +16,7 @@ pub fn test() -> Result<()> {
     let mut steps = Steps::default();
     steps.measure("packages", |_| debian::provide())?;
     lint(&mut steps)?;
+    steps.measure("types of dashboards", |_| dashboards::check_types())?;
     steps
         .run("build", &mut cargo(&["build", "--release", "--package", "netmon-agent", "--bin", "netmon"]))?;
     steps.run("tests", &mut cargo(&["test", "--workspace", "--exclude", "netmon-tests"]))?;
@@ -32,12 +34,13 @@ pub fn test() -> Result<()> {
     Ok(())
 }
 
-/// Formatting, clippy, documentation.
+/// Formatting, generated files, clippy, documentation.
 ///
 /// # Errors
 /// At the first that finds something.
 pub fn lint(steps: &mut Steps) -> Result<()> {
     steps.run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
+    steps.measure("dashboards", |_| dashboards::check())?;
     steps.run("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     // With all that the client has.
     let doc = ["doc", "--workspace", "--no-deps", "--features", "netmon-client/tokio"];

@@ -1,20 +1,18 @@
 //! Metrics: readable by the real Prometheus, and equal to what the kernel counts.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use netmon_tests::agent::{Agent, Sample, Witness, await_until, request};
+use netmon_tests::agent::{Agent, Sample, Witness, await_until};
 use netmon_tests::lab::{
     Bulk, Counters, Options, Place, SERVER_V4, SERVER_V6, Way, What, World, abort_connections, find_program,
     growth, refused_connections, run,
 };
-use serde_json::Value;
+use netmon_tests::prometheus::Prometheus;
 
 use crate::Scenario;
 
@@ -111,61 +109,19 @@ fn promtool() -> Result<()> {
     Ok(())
 }
 
-/// A process that ends with its owner.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn prometheus() -> Result<()> {
-    let program =
-        find_program("prometheus").context("prometheus is not installed: apt-get install prometheus")?;
     let world = World::new()?;
     let agent = Agent::start(&world)?;
     Witness::new(&agent)?.up(PROBES)?;
-    let config = agent.folder().join("prometheus.yml");
-    fs::write(
-        &config,
-        "global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: netmon\n  static_configs:\n  - targets: ['127.0.0.1:9817']\n",
-    )?;
-    let log = fs::File::create(agent.folder().join("prometheus.log"))?;
-    let mut command = world.node.command(program);
-    command
-        .arg(format!("--config.file={}", config.display()))
-        .arg(format!("--storage.tsdb.path={}", agent.folder().join("tsdb").display()))
-        .arg("--web.listen-address=127.0.0.1:9090")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log);
-    let _server = Server(command.spawn()?);
-    let query = |expression: &str| -> Result<Vec<Value>> {
-        let path = format!("/api/v1/query?query={expression}");
-        let answer = world.node.run(|| -> Result<Value> {
-            let stream = TcpStream::connect("127.0.0.1:9090")?;
-            stream.set_read_timeout(Some(PROBES))?;
-            request(stream, &path)?.json()
-        })?;
-        // It takes a moment to listen.
-        Ok(answer.map_or(Vec::new(), |a| a["data"]["result"].as_array().cloned().unwrap_or_default()))
-    };
-    let value = |series: &Value| series["value"][1].as_str().map(str::to_owned);
-    let scraped = await_until(Duration::from_secs(30), || {
-        Ok(query("up")?.first().and_then(value).filter(|v| v == "1"))
-    })?;
-    ensure!(scraped.is_some(), "up is not 1: {}", fs::read_to_string(agent.folder().join("prometheus.log"))?);
-    let states = query("netmon_state")?;
+    let config = "global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: netmon\n  static_configs:\n  - targets: ['127.0.0.1:9817']\n";
+    let prometheus = Prometheus::start(&world.node, agent.folder(), config)?;
+    prometheus.await_one("up == 1", Duration::from_secs(30))?;
+    let states = prometheus.query("netmon_state")?;
     ensure!(states.len() == 4, "{} series of netmon_state", states.len());
-    let one = query("netmon_state%20==%201")?;
-    ensure!(one.len() == 1 && one[0]["metric"]["state"] == "up", "{one:?}");
+    let one = prometheus.query("netmon_state == 1")?;
+    ensure!(one.len() == 1 && one[0].label("state") == "up", "{one:?}");
     world.carrier_down(0)?;
-    let down = await_until(Duration::from_secs(10), || {
-        Ok(query("netmon_state%7Bstate=%22down%22%7D")?.first().and_then(value).filter(|v| v == "1"))
-    })?;
-    ensure!(down.is_some(), "Prometheus never saw it down");
+    prometheus.await_one("netmon_state{state=\"down\"} == 1", Duration::from_secs(10))?;
     Ok(())
 }
 

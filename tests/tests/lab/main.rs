@@ -6,6 +6,7 @@
 mod added;
 mod clients;
 mod connections;
+mod dashboards;
 mod diagnosis;
 mod examples;
 mod figures;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         retry::SCENARIOS,
         input::SCENARIOS,
         figures::SCENARIOS,
+        dashboards::SCENARIOS,
         history::SCENARIOS,
         kernel::SCENARIOS,
         scenarios::SCENARIOS,
