@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::debian;
 use crate::ebpf;
+use crate::example;
 use crate::kernels;
 use crate::step::{Steps, cargo, target};
 
@@ -38,6 +39,7 @@ pub fn test() -> Result<()> {
 /// At the first that finds something.
 pub fn lint(steps: &mut Steps) -> Result<()> {
     steps.run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
+    steps.run("format of the S3 example", cargo(&["fmt", "--check", "--manifest-path"]).arg(example::manifest()))?;
     steps.run("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     // With all that the client has.
     let doc = ["doc", "--workspace", "--no-deps", "--features", "netmon-client/tokio"];
