@@ -3,6 +3,7 @@
 mod dashboards;
 mod debian;
 mod ebpf;
+mod example;
 mod kernels;
 mod step;
 mod test;
@@ -52,6 +53,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Build and run an example that is a package of its own, beside what it is measured against.
+    #[command(subcommand)]
+    Example(example::Which),
     /// Measure: flaps, idle, read, exact, kernel, churn, or all of them (root); `probes` for the cost and truth of probes
     /// beside other programs (root); `api` for waiters and scrapes by the thousand; `sockdiag` for a dump of TCP sockets
     /// beside `ss`; `handle` for what the core costs an observation; `history` for what a history costs; `targets` for the
@@ -87,6 +91,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Kernels(options) => kernels::perform(&options),
         Task::Lab { options } => run(&mut tool("netmon-lab", &options)),
         Task::Simulate { options } => run(&mut tool("netmon-simulate", &options)),
+        Task::Example(which) => example::perform(&which),
         Task::Bench { options } => match options.split_first() {
             Some((bench, options)) if bench == "client" => {
                 let bench = ["bench", "--quiet", "--package", "netmon-client", "--bench", "monitor", "--"];

@@ -1,5 +1,8 @@
 //! What a monitor costs, in plain figures: `cargo bench -p netmon-client`.
 
+#[path = "../tests/traced/mod.rs"]
+mod traced;
+
 use std::{
     fmt::Write as _,
     hint::black_box,
@@ -18,31 +21,63 @@ const RUNS: u32 = 3000;
 const CHANGES: u64 = 300_000;
 /// Changes written at one time; two such are fewer than a subscription holds.
 const WINDOW: u64 = 500;
+/// As its first argument, makes this program the one that is traced.
+const READER: &str = "traced-reader";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if let [first, socket, ..] = &arguments[..]
+        && first == READER
+    {
+        let monitor = Monitor::connect(socket)?;
+        return Ok(traced::read_loop(|| monitor.is_up())?);
+    }
     // `cargo bench` says so; `cargo test --benches` does not, and has nothing to learn from figures.
     if !std::env::args().any(|word| word == "--bench") {
         return Ok(());
     }
     let folder = tempfile::tempdir()?;
     reads(&folder.path().join("reads"))?;
+    system_calls(folder.path())?;
     changes(&folder.path().join("changes"))?;
     allocations(&folder.path().join("allocations"))?;
     Ok(())
 }
 
-/// One look at the state.
-fn reads(socket: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let agent = agent(socket, |mut stream| {
+/// An agent that says once that the network is up.
+fn up(socket: &Path) -> std::io::Result<thread::JoinHandle<()>> {
+    agent(socket, |mut stream| {
         // Until the monitor is gone.
         let _ = stream.write_all(text(1, 1).as_bytes()).and_then(|()| stream.read(&mut [0]).map(drop));
-    })?;
+    })
+}
+
+/// One look at the state.
+fn reads(socket: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let agent = up(socket)?;
     let monitor = Monitor::connect(socket)?;
     assert!(monitor.is_up(), "the agent said so");
     time("Monitor::is_up()", || monitor.is_up());
     time("Monitor::state()", || monitor.state() == State::Up);
     time("  without a look at its age", || monitor.state_unaged() == State::Up);
     drop(monitor);
+    agent.join().expect("the agent's thread");
+    Ok(())
+}
+
+/// System calls of this program as another process that reads.
+fn system_calls(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let what = format!("system calls in {} reads", traced::READS);
+    if let Some(why) = traced::obstacle() {
+        println!("{what:<32} not counted: {why}");
+        return Ok(());
+    }
+    let socket = folder.join("traced");
+    let agent = up(&socket)?;
+    let arguments = [READER.as_ref(), socket.as_os_str()];
+    let calls = traced::system_calls(&std::env::current_exe()?, &arguments, folder)?;
+    println!("{what:<32} {:>4} (strace)", calls.len());
+    assert!(calls.is_empty(), "a read makes system calls: {calls:?}");
     agent.join().expect("the agent's thread");
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use netmon_agent::time::Mono;
 use netmon_tests::agent::{Agent, Start, Witness, await_until};
-use netmon_tests::lab::{SERVER_V4, World};
+use netmon_tests::lab::{SERVER_V4, World, growth};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -20,7 +20,7 @@ pub const SCENARIOS: &[Scenario] =
 
 /// Far beyond what any step may take on a loaded machine.
 const LONG: Duration = Duration::from_secs(60);
-/// As long as the daemon's own time-out, twice: the connection is lost in it.
+/// As long as the daemon's own time-out, twice: the connection is lost in it. README's figures are of 20 such.
 const OUTAGE: Duration = Duration::from_secs(10);
 /// How many outages the trial makes; more, for the figures.
 const ROUNDS: &str = "NETMON_RECONNECTS";
@@ -67,14 +67,13 @@ fn daemon() -> Result<()> {
     ensure!(metrics.all(STATE, &LABELS).len() == 5, "no state set: {}", metrics.text);
 
     let rounds = env::var(ROUNDS).ok().and_then(|n| n.parse().ok()).unwrap_or(1);
-    let (mut from_link, mut from_verdict) = (Vec::new(), Vec::new());
-    for round in 1..=rounds {
-        let (link, verdict) = outage(&world, &agent, round)?;
-        from_link.push(link);
-        from_verdict.push(verdict);
-    }
-    told("link back to connected", from_link);
-    told("verdict to connected", from_verdict);
+    let all = (1..=rounds).map(|round| outage(&world, &agent, round)).collect::<Result<Vec<_>>>()?;
+    let figures = |of: fn(&Outage) -> Duration| all.iter().map(of).collect();
+    told("link back to connected", figures(|outage| outage.from_link));
+    told("link back to verdict", figures(|outage| outage.from_link - outage.from_verdict));
+    told("verdict to connected", figures(|outage| outage.from_verdict));
+    eprintln!("attempts within {rounds} outages: {}", all.iter().map(|outage| outage.attempts).sum::<u64>());
+    ensure!(all.iter().all(|outage| outage.attempts == 0), "an attempt within an outage");
     let state = agent.metrics()?;
     ensure!(state.state(STATE, &LABELS) == Some("connected"), "{}", state.text);
     ensure!(state.sum("netmon_client_connection_reconnects_total", &LABELS) == f64::from(rounds));
@@ -100,17 +99,25 @@ fn daemon() -> Result<()> {
     Ok(())
 }
 
-/// One outage: how long it took from the link, and from the agent's verdict, until the connection was there again.
-fn outage(world: &World, agent: &Agent<'_>, round: u32) -> Result<(Duration, Duration)> {
-    let attempts = |agent: &Agent<'_>| -> Result<u64> {
-        Ok(connection(&agent.status()?).and_then(|c| c["attempts"].as_u64()).unwrap_or(0))
-    };
+/// What became of one.
+struct Outage {
+    /// From the link's return until the connection was there again.
+    from_link: Duration,
+    /// The same from the agent's verdict.
+    from_verdict: Duration,
+    /// TCP connections that the node began between: the daemon alone does.
+    attempts: u64,
+}
+
+fn outage(world: &World, agent: &Agent<'_>, round: u32) -> Result<Outage> {
     world.carrier_down(0)?;
     let began = Mono::now();
+    let down = await_until(LONG, || Ok((agent.status()?["state"] == "down").then_some(())))?;
+    down.context("the network is not down")?;
+    let before = world.counters()?;
     await_connection(agent, "disconnected", round - 1)?;
-    let before = attempts(agent)?;
     thread::sleep(OUTAGE.saturating_sub(Mono::now().since(began)));
-    ensure!(attempts(agent)? == before, "an attempt in the outage");
+    let attempts = growth(&before, &world.counters()?, "TcpActiveOpens");
     world.carrier_up(0)?;
     let back = Mono::now();
     let usable = await_until(LONG, || {
@@ -120,7 +127,7 @@ fn outage(world: &World, agent: &Agent<'_>, round: u32) -> Result<(Duration, Dur
     let usable = usable.context("the network is not back")?;
     await_connection(agent, "connected", round)?;
     let now = Mono::now();
-    Ok((now.since(back), now.since(usable)))
+    Ok(Outage { from_link: now.since(back), from_verdict: now.since(usable), attempts })
 }
 
 fn await_connection(agent: &Agent<'_>, state: &str, reconnects: u32) -> Result<()> {

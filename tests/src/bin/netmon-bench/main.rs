@@ -1,5 +1,5 @@
 //! Measurements in the lab, printed plainly. Each is one subcommand; none given means all but `kills`, `probes`, `targets`,
-//! `verdict` and `retry`, which take long.
+//! `verdict`, `retry` and `s3`, which take long.
 
 mod churn;
 mod events;
@@ -11,6 +11,7 @@ mod kills;
 mod probes;
 mod read;
 mod retry;
+mod s3;
 mod targets;
 mod verdict;
 
@@ -85,6 +86,8 @@ enum Which {
     /// The Retryer's half of `retry`.
     #[command(hide = true)]
     RetryInProcess(retry::InProcess),
+    /// Uploads to S3 that an outage cuts: the example of the client beside object_store's own retries.
+    S3(s3::Arguments),
     /// Agents killed at any moment, with waiters attached and a link that breaks at random: nobody is released wrongly.
     Kills(kills::Arguments),
     /// What a probe costs and how true its round trip is, beside fping, ping and blackbox_exporter.
@@ -131,6 +134,7 @@ fn measure(which: Option<&Which>) -> Result<()> {
         Some(Which::Verdict(arguments)) => verdict::measure(arguments),
         Some(Which::Targets(arguments)) => targets::measure(arguments),
         Some(Which::Retry(arguments)) => retry::measure(arguments),
+        Some(Which::S3(arguments)) => s3::measure(arguments),
         Some(Which::Read | Which::ReadLoop { .. } | Which::ProbesEngine(_)) => read::measure(),
         // They are no measurements, and never come here.
         Some(Which::RetryUpload(_) | Which::RetryInProcess(_)) => Ok(()),

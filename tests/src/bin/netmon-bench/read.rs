@@ -1,20 +1,20 @@
 //! A read of the state in a process that embeds the client.
 
-use std::fs;
+#[path = "../../../../netmon-agent/client/tests/traced/mod.rs"]
+mod traced;
+
 use std::hint::black_box;
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use netmon_agent::time::Mono;
 use netmon_client::Monitor;
 use netmon_tests::agent::Agent;
-use netmon_tests::lab::{World, find_program, run};
+use netmon_tests::lab::World;
 
 use crate::await_up;
 
 const READS: u32 = 100_000_000;
-const TRACED_READS: u32 = 1_000_000;
 
 /// Times the read, and counts the system calls of a process that reads, between two that mark the loop.
 pub fn measure() -> Result<()> {
@@ -34,52 +34,19 @@ pub fn measure() -> Result<()> {
     }
     println!("read: {best:.2} ns a read (best of five runs of {READS})");
 
-    let strace = find_program("strace").context("strace is not installed: apt-get install strace")?;
-    let trace = agent.folder().join("trace");
-    let mut command = Command::new(strace);
-    command.args(["--follow-forks", "--output"]).arg(&trace);
-    run(command.arg(std::env::current_exe()?).arg("read-loop").arg(&agent.socket), "")?;
-    let trace = fs::read_to_string(trace)?;
-    let calls = between_marks(&trace)?;
-    println!("  system calls in {TRACED_READS} reads, by strace: {}", calls.len());
+    if let Some(why) = traced::obstacle() {
+        bail!("{why}");
+    }
+    let arguments = ["read-loop".as_ref(), agent.socket.as_os_str()];
+    let calls = traced::system_calls(&std::env::current_exe()?, &arguments, agent.folder())
+        .map_err(|e| anyhow!(e))?;
+    println!("  system calls in {} reads, by strace: {}", traced::READS, calls.len());
     ensure!(calls.is_empty(), "a read makes system calls: {calls:?}");
     Ok(())
 }
 
-/// Reads between two calls of getppid(2), which nothing else here makes.
+/// The traced half.
 pub fn traced_loop(socket: &Path) -> Result<()> {
     let monitor = Monitor::connect(socket)?;
-    nix::unistd::getppid();
-    for _ in 0..TRACED_READS {
-        black_box(black_box(&monitor).is_up());
-    }
-    nix::unistd::getppid();
-    Ok(())
-}
-
-/// What the thread that made the marks called between them.
-fn between_marks(trace: &str) -> Result<Vec<&str>> {
-    // A call that another thread interrupts has a second line, `<... getppid resumed>`.
-    let calls = || trace.lines().filter(|line| !line.contains(" resumed>"));
-    let is_mark = |line: &&str| line.contains("getppid(");
-    let reader = calls().find(is_mark).and_then(|l| l.split(' ').next()).context("no mark in the trace")?;
-    let mut own = calls().filter(|l| l.split(' ').next() == Some(reader));
-    own.by_ref().find(is_mark).context("no first mark")?;
-    let rest: Vec<_> = own.collect();
-    let end = rest.iter().position(is_mark).context("no second mark")?;
-    Ok(rest[..end].to_vec())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::between_marks;
-
-    #[test]
-    fn only_the_readers_calls_between_its_marks_count() {
-        let trace = "7 getppid( <unfinished ...>\n8 futex(0) = 0\n7 <... getppid resumed>) = 1\n7 read(3) = 1\n\
-                     7 getppid() = 1\n7 write(1) = 1\n";
-        assert_eq!(between_marks(trace).unwrap(), ["7 read(3) = 1"]);
-        assert!(between_marks("7 getppid() = 1\n").is_err());
-        assert!(between_marks("7 read(3) = 1\n").is_err());
-    }
+    traced::read_loop(|| monitor.is_up()).map_err(|e| anyhow!(e))
 }
