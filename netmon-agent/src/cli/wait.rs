@@ -19,7 +19,7 @@ const RESTART: Duration = Duration::from_secs(3);
 /// First and longest pause before another connection.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// Returns when the network, a device or a target is in a state.
+/// Wait until the network, a device or a target is in a state
 ///
 /// Exit codes: 0 it is so; 75 not by the deadline; 69 no agent answers; 2 usage, or an unknown device or target.
 #[derive(Clone, Debug, clap::Args)]

@@ -23,7 +23,9 @@ use crate::{
 /// No more than this may have passed since an agent's last sign of life for it to be taken for one that still looks.
 const ALIVE: Duration = Duration::from_secs(40);
 
-/// Shows outages – when, how long, why, where the fault was, who waited – and the availability of each day.
+/// Show outages and the availability of each day
+///
+/// Of an outage: when, how long, why, where the fault was, who waited.
 ///
 /// Asks the agent; where none answers, it reads the file. Exit codes: 0; 69 no agent answers and there is no file to read;
 /// 2 usage; 1 the history can't be read.
