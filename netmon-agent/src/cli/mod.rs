@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod busy;
 pub mod completions;
 pub mod config;
 pub mod doctor;
