@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod bars;
 mod busy;
 pub mod completions;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod retry;
 pub mod run;
 pub mod status;
 mod text;
+pub mod top;
 pub mod trace;
 pub mod wait;
 pub mod watch;
@@ -43,6 +45,7 @@ enum Command {
     Wait(wait::WaitArgs),
     /// Print each change as it happens
     Watch(watch::WatchArgs),
+    Top(top::TopArgs),
     Retry(Box<retry::RetryArgs>),
     /// Probe hosts now, without an agent
     Probe(probe::ProbeArgs),
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&args, &client_socket(socket)),
         Command::Wait(args) => wait::run(&args, &client_socket(socket)),
         Command::Watch(args) => watch::run(&args, &client_socket(socket)),
+        Command::Top(args) => top::run(&args, &client_socket(socket)),
         Command::Retry(args) => retry::run(&args, &client_socket(socket)),
         Command::Probe(args) => probe::run(&args),
         Command::Trace(args) => trace::run(&args),
