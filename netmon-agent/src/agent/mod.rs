@@ -264,7 +264,7 @@ fn reload_from(path: Option<&std::path::Path>, insecure: bool, out: &Sender<core
     match loaded {
         Ok(config) => {
             tracing::info!(
-                "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics], [retry] and [history] take effect at the next start"
+                "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics], [retry], [history] and [log] take effect at the next start"
             );
             out.send_replace(core::Reload { config: Arc::new(config), valid: true });
         }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::{error::Fault, limits::Written};
+use crate::output::log::LogFormat;
 
 pub(super) fn parse(text: &str) -> Result<File, Fault> {
     Ok(toml::from_str(text)?)
@@ -28,6 +29,7 @@ pub(super) struct File {
     pub(super) diagnosis: Diagnosis,
     pub(super) retry: Retry,
     pub(super) history: History,
+    pub(super) log: Log,
     pub(super) health: Health,
     pub(super) target: Vec<Spanned<Target>>,
 }
@@ -142,6 +144,17 @@ pub(super) struct History {
     pub(super) path: Option<Spanned<PathBuf>>,
     pub(super) retention: Option<Spanned<Span>>,
     pub(super) max_size: Option<Spanned<Written<u64>>>,
+}
+
+/// The log: each is left at its default when absent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Log {
+    pub(super) level: Option<Spanned<String>>,
+    pub(super) format: Option<Spanned<LogFormat>>,
+    pub(super) file: Option<Spanned<PathBuf>>,
+    pub(super) max_size: Option<Spanned<Written<u64>>>,
+    pub(super) max_files: Option<Spanned<usize>>,
 }
 
 /// Thresholds: each is left at its default when absent.

@@ -6,6 +6,7 @@ mod error;
 mod file;
 mod ledger;
 mod limits;
+mod log;
 mod method;
 mod retry;
 mod target;
@@ -27,6 +28,7 @@ use crate::{
     health::{Settings, Watch},
     history,
     observation::{Method, PathOptions},
+    output,
 };
 
 /// Where the configuration is looked for when none is named.
@@ -63,6 +65,8 @@ pub struct Config {
     pub retry: budget::Settings,
     /// Where outages are written down; none: nowhere. Takes effect at the start.
     pub history: Option<history::Settings>,
+    /// How and where to log. Takes effect at the start.
+    pub log: output::log::Settings,
     /// Thresholds of the rules.
     pub health: Settings,
     /// Configured targets.

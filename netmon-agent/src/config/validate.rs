@@ -10,7 +10,7 @@ use super::{
     file::{self, Span},
     ledger,
     limits::{Limits, MAX_PROBES, check_rate},
-    retry, target, thresholds,
+    log, retry, target, thresholds,
 };
 use crate::{
     diagnosis,
@@ -37,6 +37,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let diagnosis = diagnosis(&f.diagnosis)?;
     let retry = retry::settings(&f.retry)?;
     let history = ledger::settings(&f.history)?;
+    let log = log::settings(f.log)?;
     let watch = watch(&f.devices)?;
     let kernel = kernel(f.kernel)?;
     if let Some(s) = f.agent.socket.as_ref().filter(|s| s.get_ref().as_os_str().is_empty()) {
@@ -76,6 +77,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         diagnosis,
         retry,
         history,
+        log,
         health,
         targets,
     })
