@@ -42,7 +42,10 @@ pub fn test() -> Result<()> {
 pub fn lint(steps: &mut Steps) -> Result<()> {
     steps.run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     steps.measure("dashboards", |_| dashboards::check())?;
-    steps.run("format of the S3 example", cargo(&["fmt", "--check", "--manifest-path"]).arg(example::manifest()))?;
+    steps.run(
+        "format of the S3 example",
+        cargo(&["fmt", "--check", "--manifest-path"]).arg(example::manifest()),
+    )?;
     steps.run("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     // With all that the client has.
     let doc = ["doc", "--workspace", "--no-deps", "--features", "netmon-client/tokio"];

@@ -264,7 +264,7 @@ fn reload_from(path: Option<&std::path::Path>, insecure: bool, added: &Added) {
     match added.reload(loaded, Boot::now()) {
         Ok(()) => {
             tracing::info!(
-                "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics], [retry] and [history] take effect at the next start"
+                "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics], [retry], [history] and [log] take effect at the next start"
             );
         }
         Err(error) => tracing::error!("SIGHUP: the old configuration stays: {error}"),

@@ -11,7 +11,10 @@ use anstyle::{AnsiColor, Style};
 use clap::Args;
 use serde_json::json;
 
-use super::text::{printable, quiet_pipe};
+use super::{
+    busy::Busy,
+    text::{printable, quiet_pipe},
+};
 use crate::{agent::capabilities, capability::Capability};
 
 /// Tell what works on this machine.
@@ -28,9 +31,12 @@ pub struct DoctorArgs {
 /// Examines this machine as this user, and asks a running agent what it has. Exit code 0: all works here; 1: something
 /// is missing. Whether an agent runs is told, and is no fault of the machine's.
 pub fn run(args: &DoctorArgs, socket: &Path) -> anyhow::Result<ExitCode> {
+    let busy = Busy::new("examining this machine");
     let mut found = capabilities::examine(args.btf.as_deref());
     let all_well = found.iter().all(|c| c.ok);
+    busy.say("asking the agent");
     let agent = ask_agent(socket);
+    drop(busy);
     found.push(match &agent {
         Ok(status) => Capability::works(
             "agent",

@@ -1,21 +1,26 @@
 //! The command line: one file a subcommand.
 
+mod bars;
+mod busy;
+pub mod completions;
 pub mod config;
 pub mod doctor;
 pub mod history;
+pub mod man;
 pub mod probe;
 pub mod retry;
 pub mod run;
 pub mod status;
 pub mod target;
 mod text;
+pub mod top;
 pub mod trace;
 pub mod wait;
 pub mod watch;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Knows whether this machine's network is healthy, and lets other programs wait for it.
 #[derive(Debug, Parser)]
@@ -30,23 +35,23 @@ struct Cli {
     command: Command,
 }
 
+/// What is said of one here stands in place of all that its arguments say of it; where that is more than a line, nothing
+/// is.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the agent in the foreground
     Run(run::RunArgs),
     /// Show the state of the network, with its reasons
     Status(status::StatusArgs),
-    /// Wait until the network is as asked for
     Wait(wait::WaitArgs),
     /// Print each change as it happens
     Watch(watch::WatchArgs),
-    /// Run a command, again when it fails, and pause through outages
+    Top(top::TopArgs),
     Retry(Box<retry::RetryArgs>),
     /// Probe hosts now, without an agent
     Probe(probe::ProbeArgs),
     /// Show the way to a host, and the largest packet that passes, without an agent
     Trace(trace::TraceArgs),
-    /// Show outages and the availability of each day
     History(history::HistoryArgs),
     /// Tell what works on this machine, what does not, and what mends it
     Doctor(doctor::DoctorArgs),
@@ -56,6 +61,10 @@ enum Command {
     /// Check the configuration, show it, and print its schema
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Print the completions of a shell
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write all of them to a directory
+    Man(man::ManArgs),
 }
 
 /// Parses the command line, runs the command, and gives its exit code: 2 for a wrong command line (125 where it is that of
@@ -76,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&args, &client_socket(socket)),
         Command::Wait(args) => wait::run(&args, &client_socket(socket)),
         Command::Watch(args) => watch::run(&args, &client_socket(socket)),
+        Command::Top(args) => top::run(&args, &client_socket(socket)),
         Command::Retry(args) => retry::run(&args, &client_socket(socket)),
         Command::Probe(args) => probe::run(&args),
         Command::Trace(args) => trace::run(&args),
@@ -83,6 +93,8 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args, &client_socket(socket)),
         Command::Target(command) => target::run(command, &client_socket(socket)),
         Command::Config(command) => config::run(&command),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Man(args) => man::run(&args, Cli::command()),
     };
     result.unwrap_or_else(|error| {
         text::say(format_args!("netmon: {}", told(&error)));

@@ -2,9 +2,15 @@
 
 use std::{env, path::PathBuf, process::ExitCode};
 
+use bytesize::ByteSize;
 use clap::Args;
 
-use crate::{agent, config::Config, output::log, source::bpf};
+use crate::{
+    agent,
+    config::Config,
+    output::log::{self, LEAST_SIZE, LogFormat, MOST_FILES},
+    source::bpf,
+};
 
 /// The agent, in the foreground.
 #[derive(Debug, Args)]
@@ -18,20 +24,33 @@ pub struct RunArgs {
     /// The kernel's types in a file, for a kernel that does not carry them itself
     #[arg(long, env = "NETMON_BTF", value_name = "FILE")]
     btf: Option<PathBuf>,
-    /// How log lines look, on standard error
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    log_format: log::LogFormat,
+    /// How log lines look: journald with the journal's own fields [default: text; journald where standard error is the
+    /// journal's]
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Log")]
+    log_format: Option<LogFormat>,
     /// What is logged: error, warn, info, debug, trace, or directives such as info,netmon_agent::source=debug
-    #[arg(long, env = "NETMON_LOG", default_value = "info", value_name = "FILTER")]
-    log_level: String,
+    /// [default: info]
+    #[arg(long, env = "NETMON_LOG", value_name = "FILTER", help_heading = "Log")]
+    log_level: Option<String>,
+    /// Log to this file instead of standard error, which takes what the file can't
+    #[arg(long, value_name = "FILE", help_heading = "Log", value_parser = absolute)]
+    log_file: Option<PathBuf>,
+    /// How large the file may be before it is put aside, as FILE.1 [default: 10MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Log", value_parser = size)]
+    log_max_size: Option<u64>,
+    /// How many files put aside are kept [default: 5]
+    #[arg(long, value_name = "N", help_heading = "Log", value_parser = clap::value_parser!(u32).range(1..=MOST_FILES as i64))]
+    log_max_files: Option<u32>,
 }
 
 /// Runs the agent until a signal ends it.
+///
+/// # Errors
+/// The configuration can't be used, or the agent can't start.
 pub fn run(args: &RunArgs, socket: Option<PathBuf>) -> anyhow::Result<ExitCode> {
-    // The variable may be set and empty, which means no more than unset.
-    let filter = if args.log_level.is_empty() { "info" } else { &args.log_level };
-    log::init(args.log_format, filter)?;
     let config = Config::load(args.config.as_deref())?;
+    // Until it goes out of scope, which is when all is written.
+    let log = log::init(&args.log().over(config.log.clone())?)?;
     let socket = socket
         .or_else(|| env::var_os("NETMON_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from))
         .or_else(|| config.socket.clone())
@@ -45,6 +64,34 @@ pub fn run(args: &RunArgs, socket: Option<PathBuf>) -> anyhow::Result<ExitCode> 
     };
     let options =
         agent::Options { config, config_path: args.config.clone(), socket, insecure: args.insecure, kernel };
-    agent::run(options)?;
+    agent::run(options).inspect_err(|error| {
+        if log.is_file() {
+            tracing::error!("the agent ends: {error}");
+        }
+    })?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl RunArgs {
+    /// What the command line says of the log.
+    fn log(&self) -> log::Settings {
+        log::Settings {
+            // The variable may be set and empty, which means no more than unset.
+            level: self.log_level.clone().filter(|level| !level.is_empty()),
+            format: self.log_format,
+            file: self.log_file.clone(),
+            max_size: self.log_max_size,
+            max_files: self.log_max_files.map(|n| n as usize),
+        }
+    }
+}
+
+/// A file's path from wherever the agent runs.
+fn absolute(path: &str) -> Result<PathBuf, String> {
+    std::path::absolute(path).map_err(|e| e.to_string())
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let size: ByteSize = text.parse().map_err(|_| "reads like 10MiB, 500KB".to_owned())?;
+    if size.as_u64() < LEAST_SIZE { Err("is 16KiB at least".to_owned()) } else { Ok(size.as_u64()) }
 }

@@ -13,9 +13,16 @@ use netmon_client::{
     wire::{Connection, ConnectionState, Device, Status, Target},
 };
 
-use super::text::{
-    WIDTH, clipped, coloured, failed, folded, place, printable, quiet_pipe, reasons, span, style,
+use super::{
+    busy::Busy,
+    text::{WIDTH, clipped, coloured, failed, folded, place, printable, quiet_pipe, reasons, span, style},
 };
+
+/// Narrowest and widest that lines are laid out for.
+const LEAST: usize = 44;
+const MOST: usize = 160;
+/// More targets than these are not listed one by one, unless they are not up.
+const MANY: usize = 40;
 
 /// Shows the state, its reasons, the devices and the targets.
 #[derive(Clone, Debug, clap::Args)]
@@ -30,7 +37,10 @@ pub struct StatusArgs {
 /// # Errors
 /// When standard output can't be written.
 pub fn run(args: &StatusArgs, socket: &Path) -> anyhow::Result<ExitCode> {
-    let status = match Client::new(socket).status() {
+    let busy = Busy::new("waiting for the agent");
+    let status = Client::new(socket).status();
+    drop(busy);
+    let status = match status {
         Ok(status) => status,
         Err(e) => return Ok(failed(&e)),
     };
@@ -38,36 +48,42 @@ pub fn run(args: &StatusArgs, socket: &Path) -> anyhow::Result<ExitCode> {
         let text = serde_json::to_string_pretty(&status)?;
         return quiet_pipe(writeln!(io::stdout().lock(), "{text}"));
     }
-    quiet_pipe(anstream::stdout().lock().write_all(screen(&status).as_bytes()))
+    quiet_pipe(anstream::stdout().lock().write_all(screen(&status, width()).as_bytes()))
 }
 
-fn screen(status: &Status) -> String {
+/// Columns to fill: the terminal's, or those of a page.
+fn width() -> usize {
+    let columns = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+    columns.filter(|columns| *columns > 0).map_or(WIDTH, |columns| columns.clamp(LEAST, MOST))
+}
+
+fn screen(status: &Status, page: usize) -> String {
     let mut out = String::new();
     // Writing to a String can't fail.
     let age = status.boottime_ns.saturating_sub(status.since_boottime_ns);
     let _ = writeln!(out, "network  {} for {}", coloured(status.state, 0), span(Duration::from_nanos(age)));
     for reason in &status.reasons {
-        let _ = writeln!(out, "  {}", clipped(&reasons(std::slice::from_ref(reason)), WIDTH - 2));
+        hanging(&mut out, page, "  ", "    ", &reasons(std::slice::from_ref(reason)));
     }
     if let Some(diagnosis) = &status.diagnosis {
-        let mut indent = "  where: ";
-        for line in folded(&place(diagnosis), WIDTH - indent.len()) {
-            let _ = writeln!(out, "{indent}{line}");
-            indent = "         ";
-        }
+        hanging(&mut out, page, "  where: ", "         ", &place(diagnosis));
     }
     if !status.devices.is_empty() {
         let width = column(status.devices.iter().map(|d| d.name.as_str()));
         let _ = writeln!(out, "\ndevices");
         for device in &status.devices {
-            row(&mut out, &device.name, width, device.state, &device_text(device));
+            row(&mut out, page, (&device.name, width), device.state, &device_text(device));
         }
     }
     if !status.targets.is_empty() {
-        let width = column(status.targets.iter().map(|t| t.name.as_str()));
+        let shown = shown(&status.targets);
+        let width = column(shown.iter().map(|t| t.name.as_str()));
         let _ = writeln!(out, "\ntargets");
-        for target in &status.targets {
-            row(&mut out, &target.name, width, target.state, &target_text(target));
+        for target in &shown {
+            row(&mut out, page, (&target.name, width), target.state, &target_text(target));
+        }
+        if shown.len() < status.targets.len() {
+            let _ = writeln!(out, "  {}", the_others(&status.targets, &shown));
         }
     }
     if !status.connections.is_empty() {
@@ -76,30 +92,61 @@ fn screen(status: &Status) -> String {
         let _ = writeln!(out, "\nconnections that programs report");
         for connection in &status.connections {
             let text = connection_text(connection, status.boottime_ns);
-            connection_row(&mut out, &name(connection), width, connection.state, &text);
+            connection_row(&mut out, page, (&name(connection), width), connection.state, &text);
         }
     }
     let missing: Vec<&str> =
         status.agent.capabilities.iter().filter(|(_, c)| !c.ok).map(|(name, _)| name.as_str()).collect();
     if !missing.is_empty() {
         let line = format!("missing here: {}; `netmon doctor` says why", missing.join(", "));
-        let _ = writeln!(out, "\n{}", clipped(&printable(&line), WIDTH));
+        let _ = writeln!(out);
+        hanging(&mut out, page, "", "  ", &printable(&line));
     }
     out
 }
 
-fn row(out: &mut String, name: &str, width: usize, state: State, text: &str) {
+/// A text in lines of the page, the first after `first` and the others after `rest`, which are as long.
+fn hanging(out: &mut String, page: usize, first: &str, rest: &str, text: &str) {
+    let mut indent = first;
+    for line in folded(text, page.saturating_sub(rest.len().max(first.len()))) {
+        let _ = writeln!(out, "{indent}{line}");
+        indent = rest;
+    }
+}
+
+/// The targets that fit a page: all, or of many those that are not up.
+fn shown(all: &[Target]) -> Vec<&Target> {
+    let worst = all.iter().filter(|t| t.state != State::Up);
+    if all.len() <= MANY { all.iter().collect() } else { worst.take(MANY).collect() }
+}
+
+fn the_others(all: &[Target], shown: &[&Target]) -> String {
+    let of = |state| {
+        all.iter().filter(|t| t.state == state).count() - shown.iter().filter(|t| t.state == state).count()
+    };
+    let counts = State::ALL.iter().map(|state| (of(*state), state.as_str())).filter(|(n, _)| *n > 0);
+    let counts: Vec<String> = counts.map(|(n, state)| format!("{n} {state}")).collect();
+    format!("and {}: `netmon top` shows them all", counts.join(", "))
+}
+
+fn row(out: &mut String, page: usize, (name, width): (&str, usize), state: State, text: &str) {
     let name = clipped(&printable(name), width);
-    let text = clipped(text, WIDTH - width - 13);
+    let text = clipped(text, page.saturating_sub(width + 13));
     // Blanks after the state only where something follows.
     let filled = if text.is_empty() { 0 } else { 8 };
     let gap = if text.is_empty() { "" } else { " " };
     let _ = writeln!(out, "  {name:width$}  {}{gap}{text}", coloured(state, filled));
 }
 
-fn connection_row(out: &mut String, name: &str, width: usize, state: ConnectionState, text: &str) {
+fn connection_row(
+    out: &mut String,
+    page: usize,
+    (name, width): (&str, usize),
+    state: ConnectionState,
+    text: &str,
+) {
     let name = clipped(&printable(name), width);
-    let text = clipped(text, WIDTH - width - 17);
+    let text = clipped(text, page.saturating_sub(width + 17));
     let colour = match state {
         ConnectionState::Connected => style(State::Up),
         ConnectionState::Connecting => style(State::Degraded),
@@ -184,6 +231,34 @@ mod tests {
 
     use super::*;
 
+    fn plain(status: &Status, page: usize) -> String {
+        anstream::adapter::strip_str(&screen(status, page)).to_string()
+    }
+
+    #[test]
+    fn a_long_reason_is_read_to_its_end() {
+        let detail = format!("{}the end", "long words ".repeat(12));
+        let reason = Reason { code: "loss".into(), detail, ..Reason::default() };
+        let text = plain(&Status { reasons: vec![reason], ..Status::default() }, WIDTH);
+        assert!(text.contains("\n  loss: long words") && text.contains("\n    words long"), "{text}");
+        assert!(text.trim_end().ends_with("the end"), "{text}");
+    }
+
+    #[test]
+    fn of_many_targets_those_are_shown_that_are_not_up() {
+        let target = |i: usize| {
+            let state = if i % 100 == 7 { State::Down } else { State::Up };
+            Target { name: format!("t{i}"), state, ..Target::default() }
+        };
+        let of =
+            |n: usize| plain(&Status { targets: (0..n).map(target).collect(), ..Status::default() }, WIDTH);
+        assert_eq!(of(MANY).lines().count(), MANY + 3);
+        let text = of(1000);
+        assert!(text.contains("\n  t907  down") && !text.contains("t908"), "{text}");
+        assert!(text.ends_with("  and 990 up: `netmon top` shows them all\n"), "{text}");
+        assert!(of(10_000).ends_with("  and 9900 up, 60 down: `netmon top` shows them all\n"));
+    }
+
     #[test]
     fn a_screen_is_eighty_columns_wide_and_harmless() {
         let (subject, rule) = ("x".repeat(90), Some("R9".to_owned()));
@@ -225,12 +300,15 @@ mod tests {
             }],
             ..Status::default()
         };
-        let text = anstream::adapter::strip_str(&screen(&status)).to_string();
-        assert!(text.starts_with("network  degraded for 1d 1h\n"), "{text}");
-        for line in text.lines() {
-            assert!(line.chars().count() <= WIDTH && !line.contains('\x1b'), "{line}");
-            assert_eq!(line, line.trim_end());
+        for page in [LEAST, 66, MOST, WIDTH] {
+            let text = plain(&status, page);
+            for line in text.lines() {
+                assert!(line.chars().count() <= page && !line.contains('\x1b'), "{page}: {line}");
+                assert_eq!(line, line.trim_end());
+            }
         }
+        let text = plain(&status, WIDTH);
+        assert!(text.starts_with("network  degraded for 1d 1h\n  loss\n    xx"), "{text}");
         assert!(
             text.contains("\n  exporter/vcenter\u{fffd}  error        for 1m 1s, user 1000, long"),
             "{text}"

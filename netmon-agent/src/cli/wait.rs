@@ -9,7 +9,10 @@ use netmon_client::{
 };
 use nix::unistd::getppid;
 
-use super::text::{duration, failed, reasons, say};
+use super::{
+    busy::Busy,
+    text::{duration, failed, reasons, say},
+};
 use crate::{history::jobs, observation::IfName, output::api::MAX_TIMEOUT, time::Boot};
 
 /// `EX_TEMPFAIL` of sysexits(3): not by the deadline. Schedulers and borgmatic try again later.
@@ -19,7 +22,7 @@ const RESTART: Duration = Duration::from_secs(3);
 /// First and longest pause before another connection.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// Returns when the network, a device or a target is in a state.
+/// Wait until the network, a device or a target is in a state
 ///
 /// Exit codes: 0 it is so; 75 not by the deadline; 69 no agent answers; 2 usage, or an unknown device or target.
 #[derive(Clone, Debug, clap::Args)]
@@ -59,7 +62,10 @@ pub struct WaitArgs {
 /// None; what goes wrong is said on standard error and in the exit code.
 pub fn run(args: &WaitArgs, socket: &Path) -> anyhow::Result<ExitCode> {
     let started = Boot::now();
-    match wait(args, &Client::new(socket), started) {
+    let busy = (!args.quiet).then(|| Busy::new(&args.words()));
+    let waited = wait(args, &Client::new(socket), started);
+    drop(busy);
+    match waited {
         Ok(waited) if waited.satisfied => {
             // What the agent itself waited is less than this when it was restarted meanwhile.
             let pause = spread(args.spread, Boot::now().since(started), rand::random());
@@ -74,6 +80,19 @@ pub fn run(args: &WaitArgs, socket: &Path) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(args.timeout_exit_code))
         }
         Err(e) => Ok(failed(&e)),
+    }
+}
+
+impl WaitArgs {
+    /// What is waited for.
+    fn words(&self) -> String {
+        let what = match (&self.device, &self.target) {
+            (None, None) => "the network".to_owned(),
+            (Some(device), None) => format!("device {device}"),
+            (None, Some(target)) => format!("target {target}"),
+            (Some(device), Some(target)) => format!("device {device} and target {target}"),
+        };
+        format!("waiting for {what} to be {}", self.state)
     }
 }
 

@@ -113,13 +113,17 @@ fn print(args: &WatchArgs, change: &Change) -> io::Result<()> {
     writeln!(out, "{}", text_line(change)).and_then(|()| out.flush())
 }
 
-fn text_line(change: &Change) -> String {
-    let what = match change.kind.as_str() {
+/// What changed.
+pub(super) fn what(change: &Change) -> String {
+    match change.kind.as_str() {
         "state" | "update" => change.subject.clone(),
         "gap" => "network (changes were missed)".to_owned(),
         kind => format!("{kind} {}", change.subject),
-    };
-    let (at, what) = (printable(&change.at), printable(&what));
+    }
+}
+
+/// Why, and where the fault is.
+pub(super) fn why(change: &Change) -> String {
     // One more word on a fault need not repeat the others.
     let found_later = change.state == change.previous && change.diagnosis.is_some();
     let mut why = if found_later { "diagnosed".to_owned() } else { reasons(&change.reasons) };
@@ -127,6 +131,11 @@ fn text_line(change: &Change) -> String {
         let said = if why.is_empty() { place(diagnosis) } else { format!("  {}", place(diagnosis)) };
         why.push_str(&said);
     }
+    why
+}
+
+fn text_line(change: &Change) -> String {
+    let (at, what, why) = (printable(&change.at), printable(&what(change)), why(change));
     let gap = if why.is_empty() { "" } else { "  " };
     format!("{at} {} {what}{gap}{why}", coloured(change.state, 8))
 }

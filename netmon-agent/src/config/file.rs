@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{error::Fault, limits::Written, spanned::Spanned};
 pub(super) use super::{health::Health, span::Span};
+use crate::output::log::LogFormat;
 
 pub(super) fn parse(text: &str) -> Result<File, Fault> {
     Ok(toml::from_str(text)?)
@@ -31,6 +32,7 @@ pub(super) struct File {
     pub(super) diagnosis: Diagnosis,
     pub(super) retry: Retry,
     pub(super) history: History,
+    pub(super) log: Log,
     pub(super) health: Health,
     /// What is probed besides the automatic targets: one table each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -209,6 +211,27 @@ pub(super) struct History {
     /// Largest file with the log beside it, from 1MiB to 64GiB: bytes, or a size with its unit. The oldest goes first.
     #[schemars(schema_with = "super::limits::size_schema")]
     pub(super) max_size: Option<Spanned<Written<u64>>>,
+}
+
+/// The log. The options of `netmon run` of the same names come before these. Takes effect at the next start.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Log {
+    /// A level (error, warn, info, debug, trace), or a list of directives such as `info,netmon_agent::source=debug`.
+    #[schemars(length(min = 1))]
+    pub(super) level: Option<Spanned<String>>,
+    /// How lines look. Without it they are text, or the journal's own where standard error is the journal.
+    #[schemars(with = "Option<String>", extend("enum" = ["text", "json", "journald"]), example = &"text")]
+    pub(super) format: Option<Spanned<LogFormat>>,
+    /// A file to write to in place of standard error, an absolute path.
+    #[schemars(extend("pattern" = "^/"), example = &"/var/log/netmon/netmon.log")]
+    pub(super) file: Option<Spanned<PathBuf>>,
+    /// Size of the file at which it is put aside, from 16KiB: bytes, or a size with its unit; 10MiB without it.
+    #[schemars(schema_with = "super::limits::size_schema", example = &"10MiB")]
+    pub(super) max_size: Option<Spanned<Written<u64>>>,
+    /// Files put aside that are kept; 5 without it.
+    #[schemars(range(min = 1, max = 1000), example = 5)]
+    pub(super) max_files: Option<Spanned<usize>>,
 }
 
 /// One target. It needs a `host`, or a `url`.

@@ -8,6 +8,7 @@ mod file;
 mod health;
 mod ledger;
 mod limits;
+mod log;
 mod method;
 mod retry;
 mod schema;
@@ -46,6 +47,7 @@ use crate::{
     health::{Settings, Watch},
     history,
     observation::{Method, PathOptions},
+    output,
 };
 
 /// Where the configuration is looked for when none is named.
@@ -86,6 +88,8 @@ pub struct Config {
     pub history: Option<history::Settings>,
     /// The same, also where none is kept.
     pub ledger: history::Settings,
+    /// How and where to log. Takes effect at the start.
+    pub log: output::log::Settings,
     /// Thresholds of the rules.
     pub health: Settings,
     /// Configured targets.

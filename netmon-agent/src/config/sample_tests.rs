@@ -148,7 +148,8 @@ fn the_sample_as_it_is_changes_nothing_and_uncommented_it_loads_with_every_key()
     assert_eq!(parse(&text).targets.len(), examples().len());
     let usual = parse("").to_json().unwrap();
     // Examples that stand for no default.
-    for (table, key) in [("agent", "socket"), ("kernel", "btf")] {
+    let of_log = ["format", "file", "max_size", "max_files"].map(|key| ("log", key));
+    for (table, key) in [("agent", "socket"), ("kernel", "btf")].into_iter().chain(of_log) {
         all[table].as_object_mut().unwrap().remove(key).unwrap();
     }
     for (table, key) in [("devices", "required"), ("devices", "preferred"), ("kernel", "drop_reasons")] {

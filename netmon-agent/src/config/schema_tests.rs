@@ -53,6 +53,7 @@ pub(in crate::config) fn tables() -> Vec<(&'static str, &'static [&'static str])
         ("diagnosis", keys::<file::Diagnosis>()),
         ("retry", keys::<file::Retry>()),
         ("history", keys::<file::History>()),
+        ("log", keys::<file::Log>()),
         ("health", keys::<Health>()),
         ("target", keys::<file::Target>()),
     ]
@@ -123,6 +124,7 @@ fn tried(table: &str, key: &str, value: &str) -> Result<(), String> {
         ("target", "port") => format!("[[target]]\nhost = \"a\"\nprobe = \"tcp\"\nport = {value}"),
         ("target", "size") => format!("[[target]]\nhost = \"a\"\nprobe = \"udp\"\nport = 1\nsize = {value}"),
         ("target", _) => format!("[[target]]\nhost = \"a\"\n{key} = {value}"),
+        ("log", "max_size" | "max_files") => format!("[log]\nfile = \"/n.log\"\n{key} = {value}"),
         ("health", "quorum") => format!("[health.quorum]\na = {value}"),
         _ => format!("[{table}]\n{key} = {value}"),
     };
@@ -202,7 +204,7 @@ fn words_of_a_list_are_taken_and_others_are_not() {
             assert!(tried(name, key, "\"no such word\"").is_err(), "{name}.{key}");
         }
     }
-    assert_eq!(lists, 4);
+    assert_eq!(lists, 5);
 }
 
 #[test]

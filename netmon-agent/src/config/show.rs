@@ -15,6 +15,7 @@ use crate::{
     health::Settings,
     history,
     observation::{DnsQuery, HttpRequest, Method, PathOptions, UdpExpect},
+    output::log,
     packet::dns::{record_word, response_word},
 };
 
@@ -56,6 +57,7 @@ impl Config {
             retry,
             history,
             ledger,
+            log,
             health,
             targets,
         } = self;
@@ -91,6 +93,7 @@ impl Config {
             diagnosis: of_diagnosis(*diagnosis),
             retry: of_retry(*retry),
             history: of_history(history.is_some(), ledger),
+            log: of_log(log),
             health: of_health(health),
             target: targets.iter().map(|t| Spanned::nowhere(of_target(t))).collect(),
         }
@@ -140,6 +143,17 @@ fn of_history(enabled: bool, ledger: &history::Settings) -> file::History {
         path: there(path.clone()),
         retention: span(*retention),
         max_size: there(Written(Some(*max_size))),
+    }
+}
+
+fn of_log(settings: &log::Settings) -> file::Log {
+    let log::Settings { level, format, file, max_size, max_files } = settings.clone();
+    file::Log {
+        level: level.map(Spanned::nowhere),
+        format: format.map(Spanned::nowhere),
+        file: file.map(Spanned::nowhere),
+        max_size: max_size.map(|n| Spanned::nowhere(Written(Some(n)))),
+        max_files: max_files.map(Spanned::nowhere),
     }
 }
 

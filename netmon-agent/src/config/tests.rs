@@ -1,7 +1,10 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use super::{Config, MetricsConfig};
-use crate::observation::{DnsQuery, HttpRequest, Method, PathOptions, UdpExpect};
+use crate::{
+    observation::{DnsQuery, HttpRequest, Method, PathOptions, UdpExpect},
+    output::log,
+};
 
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, Path::new("netmon.toml")).map_err(|e| e.to_string())
@@ -96,6 +99,33 @@ fn outages_are_written_down_unless_told_otherwise() {
     assert_eq!(other.path, Path::new("/srv/h.db"));
     assert_eq!((other.retention, other.max_size), (Duration::from_secs(14 * 86_400), 5 << 20));
     assert_eq!(parse("[history]\nenabled = false\npath = \"/srv/h.db\"").unwrap().history, None);
+}
+
+#[test]
+fn a_log_goes_where_it_is_told_to() {
+    let usual = log::Settings { level: Some("info".into()), ..log::Settings::default() };
+    assert_eq!(parse("").unwrap().log, usual);
+    let sizes = parse("[log]\nfile = \"/n.log\"").unwrap().log;
+    assert_eq!((sizes.max_size, sizes.max_files), (Some(10 << 20), Some(5)));
+    let text = "[log]\nlevel = \"info,netmon_agent::source=debug\"\nformat = \"json\"\nfile = \"/var/log/n.log\"\n\
+                max_size = \"1MiB\"\nmax_files = 9";
+    let expected = log::Settings {
+        level: Some("info,netmon_agent::source=debug".into()),
+        format: Some(log::LogFormat::Json),
+        file: Some("/var/log/n.log".into()),
+        max_size: Some(1 << 20),
+        max_files: Some(9),
+    };
+    assert_eq!(parse(text).unwrap().log, expected);
+    refused("[log]\nlevel = \"info,x=loud\"", "2:9", "it reads like info");
+    refused("[log]\nformat = \"jsno\"", "2:10", "did you mean `json`?");
+    refused("[log]\nfile = \"n.log\"", "2:8", "leave `file` out");
+    refused("[log]\nfile = \"/n.log\"\nformat = \"journald\"", "2:8", "not to both");
+    refused("[log]\nmax_files = 2", "2:13", "no log file to limit");
+    refused("[log]\nfile = \"/n.log\"\nmax_size = \"1kB\"", "3:12", "16KiB at least");
+    refused("[log]\nfile = \"/n.log\"\nmax_size = \"off\"", "3:12", "may fill the disk");
+    refused("[log]\nfile = \"/n.log\"\nmax_files = 0", "3:13", "between 1 and 1000");
+    refused("[log]\nfiles = \"/n.log\"", "2:1", "did you mean `file`?");
 }
 
 #[test]

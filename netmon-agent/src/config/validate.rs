@@ -8,7 +8,7 @@ use super::{
     file::{self, Span},
     ledger,
     limits::{MAX_PROBES, Open, check_rate},
-    retry,
+    log, retry,
     spanned::Spanned,
     target, thresholds,
 };
@@ -38,6 +38,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let retry = retry::settings(&f.retry)?;
     let ledger = ledger::settings(&f.history)?;
     let history = f.history.enabled.unwrap_or(true).then(|| ledger.clone());
+    let log = log::settings(f.log)?;
     let watch = watch(&f.devices)?;
     let kernel = kernel(f.kernel)?;
     if let Some(s) = f.agent.socket.as_ref().filter(|s| s.get_ref().as_os_str().is_empty()) {
@@ -76,6 +77,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         retry,
         history,
         ledger,
+        log,
         health,
         targets,
     })

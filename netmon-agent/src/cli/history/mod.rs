@@ -13,7 +13,10 @@ use std::{
 use jiff::tz::TimeZone;
 use netmon_client::{Client, Error, HistoryOptions, wire::History};
 
-use super::text::{failed, quiet_pipe, say};
+use super::{
+    busy::Busy,
+    text::{failed, quiet_pipe, say},
+};
 use crate::{
     config::{Config, HISTORY_PATH},
     history::{self, LIMITS, Question, Reader, RunId, Stretch, Whose},
@@ -23,7 +26,9 @@ use crate::{
 /// No more than this may have passed since an agent's last sign of life for it to be taken for one that still looks.
 const ALIVE: Duration = Duration::from_secs(40);
 
-/// Shows outages – when, how long, why, where the fault was, who waited – and the availability of each day.
+/// Show outages and the availability of each day
+///
+/// Of an outage: when, how long, why, where the fault was, who waited.
 ///
 /// Asks the agent; where none answers, it reads the file. Exit codes: 0; 69 no agent answers and there is no file to read;
 /// 2 usage; 1 the history can't be read.
@@ -58,6 +63,7 @@ pub struct HistoryArgs {
 /// When the history can't be read, or standard output can't be written.
 pub fn run(args: &HistoryArgs, socket: &Path) -> anyhow::Result<ExitCode> {
     let zone = TimeZone::system();
+    let busy = Busy::new("working out the history");
     let told = match &args.file {
         Some(path) => read(args, path, &zone),
         None => match ask(args, socket, &zone) {
@@ -65,15 +71,20 @@ pub fn run(args: &HistoryArgs, socket: &Path) -> anyhow::Result<ExitCode> {
                 let configured = Config::load(None).ok().and_then(|config| config.history);
                 let path = configured.map_or_else(|| PathBuf::from(HISTORY_PATH), |settings| settings.path);
                 if !path.exists() {
+                    drop(busy);
                     return Ok(failed(&error));
                 }
                 read(args, &path, &zone)
             }
             Err(error @ Error::NotFound(_)) => Err(Refused::Failed(error.into())),
-            Err(error) => return Ok(failed(&error)),
+            Err(error) => {
+                drop(busy);
+                return Ok(failed(&error));
+            }
             Ok(history) => Ok(history),
         },
     };
+    drop(busy);
     let history = match told {
         Ok(history) => history,
         Err(Refused::Usage(said)) => {

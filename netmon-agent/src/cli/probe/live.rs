@@ -1,14 +1,12 @@
 //! The live view: what a terminal shows while probes go out. Pure: hosts in, lines out.
 
-use std::time::Duration;
-
 use anstyle::{AnsiColor, Style};
 
 use super::{
     host::{Fate, Host, RECENT},
     table::{Column, NAME, totals},
 };
-use crate::cli::text::clipped;
+use crate::cli::{bars, text::clipped};
 
 /// As they stand from left to right, with their rank: those of the lowest are shown first where there is little room.
 const COLUMNS: [(Column, usize); 10] = [
@@ -29,9 +27,6 @@ const BELOW_RECENT: usize = 6;
 const LEAST_RECENT: usize = 8;
 /// Shorter than this no name gets, unless all are.
 const LEAST_NAME: usize = 12;
-
-const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-const ASCII_BARS: [char; 8] = ['_', '.', ',', '-', '~', '+', '*', '#'];
 
 /// What the terminal is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,23 +147,15 @@ fn recent(host: &Host, room: usize, unicode: bool) -> String {
         _ => None,
     });
     let (low, high) = (rtts.clone().min().unwrap_or_default(), rtts.max().unwrap_or_default());
-    let lost = painted(if unicode { "×" } else { "x" }, AnsiColor::Red.on_default());
-    let bars = if unicode { BARS } else { ASCII_BARS };
+    let lost = painted(&bars::lost(unicode).to_string(), AnsiColor::Red.on_default());
     shown
         .iter()
         .map(|fate| match fate {
-            Fate::Answered(rtt) => bars[level(*rtt, low, high)].to_string(),
+            Fate::Answered(rtt) => bars::bar(*rtt, low, high, unicode).to_string(),
             Fate::Failed(_) => lost.clone(),
             Fate::Inconclusive => "?".to_owned(),
         })
         .collect()
-}
-
-/// Where a round trip lies between the shortest and the longest, 0 to 7. What differs by less than the half of the
-/// shortest, or than 50 µs, is made no mountain of.
-fn level(rtt: Duration, low: Duration, high: Duration) -> usize {
-    let span = (high - low).max(low / 2).max(Duration::from_micros(50));
-    (((rtt - low).as_secs_f64() / span.as_secs_f64()) * 7.0).round() as usize
 }
 
 fn painted(text: &str, style: Style) -> String {
@@ -177,6 +164,8 @@ fn painted(text: &str, style: Style) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{
         super::{
             summary::tests::{failed, reply},
@@ -250,13 +239,5 @@ mod tests {
         for rows in 0..4 {
             assert!(plain(&all, size(80, rows)).len() >= 2);
         }
-    }
-
-    #[test]
-    fn little_differences_are_no_mountains() {
-        let ms = Duration::from_millis;
-        assert_eq!(level(ms(101), ms(100), ms(101)), 0);
-        assert_eq!(level(ms(150), ms(100), ms(150)), 7);
-        assert_eq!(level(ms(0), ms(0), ms(0)), 0);
     }
 }

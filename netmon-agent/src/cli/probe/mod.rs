@@ -48,7 +48,10 @@ use self::{
     table::FEW,
 };
 pub(super) use self::{hosts::address_of, parse::duration, words::millis};
-use super::text::{printable, say};
+use super::{
+    busy::Busy,
+    text::{printable, say},
+};
 use crate::{
     observation::{Method, PathOptions, TargetId},
     source::probe::{Engine, Options, Sockets, TargetSpec},
@@ -114,7 +117,12 @@ fn probe(args: &ProbeArgs) -> anyhow::Result<ExitCode> {
 
 /// What can be probed, and whether something could not. Says which.
 fn subjects(wanted: Vec<Wanted>, choice: Choice<'_>) -> (Vec<Subject>, bool) {
+    let busy = Busy::new(&match wanted.as_slice() {
+        [one] => format!("looking up {}", one.name),
+        all => format!("looking up {} names", all.len()),
+    });
     let found = resolve(&wanted, choice);
+    drop(busy);
     let (mut subjects, mut unknown) = (Vec::new(), false);
     for (Wanted { title, name, method }, found) in wanted.into_iter().zip(found) {
         match found {
@@ -172,9 +180,12 @@ fn watch(
         // when the command is over.
         let _ = sender.blocking_send(seen);
     })?;
+    // Who wants nothing but the summary is to see that it is under way.
+    let busy = args.quiet.then(|| Busy::new(&format!("probing, addresses: {}", subjects.len())));
     let path = Arc::new(path);
     engine.set_targets(subjects.iter().enumerate().map(|(i, s)| args.target(i, s, &path)).collect());
     let followed = runtime.block_on(follow(report, &mut observations, live, args.deadline));
+    drop(busy);
     // Else an engine that is paused would never stop.
     drop(observations);
     engine.stop();

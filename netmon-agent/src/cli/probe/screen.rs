@@ -2,9 +2,10 @@
 //!
 //! No other screen and no hidden cursor: however the program ends, the terminal is as it was.
 
-use std::{env, fmt::Write as _, io};
+use std::{fmt::Write as _, io};
 
 use super::live::Size;
+use crate::cli::bars::has_unicode;
 
 /// What a terminal is taken for that does not tell.
 const USUAL: (u16, u16) = (80, 24);
@@ -22,14 +23,7 @@ impl Screen {
     /// For standard output.
     pub(super) fn new() -> Self {
         let choice = anstream::AutoStream::choice(&io::stdout());
-        Self {
-            colours: choice != anstream::ColorChoice::Never,
-            unicode: ["LC_ALL", "LC_CTYPE", "LANG"]
-                .iter()
-                .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()))
-                .is_some_and(|value| is_utf8(&value)),
-            drawn: Vec::new(),
-        }
+        Self { colours: choice != anstream::ColorChoice::Never, unicode: has_unicode(), drawn: Vec::new() }
     }
 
     /// What the terminal is like now: windows are made larger and smaller.
@@ -69,12 +63,6 @@ impl Screen {
     }
 }
 
-/// Whether a locale of this name shows Unicode.
-fn is_utf8(locale: &str) -> bool {
-    let locale = locale.to_ascii_lowercase();
-    locale.contains("utf-8") || locale.contains("utf8")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,11 +92,5 @@ mod tests {
     fn without_colours_there_are_none() {
         let drawn = screen(false).draw(&["\x1b[31mab\x1b[0m".to_owned()], 80);
         assert_eq!(drawn, "\rab\x1b[K\n\x1b[J");
-    }
-
-    #[test]
-    fn a_locale_tells_what_it_shows() {
-        assert!(is_utf8("de_DE.UTF-8") && is_utf8("C.utf8"));
-        assert!(!is_utf8("C") && !is_utf8("en_US.ISO-8859-1"));
     }
 }

@@ -22,7 +22,7 @@ use crate::cli::{
 /// Longest name of a job, bytes: as much as the agent keeps of one.
 const MAX_NAME: usize = 64;
 
-/// Runs a command, again when it fails, and pauses through outages.
+/// Run a command, again when it fails, and pause through outages
 ///
 /// An outage costs no attempt: what the network's failure cut is repeated at no charge (10 times at most), and nothing
 /// starts before the network is back for good.

@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{
+    busy::Busy,
     probe::{address_of, duration},
     text::{printable, quiet_pipe, say},
 };
@@ -63,15 +64,18 @@ pub struct TraceArgs {
 /// # Errors
 /// When the report could not be written.
 pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
+    let busy = Busy::new(&format!("looking up {}", args.host));
     let address = match address_of(&args.host, args.ipv4, args.ipv6) {
         Ok(address) => address,
         Err(e) => {
+            drop(busy);
             say(format_args!("netmon trace: {}: {}", printable(&args.host), super::told(&e)));
             return Ok(ExitCode::from(EXIT_ERROR));
         }
     };
     let mut written = Ok(());
-    let traced = follow(args, address, &mut written);
+    let traced = follow(args, address, &busy, &mut written);
+    drop(busy);
     let path = match traced {
         Ok(path) => path,
         Err(e) => {
@@ -87,9 +91,21 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Traces, and prints each hop as it becomes known; stops when that fails.
-fn follow(args: &TraceArgs, address: SocketAddr, written: &mut io::Result<()>) -> Result<Path, TraceError> {
+fn follow(
+    args: &TraceArgs,
+    address: SocketAddr,
+    busy: &Busy,
+    written: &mut io::Result<()>,
+) -> Result<Path, TraceError> {
     let destination = address.ip();
     trace::run(&args.options(), address, |progress| {
+        busy.say(&match &progress {
+            Progress::Hop(hop) if hop.addresses().contains(&destination) => {
+                "searching for the largest packet that passes".to_owned()
+            }
+            Progress::Hop(hop) => format!("waiting for what is beyond hop {}", hop.ttl),
+            Progress::Started { .. } => "waiting for the first hop".to_owned(),
+        });
         let line = match progress {
             Progress::Started { method, in_place_of_icmp } => {
                 if let Some(why) = in_place_of_icmp {

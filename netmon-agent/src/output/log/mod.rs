@@ -1,13 +1,30 @@
-//! The log, on standard error: one line for each change of a verdict, with its reasons; little else.
+//! The log: one line for each change of a verdict, with its reasons; little else. On standard error, in systemd's journal,
+//! or in a file that is put aside when it is full.
 
+mod journal;
 mod limit;
+mod rolling;
+mod settings;
+mod writer;
 
-use std::io::IsTerminal;
+use std::{
+    io::{self, IsTerminal},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
-use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    fmt::{self, MakeWriter},
+    prelude::*,
+    registry::LookupSpan,
+};
 
-pub use limit::RateLimit;
-
+use self::settings::Sink;
+pub use self::{
+    limit::RateLimit,
+    settings::{FileSettings, LEAST_SIZE, LEVEL, LogFormat, MAX_FILES, MAX_SIZE, MOST_FILES, Settings},
+};
 use crate::{
     diagnosis::Diagnosis,
     health::{State, Subject},
@@ -17,15 +34,8 @@ use crate::{
 /// A library that tells hundreds of things a load at debug level, or warns of every odd answer, is asked by name.
 const QUIET: &str = "aya=info,aya_obj=info,hickory_proto=error,hickory_net=error,hickory_resolver=error";
 
-/// How lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// For people; in colour on a terminal.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
+/// Whoever reads the journal sees of a line its message alone.
+static MESSAGE_ONLY: AtomicBool = AtomicBool::new(false);
 
 /// Why logging can't start.
 #[derive(Debug, thiserror::Error)]
@@ -41,37 +51,93 @@ pub enum LogError {
     /// There is a log already.
     #[error("logging was set up twice")]
     Twice,
+    /// Two places at once.
+    #[error(
+        "the log goes to a file or to systemd's journal: leave the file out, or let the format be text or json"
+    )]
+    Both,
+    /// The thread that writes the file can't be had.
+    #[error("no thread to write the log's file: {0}")]
+    Thread(#[source] io::Error),
 }
 
-/// Sets the process's log up. `filter` is a level or a list of directives as in `NETMON_LOG`; records of the `log`
-/// crate come through as well.
+/// The log while it is kept. When it goes, what was logged is written; what is logged afterwards is not.
+#[derive(Debug)]
+pub struct Log(Option<writer::Writer>);
+
+impl Log {
+    /// Whether lines go to a file, where nobody sees them who has just started this.
+    pub fn is_file(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// What is let through: `filter` is a level or a list of directives as in `NETMON_LOG`.
+fn levels(filter: &str) -> Result<EnvFilter, LogError> {
+    let parsed = EnvFilter::builder().parse(format!("{QUIET},{filter}"));
+    parsed.map_err(|source| LogError::Filter { filter: filter.into(), source })
+}
+
+/// Whether `filter` can be read.
 ///
 /// # Errors
-/// A filter that can't be read, or a second call.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), LogError> {
-    let levels = EnvFilter::builder()
-        .parse(format!("{QUIET},{filter}"))
-        .map_err(|source| LogError::Filter { filter: filter.into(), source })?;
-    let registry = tracing_subscriber::registry().with(levels);
-    let done = match format {
-        LogFormat::Text => {
-            let colour =
-                std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false);
-            tracing::subscriber::set_global_default(registry.with(lines))
-        }
-        LogFormat::Json => {
-            let lines = fmt::layer()
-                .json()
-                .flatten_event(true)
-                // A module path under that name would be taken for what netmon calls a target.
-                .with_target(false)
-                .with_writer(std::io::stderr);
-            tracing::subscriber::set_global_default(registry.with(lines))
+/// It can't.
+pub fn check(filter: &str) -> Result<(), LogError> {
+    levels(filter).map(drop)
+}
+
+/// Sets the process's log up; records of the `log` crate come through as well. A journal or a file that can't be had is
+/// said on standard error, which takes its place.
+///
+/// # Errors
+/// A filter that can't be read, a second call, no thread.
+pub fn init(settings: &Settings) -> Result<Log, LogError> {
+    let levels = levels(settings.level.as_deref().unwrap_or(LEVEL))?;
+    let (mut log, mut missing) = (Log(None), None);
+    let layer = match settings.sink(journal::is_stderr()) {
+        Sink::Stderr { json } => on_stderr(json),
+        Sink::Journal => match journal::layer() {
+            Ok(layer) => {
+                MESSAGE_ONLY.store(true, Ordering::Relaxed);
+                layer.boxed()
+            }
+            Err(error) => {
+                missing = Some(error);
+                on_stderr(false)
+            }
+        },
+        Sink::File { json, file } => {
+            let (lines, writer) = writer::start(file).map_err(LogError::Thread)?;
+            log = Log(Some(writer));
+            written(json, false, lines)
         }
     };
-    done.map_err(|_| LogError::Twice)?;
-    tracing_log::LogTracer::init().map_err(|_| LogError::Twice)
+    let registry = tracing_subscriber::registry().with(levels).with(layer);
+    tracing::subscriber::set_global_default(registry).map_err(|_| LogError::Twice)?;
+    tracing_log::LogTracer::init().map_err(|_| LogError::Twice)?;
+    if let Some(error) = missing {
+        tracing::warn!(%error, "no journal to log to; standard error takes its place");
+    }
+    Ok(log)
+}
+
+fn on_stderr<S: Subscriber + for<'a> LookupSpan<'a>>(json: bool) -> Box<dyn Layer<S> + Send + Sync> {
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    written(json, colour, io::stderr)
+}
+
+/// Lines for people or for programs.
+fn written<S, W>(json: bool, colour: bool, to: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    // A module path as `target` would be taken for what netmon calls a target.
+    if json {
+        fmt::layer().json().flatten_event(true).with_target(false).with_writer(to).boxed()
+    } else {
+        fmt::layer().with_writer(to).with_ansi(colour).with_target(false).boxed()
+    }
 }
 
 /// One line for what was found out of a fault after the change that told of it.
@@ -79,7 +145,8 @@ pub fn diagnosed(change: &ChangeEvent) {
     let (kind, subject, state, seq) =
         (change.subject.kind(), change.subject.name(), change.state.as_str(), change.seq);
     let location = location(change);
-    tracing::info!(kind, subject, state, seq, location, "{} diagnosed", what(&change.subject));
+    let message = message(format!("{} diagnosed", what(&change.subject)), &location);
+    tracing::info!(kind, subject, state, seq, location, "{message}");
 }
 
 /// Where the fault is; empty where that is not known.
@@ -108,13 +175,18 @@ pub fn transition(change: &ChangeEvent) {
     let (reasons, kind) = (reasons.join("; "), change.subject.kind());
     let (subject, state, previous, seq) =
         (change.subject.name(), change.state.as_str(), change.previous.as_str(), change.seq);
-    let what = what(&change.subject);
+    let message = message(format!("{} is {state}", what(&change.subject)), &reasons);
     if matches!(change.state, State::Degraded | State::Down) {
         let location = location(change);
-        tracing::warn!(kind, subject, state, previous, seq, reasons, location, "{what} is {state}");
+        tracing::warn!(kind, subject, state, previous, seq, reasons, location, "{message}");
     } else {
-        tracing::info!(kind, subject, state, previous, seq, reasons, "{what} is {state}");
+        tracing::info!(kind, subject, state, previous, seq, reasons, "{message}");
     }
+}
+
+/// With the reason, where the fields beside it are not seen.
+fn message(what: String, why: &str) -> String {
+    if why.is_empty() || !MESSAGE_ONLY.load(Ordering::Relaxed) { what } else { format!("{what}: {why}") }
 }
 
 #[cfg(test)]
@@ -176,7 +248,8 @@ mod tests {
 
     #[test]
     fn a_bad_filter_is_named() {
-        let said = init(LogFormat::Text, "info,x=loud").unwrap_err().to_string();
+        let settings = Settings { level: Some("info,x=loud".to_owned()), ..Settings::default() };
+        let said = init(&settings).unwrap_err().to_string();
         assert!(said.contains("x=loud"), "{said}");
     }
 }

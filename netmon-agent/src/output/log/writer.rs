@@ -1,0 +1,160 @@
+//! The thread that writes the log's file: a disk may take seconds, and those who log decide on verdicts.
+
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::{rolling::Rolling, settings::FileSettings};
+use crate::time::Mono;
+
+/// Lines that wait to be written: what a storm of changes brings while a disk hangs for some seconds.
+const ROOM: usize = 16_384;
+/// How long the end waits for a disk that hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Takes lines from everywhere.
+#[derive(Clone, Debug)]
+pub(super) struct Lines {
+    out: SyncSender<Work>,
+    /// Lines that found no room.
+    lost: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum Work {
+    Line(Vec<u8>),
+    /// Everything before it has been written.
+    Written(SyncSender<()>),
+}
+
+/// The log's file while it is written. When it goes, what was logged has been written.
+#[derive(Debug)]
+pub(super) struct Writer {
+    out: SyncSender<Work>,
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// No thread can be had.
+pub(super) fn start(settings: FileSettings) -> io::Result<(Lines, Writer)> {
+    let (out, work) = sync_channel(ROOM);
+    let lost = Arc::new(AtomicU64::new(0));
+    let untold = lost.clone();
+    thread::Builder::new().name("log".to_owned()).spawn(move || {
+        let file = Rolling::open(settings, io::stderr(), Mono::now());
+        write(file, &work, &untold);
+    })?;
+    Ok((Lines { out: out.clone(), lost }, Writer { out }))
+}
+
+fn write<E: Write>(mut file: Rolling<E>, work: &Receiver<Work>, lost: &AtomicU64) {
+    while let Ok(work) = work.recv() {
+        let now = Mono::now();
+        match work {
+            Work::Line(line) => file.write(&line, now),
+            Work::Written(done) => drop(done.try_send(())),
+        }
+        let lost = lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            file.write(
+                format!("netmon: lines lost here, as the log was not written in time: {lost}\n").as_bytes(),
+                now,
+            );
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let (done, written) = sync_channel(1);
+        let mut waited = Duration::ZERO;
+        // Where there is no room, for as long as the thread has patience of ours to write what is before.
+        let step = Duration::from_millis(10);
+        let mut work = Work::Written(done);
+        while let Err(TrySendError::Full(back)) = self.out.try_send(work) {
+            if waited >= PATIENCE {
+                return;
+            }
+            thread::sleep(step);
+            waited += step;
+            work = back;
+        }
+        if written.recv_timeout(PATIENCE.saturating_sub(waited)) == Err(RecvTimeoutError::Timeout) {
+            let _ = writeln!(io::stderr(), "netmon: the log's file hangs; its last lines may be missing");
+        }
+    }
+}
+
+impl Write for Lines {
+    /// Takes a whole line, which is how lines are written.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.out.try_send(Work::Line(line.to_owned())).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_was_logged_is_written_when_it_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("netmon.log");
+        let settings = FileSettings { path: path.clone(), max_size: 1 << 30, max_files: 1 };
+        let (mut lines, writer) = start(settings).unwrap();
+        for n in 0..5_000 {
+            lines.write_all(format!("line {n}\n").as_bytes()).unwrap();
+        }
+        drop(writer);
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 5_000);
+        assert!(text.ends_with("line 4999\n"));
+    }
+
+    #[test]
+    fn lines_that_find_no_room_are_counted_where_they_are_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("netmon.log");
+        let (out, work) = sync_channel(2);
+        let lost = Arc::new(AtomicU64::new(0));
+        let mut lines = Lines { out, lost: lost.clone() };
+        for n in 0..5 {
+            lines.write_all(format!("line {n}\n").as_bytes()).unwrap();
+        }
+        drop(lines);
+        let settings = FileSettings { path: path.clone(), max_size: 1 << 30, max_files: 1 };
+        write(Rolling::open(settings, Vec::new(), Mono::now()), &work, &lost);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            text.starts_with("line 0\nnetmon: lines lost here") && text.contains(": 3\nline 1\n"),
+            "{text}"
+        );
+    }
+}
