@@ -1,6 +1,6 @@
 //! Segments become outages.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, mem, time::Duration};
 
 use super::{
     record::Waits,
@@ -60,24 +60,17 @@ pub fn outages(segments: &[Segment], now: Option<Wall>) -> Vec<Outage> {
     for segment in segments {
         if matches!(segment.state, State::Down | State::Degraded) {
             let hole = before.map(|b| segment.stretch.from.since(b.stretch.to));
-            let goes_on = before.is_some_and(|b| b.state == segment.state) && hole <= Some(CONTINUES);
-            let blind: Duration = segment.gaps.iter().map(|gap| gap.length()).sum();
-            match all.last_mut().filter(|_| goes_on) {
-                Some(outage) => {
-                    outage.stretch.to = segment.stretch.to;
-                    outage.unobserved += blind + hole.unwrap_or_default();
-                    outage.diagnosis = segment.diagnosis.or(outage.diagnosis);
-                    outage.end = if segment.ended { End::Seen } else { End::Unseen };
+            let mut goes_on = before.is_some_and(|b| b.state == segment.state) && hole <= Some(CONTINUES);
+            for piece in pieces(segment) {
+                match all.last_mut().filter(|_| mem::take(&mut goes_on)) {
+                    Some(outage) => {
+                        outage.stretch.to = piece.stretch.to;
+                        outage.unobserved += piece.unobserved + hole.unwrap_or_default();
+                        outage.diagnosis = piece.diagnosis.or(outage.diagnosis);
+                        outage.end = piece.end;
+                    }
+                    None => all.push(piece),
                 }
-                None => all.push(Outage {
-                    state: segment.state,
-                    stretch: segment.stretch,
-                    unobserved: blind,
-                    begun: segment.begun,
-                    end: if segment.ended { End::Seen } else { End::Unseen },
-                    change: segment.change,
-                    diagnosis: segment.diagnosis,
-                }),
             }
         }
         before = Some(segment);
@@ -90,6 +83,32 @@ pub fn outages(segments: &[Segment], now: Option<Wall>) -> Vec<Outage> {
     {
         last.end = End::Open;
     }
+    all
+}
+
+/// A segment in which it was bad, in as many outages as it has to be where nobody looked for longer than [`CONTINUES`]: that
+/// the agent ran on and found it the same afterwards makes it no more known than it is over a restart.
+fn pieces(segment: &Segment) -> Vec<Outage> {
+    let piece = |stretch: Stretch, unobserved: Duration| Outage {
+        state: segment.state,
+        stretch,
+        unobserved,
+        begun: segment.begun && stretch.from == segment.stretch.from,
+        end: if segment.ended && stretch.to == segment.stretch.to { End::Seen } else { End::Unseen },
+        change: segment.change,
+        // What was told before is what the agent still holds; what is told later is of another.
+        diagnosis: segment.diagnoses.iter().rfind(|(at, _)| *at <= stretch.to).map(|(_, change)| *change),
+    };
+    let (mut all, mut from, mut blind) = (Vec::new(), segment.stretch.from, Duration::ZERO);
+    for gap in &segment.gaps {
+        if gap.length() > CONTINUES {
+            all.push(piece(Stretch { from, to: gap.from }, blind));
+            (from, blind) = (gap.to, Duration::ZERO);
+        } else {
+            blind += gap.length();
+        }
+    }
+    all.push(piece(Stretch { from, to: segment.stretch.to }, blind));
     all
 }
 

@@ -6,7 +6,7 @@ use super::{
     record::Change,
     timeline::{Stretch, Timeline},
 };
-use crate::health::State;
+use crate::{health::State, time::Wall};
 
 /// A stretch in which a subject had one state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub struct Segment {
     pub ended: bool,
     /// Which of the subject's changes told of it.
     pub change: usize,
-    /// Which of them last told where the fault is.
-    pub diagnosis: Option<usize>,
+    /// Which of them told where the fault is, and when, in order.
+    pub diagnoses: Vec<(Wall, usize)>,
 }
 
 impl Segment {
@@ -49,7 +49,7 @@ pub fn segments(timeline: &Timeline, changes: &[&Change]) -> Vec<Segment> {
             let last = &mut all[current];
             if last.state == change.state {
                 if change.diagnosis.is_some() {
-                    last.diagnosis = Some(i);
+                    last.diagnoses.push((at, i));
                 }
                 open = Some(current);
                 continue;
@@ -66,7 +66,7 @@ pub fn segments(timeline: &Timeline, changes: &[&Change]) -> Vec<Segment> {
                 begun: !matches!(change.previous, State::Unknown) && change.previous != change.state,
                 ended: false,
                 change: i,
-                diagnosis: change.diagnosis.is_some().then_some(i),
+                diagnoses: change.diagnosis.iter().map(|_| (at, i)).collect(),
             });
         }
     }
@@ -77,9 +77,13 @@ pub fn segments(timeline: &Timeline, changes: &[&Change]) -> Vec<Segment> {
     all
 }
 
-/// Takes the gaps out: those at an end make it shorter, and nobody saw it begin or end there.
+/// Takes the gaps out: those at an end make it shorter, and nobody saw it begin or end there. Nor did anybody see it begin
+/// whose first look after a gap found it so.
 fn cut(segment: &mut Segment, gaps: &[Stretch]) {
     let whole = segment.stretch;
+    if gaps.iter().any(|gap| gap.to == whole.from) {
+        segment.begun = false;
+    }
     for gap in gaps.iter().map(|gap| gap.within(whole)).filter(|gap| !gap.is_empty()) {
         if gap.from <= segment.stretch.from {
             segment.stretch.from = gap.to.max(segment.stretch.from);

@@ -71,13 +71,16 @@ impl Timeline {
             before.from = before.from.min(before.to);
         }
         let by_id: HashMap<RunId, usize> = runs.iter().enumerate().map(|(i, run)| (run.id, i)).collect();
+        // One that makes good for rows that were dropped is written after later ones.
+        let mut gaps: Vec<&Gap> = gaps.iter().collect();
+        gaps.sort_by_key(|gap| gap.from);
         for gap in gaps {
             let Some(run) = by_id.get(&gap.run).and_then(|i| placed.get_mut(*i)) else { continue };
             let stretch = Stretch { from: wall(gap.from, run.offset), to: wall(gap.to, run.offset) };
             let seen = stretch.within(run.stretch);
             match run.gaps.last_mut() {
                 _ if seen.is_empty() => {}
-                // One right after the other is one.
+                // One right after the other is one: a look of no length, at what was known before it, is none.
                 Some(last) if seen.from <= last.to => last.to = last.to.max(seen.to),
                 _ => run.gaps.push(seen),
             }
@@ -143,5 +146,13 @@ mod tests {
         assert_eq!((line.run(1), line.run(2)), (Some(stretch(1000, 1050)), Some(stretch(1050, 1060))));
         assert_eq!(line.gaps(1), [stretch(1020, 1050)]);
         assert_eq!(line.at(1, Boot::from_nanos(99)), Some(Wall::from_nanos(1050)));
+    }
+
+    #[test]
+    fn gaps_may_be_written_in_any_order() {
+        let gap = |from, to| Gap { run: 1, from: Boot::from_nanos(from), to: Boot::from_nanos(to) };
+        let gaps = [gap(60, 70), gap(20, 30), gap(10, 65), gap(90, 95)];
+        let line = Timeline::new(&[run(1, "a", 0, 100, 0)], &gaps);
+        assert_eq!(line.gaps(1), [stretch(10, 70), stretch(90, 95)]);
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
+use super::machine::{EPOCH, Machine, S, Step, machine, step};
 use crate::{
     health::{State, Subject},
     history::{
         outages::{CONTINUES, End, Outage, Summary, outages, placed, waited},
-        record::{Change, Gap, Records, Run, Waits},
+        record::{Change, Records, Waits},
         report::{Question, Whose, answer},
         segments::{segments, times},
         timeline::{Stretch, Timeline},
@@ -20,145 +21,20 @@ use crate::{
 use State::{Down, Up};
 use Step::{Restarts, Sees, Stalls};
 
-const S: u64 = 1_000_000_000;
-/// When the first boot was, on a clock that is right.
-const EPOCH: u64 = 1_700_000_000;
-
-/// What happens to the machine in one second, or for some.
-#[derive(Clone, Debug)]
-enum Step {
-    /// The agent sees this state for so long.
-    Sees(State, u64),
-    /// It is told more of the fault.
-    Diagnosed,
-    /// It stands still for so long, whatever the state is then.
-    Stalls(u64, State),
-    /// It is killed, and started again after so long.
-    Restarts(u64),
-    /// The machine is booted, which takes so long.
-    Boots(u64),
-    /// Somebody sets the clock by so many seconds.
-    Sets(i64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let state = || prop_oneof![Just(State::Unknown), Just(Up), Just(State::Degraded), Just(Down)];
-    prop_oneof![
-        8 => (state(), 1u64..200).prop_map(|(state, n)| Sees(state, n)),
-        1 => Just(Step::Diagnosed),
-        2 => (3u64..=600, state()).prop_map(|(n, state)| Stalls(n, state)),
-        2 => (1u64..900).prop_map(Restarts),
-        1 => (1u64..900).prop_map(Step::Boots),
-        1 => (-5000i64..5000).prop_map(Step::Sets),
-    ]
-}
-
-/// A machine with its clocks, and what its agents write down.
-struct Machine {
-    /// Seconds that have really passed, of the time line that the records should give.
-    now: u64,
-    boots: u64,
-    booted: u64,
-    set: i64,
+/// An outage, in seconds.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
     state: State,
-    records: Records,
-    /// What one knows who looked at each second: none while nobody did.
-    seen: Vec<Option<State>>,
-    details: u64,
-}
-
-impl Machine {
-    fn new() -> Self {
-        let mut machine = Self {
-            now: 0,
-            boots: 1,
-            booted: 0,
-            set: 0,
-            state: State::Unknown,
-            records: Records::default(),
-            seen: Vec::new(),
-            details: 0,
-        };
-        machine.start();
-        machine
-    }
-
-    fn boot(&self) -> Boot {
-        Boot::from_nanos((self.now - self.booted) * S)
-    }
-
-    fn start(&mut self) {
-        let (id, boot) = (self.records.runs.len() as i64 + 1, self.boots.to_string());
-        let (started, seen) = (self.boot(), self.boot());
-        self.records.runs.push(Run { id, boot, started, seen, offset: 0, clean: false });
-        self.state = State::Unknown;
-        self.sign();
-    }
-
-    /// The last sign of life, with a clock that somebody has set right in the end: of each boot the last counts.
-    fn sign(&mut self) {
-        let (seen, offset) = (self.boot(), ((EPOCH + self.booted) * S) as i64);
-        let run = self.records.runs.last_mut().unwrap();
-        (run.seen, run.offset) = (seen, offset);
-    }
-
-    fn write(&mut self, state: State, diagnosis: Option<String>) {
-        let (at, run) = (self.boot(), self.records.runs.last().unwrap().id);
-        let told = Wall::from_nanos(((EPOCH + self.now) as i64 + self.set) as u64 * S);
-        let (subject, previous, reasons) = (Subject::Network, self.state, String::new());
-        let change = Change { run, seq: 0, at, told, subject, previous, state, reasons, diagnosis };
-        self.records.changes.push(change);
-        self.state = state;
-    }
-
-    fn pass(&mut self, seconds: u64, seen: Option<State>) {
-        self.seen.extend(std::iter::repeat_n(seen, seconds as usize));
-        self.now += seconds;
-    }
-
-    fn play(&mut self, step: &Step) {
-        match *step {
-            Sees(state, n) => {
-                if state != self.state {
-                    self.write(state, None);
-                }
-                self.pass(n, Some(state).filter(|s| *s != State::Unknown));
-            }
-            Step::Diagnosed => {
-                if matches!(self.state, Down | State::Degraded) {
-                    self.details += 1;
-                    self.write(self.state, Some(self.details.to_string()));
-                }
-            }
-            Stalls(n, after) => {
-                let (from, run) = (self.boot(), self.records.runs.last().unwrap().id);
-                self.pass(n, None);
-                self.records.gaps.push(Gap { run, from, to: self.boot() });
-                if after != self.state {
-                    self.write(after, None);
-                }
-            }
-            Restarts(n) => {
-                self.sign();
-                self.pass(n, None);
-                self.start();
-            }
-            Step::Boots(n) => {
-                self.sign();
-                self.pass(n, None);
-                self.boots += 1;
-                self.booted = self.now - 1;
-                self.start();
-            }
-            Step::Sets(by) => self.set += by,
-        }
-        self.sign();
-    }
+    from: u64,
+    to: u64,
+    unobserved: u64,
+    begun: bool,
+    ended: bool,
 }
 
 /// The outages as one finds them who looks at every second.
-fn naive(seen: &[Option<State>]) -> Vec<(State, u64, u64, u64, bool)> {
-    let mut all: Vec<(State, u64, u64, u64, bool)> = Vec::new();
+fn naive(seen: &[Option<State>]) -> Vec<Found> {
+    let mut all: Vec<Found> = Vec::new();
     let mut i = 0;
     // The last known state and the second after it.
     let mut last: Option<(State, u64)> = None;
@@ -172,24 +48,27 @@ fn naive(seen: &[Option<State>]) -> Vec<(State, u64, u64, u64, bool)> {
             i += 1;
         }
         let to = i as u64;
+        let follows = last.filter(|(_, end)| *end == from).map(|(before, _)| before);
         // A state that is known to follow at once was seen to end the one before.
-        if let (Some(outage), Some((before, end))) = (all.last_mut(), last)
-            && end == from
-            && before == outage.0
-            && outage.2 == end
+        if let (Some(outage), Some(before)) = (all.last_mut(), follows)
+            && before == outage.state
+            && outage.to == from
         {
-            outage.4 = true;
+            outage.ended = true;
         }
         if matches!(state, Down | State::Degraded) {
             let goes_on =
                 last.is_some_and(|(before, end)| before == state && from - end <= CONTINUES.as_secs());
             match all.last_mut().filter(|_| goes_on) {
                 Some(outage) => {
-                    outage.3 += from - outage.2;
-                    outage.2 = to;
-                    outage.4 = false;
+                    outage.unobserved += from - outage.to;
+                    outage.to = to;
+                    outage.ended = false;
                 }
-                None => all.push((state, from, to, 0, false)),
+                None => {
+                    let begun = follows.is_some();
+                    all.push(Found { state, from, to, unobserved: 0, begun, ended: false });
+                }
             }
         }
         last = Some((state, to));
@@ -214,8 +93,6 @@ fn found(records: &Records) -> (Vec<crate::history::segments::Segment>, Vec<Outa
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
-
     #[test]
     fn the_fold_is_what_one_finds_who_looks_at_every_second(steps in prop::collection::vec(step(), 1..60)) {
         let mut machine = Machine::new();
@@ -227,7 +104,8 @@ proptest! {
             .map(|o| {
                 let second = |at: Wall| at.as_nanos() / S - EPOCH;
                 let (from, to) = (second(o.stretch.from), second(o.stretch.to));
-                (o.state, from, to, o.unobserved.as_secs(), o.end == End::Seen)
+                let (unobserved, ended) = (o.unobserved.as_secs(), o.end == End::Seen);
+                Found { state: o.state, from, to, unobserved, begun: o.begun, ended }
             })
             .collect();
         prop_assert_eq!(&told, &naive(&machine.seen), "{:?}", machine.records);
@@ -247,22 +125,29 @@ proptest! {
             prop_assert_eq!(sum, Duration::from_secs(to - from));
         }
         let summary = Summary::of(times(&segments, stretch(0, all)), &outages);
-        let downs: Vec<_> = naive(&machine.seen).into_iter().filter(|o| o.0 == Down).collect();
+        let downs: Vec<_> = naive(&machine.seen).into_iter().filter(|o| o.state == Down).collect();
         prop_assert_eq!(summary.outages, downs.len() as u64);
-        prop_assert_eq!(summary.longest.as_secs(), downs.iter().map(|o| o.2 - o.1).max().unwrap_or(0));
+        prop_assert_eq!(summary.longest.as_secs(), downs.iter().map(|o| o.to - o.from).max().unwrap_or(0));
 
-        // A place that was told last stands in the outage that it was told in.
+        // The place that was told last in an outage stands in it. A look of no length is none, and what it told is not of it.
+        let timeline = Timeline::new(&machine.records.runs, &machine.records.gaps);
         for outage in &outages {
-            let window = outage.stretch;
-            let timeline = Timeline::new(&machine.records.runs, &machine.records.gaps);
-            let mut last = machine.records.changes.iter().filter(|c| c.diagnosis.is_some()).filter(|c| {
+            let is_seen = |second: Option<u64>| {
+                let seen = second.and_then(|second| machine.seen.get(second as usize));
+                seen == Some(&Some(outage.state))
+            };
+            let last = machine.records.changes.iter().rfind(|c| {
                 let at = timeline.at(c.run, c.at).unwrap();
-                at >= window.from && at < window.to
+                let second = at.as_nanos() / S - EPOCH;
+                c.diagnosis.is_some()
+                    && c.state == outage.state
+                    && at >= outage.stretch.from
+                    && at <= outage.stretch.to
+                    && (is_seen(Some(second)) || is_seen(second.checked_sub(1)))
             });
-            // Told at the very end of what was observed, it may belong to a stretch of no length.
-            if let (Some(last), Some(told)) = (last.next_back(), outage.diagnosis) {
-                let told = machine.records.changes[told].diagnosis.as_ref().unwrap().parse::<u64>().unwrap();
-                prop_assert!(told >= last.diagnosis.as_ref().unwrap().parse::<u64>().unwrap());
+            if let Some(last) = last {
+                let told = outage.diagnosis.map(|told| &machine.records.changes[told]);
+                prop_assert_eq!(told, Some(last));
             }
         }
     }
@@ -291,12 +176,6 @@ proptest! {
     }
 }
 
-fn machine(steps: &[Step]) -> Machine {
-    let mut machine = Machine::new();
-    steps.iter().for_each(|step| machine.play(step));
-    machine
-}
-
 #[test]
 fn an_outage_over_a_restart_is_one_and_nobody_looked_meanwhile() {
     let machine = machine(&[Sees(Up, 10), Sees(Down, 10), Restarts(5), Sees(Down, 10), Sees(Up, 10)]);
@@ -322,6 +201,56 @@ fn what_was_down_before_and_after_a_long_time_is_two_outages() {
     let (_, outages) = found(&machine.records);
     assert_eq!(outages.len(), 2);
     assert!(outages.iter().all(|o| o.length() == Duration::from_secs(10) && o.end == End::Unseen));
+}
+
+#[test]
+fn a_long_time_without_a_look_ends_an_outage_though_the_agent_ran_on() {
+    let long = CONTINUES.as_secs() + 1;
+    let parts =
+        |steps: &[Step]| found(&machine(steps).records).1.into_iter().map(|o| o.stretch).collect::<Vec<_>>();
+    let apart = [stretch(0, 10), stretch(10 + long, 20 + long)];
+    assert_eq!(parts(&[Sees(Down, 10), Stalls(long, Down), Sees(Down, 10)]), apart);
+    // Nor does one look make two times of one: it has no length, and what it looks at is from before.
+    let twice = [Sees(Down, 10), Stalls(183, Down), Stalls(long - 183, Down), Sees(Down, 10)];
+    assert_eq!(parts(&twice), apart);
+    let once = [Sees(Down, 10), Stalls(long - 1, Down), Sees(Down, 10)];
+    assert_eq!(parts(&once), [stretch(0, 19 + long)]);
+}
+
+#[test]
+fn each_part_has_the_place_that_was_known_by_its_end() {
+    let long = Stalls(CONTINUES.as_secs() + 1, Down);
+    let steps = [
+        Sees(Up, 5),
+        Sees(Down, 5),
+        Step::Diagnosed,
+        Sees(Down, 5),
+        long.clone(),
+        Sees(Down, 5),
+        long.clone(),
+        Step::Diagnosed,
+        Sees(Down, 5),
+        Stalls(5, Down),
+        Sees(Down, 5),
+        Sees(Up, 5),
+    ];
+    let machine = machine(&steps);
+    let (_, outages) = found(&machine.records);
+    let told: Vec<_> = outages
+        .iter()
+        .map(|o| {
+            let place = machine.records.changes[o.diagnosis.unwrap()].diagnosis.as_deref().unwrap();
+            (o.begun, o.end, o.unobserved.as_secs(), place)
+        })
+        .collect();
+    assert_eq!(told, [(true, End::Unseen, 0, "1"), (false, End::Unseen, 0, "1"), (false, End::Seen, 5, "2")]);
+}
+
+#[test]
+fn what_is_found_by_the_first_look_was_not_seen_to_begin() {
+    let (_, outages) =
+        found(&machine(&[Sees(Up, 10), Stalls(20, Down), Sees(Down, 10), Sees(Up, 5)]).records);
+    assert_eq!((outages[0].stretch, outages[0].begun, outages[0].end), (stretch(30, 40), false, End::Seen));
 }
 
 #[test]

@@ -1,4 +1,5 @@
 mod fold;
 mod kill;
+mod machine;
 mod store;
 mod writer;

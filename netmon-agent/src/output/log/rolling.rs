@@ -100,6 +100,10 @@ impl<E: Write> Rolling<E> {
 
     fn fail(&mut self, error: &io::Error, now: Mono) {
         (self.file, self.size, self.again) = (None, 0, Some(now + PAUSE));
+        // It was said, and no line has got through since.
+        if self.elsewhere > 0 {
+            return;
+        }
         let path = self.settings.path.display();
         let line =
             format!("netmon: the log {path} can't be written: {error}; standard error takes its place\n");
@@ -171,18 +175,20 @@ mod tests {
         let mut rolling = Rolling::open(settings(&path, 30, 2), Vec::new(), at(0));
         rolling.write(b"first\n", at(0));
         rolling.write(b"second\n", at(1));
+        // It can be opened each time, but not written.
+        rolling.write(b"third\n", at(11));
         let text = said(&rolling);
         assert!(
-            text.contains("No space left on device") && text.ends_with("place\nfirst\nsecond\n"),
+            text.contains("No space left on device") && text.ends_with("place\nfirst\nsecond\nthird\n"),
             "{text}"
         );
         assert_eq!(text.matches("can't be written").count(), 1, "{text}");
         fs::remove_file(&path).unwrap();
-        rolling.write(b"third\n", at(9));
-        assert!(said(&rolling).ends_with("third\n"), "too soon to try again");
-        rolling.write(b"fourth\n", at(12));
-        assert!(said(&rolling).ends_with("is written again; lines above that are not in it: 3\n"));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "fourth\n");
+        rolling.write(b"fourth\n", at(19));
+        assert!(said(&rolling).ends_with("fourth\n"), "too soon to try again");
+        rolling.write(b"fifth\n", at(22));
+        assert!(said(&rolling).ends_with("is written again; lines above that are not in it: 4\n"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "fifth\n");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::signal::{SigSet, SigmaskHow};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{rolling::Rolling, settings::FileSettings};
@@ -50,26 +51,37 @@ pub(super) fn start(settings: FileSettings) -> io::Result<(Lines, Writer)> {
     let (out, work) = sync_channel(ROOM);
     let lost = Arc::new(AtomicU64::new(0));
     let untold = lost.clone();
-    thread::Builder::new().name("log".to_owned()).spawn(move || {
+    // It is there before the agent says what becomes of signals: one that came to this thread would end the process.
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let started = thread::Builder::new().name("log".to_owned()).spawn(move || {
         let file = Rolling::open(settings, io::stderr(), Mono::now());
         write(file, &work, &untold);
-    })?;
+    });
+    before.thread_set_mask()?;
+    started?;
     Ok((Lines { out: out.clone(), lost }, Writer { out }))
 }
 
 fn write<E: Write>(mut file: Rolling<E>, work: &Receiver<Work>, lost: &AtomicU64) {
     while let Ok(work) = work.recv() {
         let now = Mono::now();
-        match work {
-            Work::Line(line) => file.write(&line, now),
-            Work::Written(done) => drop(done.try_send(())),
-        }
+        let done = match work {
+            Work::Line(line) => {
+                file.write(&line, now);
+                None
+            }
+            Work::Written(done) => Some(done),
+        };
         let lost = lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
             file.write(
                 format!("netmon: lines lost here, as the log was not written in time: {lost}\n").as_bytes(),
                 now,
             );
+        }
+        // After which the process may end.
+        if let Some(done) = done {
+            let _ = done.try_send(());
         }
     }
 }
@@ -121,6 +133,8 @@ impl<'a> MakeWriter<'a> for Lines {
 mod tests {
     use std::fs;
 
+    use nix::sys::signal::Signal;
+
     use super::*;
 
     #[test]
@@ -136,6 +150,35 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 5_000);
         assert!(text.ends_with("line 4999\n"));
+    }
+
+    #[test]
+    fn it_hears_no_signals() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings =
+            FileSettings { path: folder.path().join("netmon.log"), max_size: 1 << 30, max_files: 1 };
+        let blocked = |status: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+            u64::from_str_radix(line.trim(), 16).unwrap()
+        };
+        let own = || blocked(&fs::read_to_string("/proc/thread-self/status").unwrap());
+        let before = own();
+        let (_lines, writer) = start(settings).unwrap();
+        assert_eq!(own(), before);
+        // After which it is there, with its name, and waits for lines.
+        drop(writer);
+        // Other tests may have one, too: each of them hears none.
+        let mut found = 0;
+        for thread in fs::read_dir("/proc/self/task").unwrap().flatten() {
+            let Ok(status) = fs::read_to_string(thread.path().join("status")) else { continue };
+            if status.starts_with("Name:\tlog\n") {
+                found += 1;
+                for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+                    assert_ne!(blocked(&status) >> (signal as i32 - 1) & 1, 0, "{signal}");
+                }
+            }
+        }
+        assert!(found > 0);
     }
 
     #[test]
@@ -156,5 +199,39 @@ mod tests {
             text.starts_with("line 0\nnetmon: lines lost here") && text.contains(": 3\nline 1\n"),
             "{text}"
         );
+    }
+
+    /// Stands for standard error, and for who ends the process when all is written.
+    struct Witness(Receiver<()>, Arc<AtomicU64>);
+
+    impl Write for Witness {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            assert!(
+                self.0.try_recv().is_err(),
+                "nobody is there to read {:?}",
+                String::from_utf8_lossy(line)
+            );
+            self.1.fetch_add(u64::from(line.ends_with(b"in time: 3\n")), Ordering::Relaxed);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_lost_is_told_before_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        // A directory: all goes to standard error.
+        let settings = FileSettings { path: folder.path().to_owned(), max_size: 1 << 30, max_files: 1 };
+        let (out, work) = sync_channel(1);
+        let (done, written) = sync_channel(1);
+        out.send(Work::Written(done)).unwrap();
+        drop(out);
+        let told = Arc::new(AtomicU64::new(0));
+        let file = Rolling::open(settings, Witness(written, told.clone()), Mono::now());
+        write(file, &work, &AtomicU64::new(3));
+        assert_eq!(told.load(Ordering::Relaxed), 1);
     }
 }
