@@ -92,3 +92,8 @@ fn a_name_that_nobody_can_be_asked_for_is_explained_in_a_gap_too() {
     let end = [Step::ResolveFailed, Step::Gap, Step::ResolveFailed];
     replay(1, &[&[Step::Targets(8, 0), Step::Dump], &cut[..], &end].concat());
 }
+
+#[test]
+fn a_report_that_is_not_taken_is_no_verdict() {
+    replay_without_links(640_443, &[Step::Report(1, 4, 2758)]);
+}
