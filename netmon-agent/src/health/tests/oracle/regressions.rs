@@ -97,3 +97,11 @@ fn a_name_that_nobody_can_be_asked_for_is_explained_in_a_gap_too() {
 fn a_report_that_is_not_taken_is_no_verdict() {
     replay_without_links(640_443, &[Step::Report(1, 4, 2758)]);
 }
+
+#[test]
+fn the_whole_tells_what_else_a_flapping_device_suffers_from() {
+    let lost = [Step::Link(0, LinkAct::Carrier(false)), Step::Link(0, LinkAct::Carrier(true))];
+    let begin = [&[Step::Dump], &lost[..], &lost, &[Step::Reading(0, 298, 84, false, true)]].concat();
+    let end = [lost[0], Step::Run(2226), lost[1], Step::Reading(0, 1455, 44, false, true)];
+    replay(203_494, &[&begin[..], &end].concat());
+}
