@@ -177,8 +177,12 @@ impl AddressFsm {
         self.phase = Phase::Down { streak: 0, again_at: None, hasten_until: None };
     }
 
-    /// Its link is back: still down, probed at once and at the recovery pace for a while (R8).
+    /// Its link is back: still down, probed at once and at the recovery pace for a while (R8). One that has come back by
+    /// its answers before that was known (R16), and is examined again, gets others in place of the probes under way.
     pub fn hasten(&mut self, now: Mono, settings: &Settings) {
+        if self.is_suspect() {
+            self.forget_outstanding(now);
+        }
         self.outstanding.clear();
         if let Phase::Down { streak, again_at, hasten_until } = &mut self.phase {
             *streak = 0;
@@ -276,11 +280,21 @@ mod tests {
     /// Runs an address in virtual time: regular probes every 2 s, `answers(t)` says whether a probe sent at `t` ms is
     /// answered (after 10 ms). Returns every state change.
     fn run(until: u64, answers: impl Fn(u64) -> bool) -> Vec<(u64, State)> {
+        run_with(until, answers, |_, _| {})
+    }
+
+    /// The same with something else that is done to it each millisecond.
+    fn run_with(
+        until: u64,
+        answers: impl Fn(u64) -> bool,
+        more: impl Fn(u64, &mut AddressFsm),
+    ) -> Vec<(u64, State)> {
         let settings = Settings::default();
         let mut fsm = AddressFsm::default();
         let mut pending: Vec<(u64, u64, bool)> = Vec::new();
         let (mut seq, mut changes, mut state) = (0, Vec::new(), State::Unknown);
         for t in 0..until {
+            more(t, &mut fsm);
             let mut send = t % 2000 == 0;
             send |= fsm.on_timer(ms(t), &settings);
             if send {
@@ -319,6 +333,21 @@ mod tests {
     fn r4_a_blackhole_right_after_a_reply_is_seen_within_the_bound() {
         let changes = run(20_000, |t| t <= 4000);
         assert_eq!(changes, [(10, State::Up), (9000, State::Down)], "2 s to the next probe, then 3 s");
+    }
+
+    #[test]
+    fn r4_a_burst_is_made_up_for_when_the_link_is_read_anew() {
+        for read in (4050..9000).step_by(50) {
+            let link_is_back = |t, fsm: &mut AddressFsm| {
+                if t == read {
+                    fsm.hasten(ms(t), &Settings::default());
+                }
+            };
+            let changes = run_with(20_000, |t| t <= 4000, link_is_back);
+            let [(10, State::Up), (at, State::Down)] = changes[..] else { panic!("{changes:?}") };
+            // 2.6 intervals and a time-out after the last answer.
+            assert!((9000..=10_200).contains(&at), "read at {read} ms: down at {at} ms");
+        }
     }
 
     #[test]

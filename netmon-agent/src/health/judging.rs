@@ -50,7 +50,11 @@ impl Health {
         let (state, reasons) = device.flaps.damp(now.mono, &self.settings, &device.name, true, judged);
         let reviews = [device.flaps.until(), device.retransmits.until(&self.settings)];
         self.reviews.set(Review::Device(index), reviews.into_iter().flatten().min());
-        self.dirty |= device.verdict.reasons != reasons;
+        if device.verdict.reasons != reasons {
+            self.dirty = true;
+            // The verdict over all tells them too, with their numbers, whether or not the state is another.
+            self.overall_due = Some(now);
+        }
         let previous = device.verdict.state;
         if device.verdict.update(now, state, reasons) {
             self.dirty = true;

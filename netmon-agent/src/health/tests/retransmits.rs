@@ -48,6 +48,22 @@ fn r10_a_device_that_sends_much_again_is_degraded_and_so_is_the_whole() {
 }
 
 #[test]
+fn r10_the_whole_tells_the_numbers_of_now() {
+    let mut w = World::usual();
+    let mut before = None;
+    for i in 0..24 {
+        w.observe(reading(i * 1000, i * 50 + i * i));
+        let device = w.health.devices().next().unwrap().verdict.clone();
+        assert_eq!(w.health.verdict().reasons, device.reasons, "reading {i}");
+        if device.state == State::Degraded {
+            assert_ne!(before.replace(device.reasons.clone()), Some(device.reasons), "reading {i}");
+        }
+        w.run(5000);
+    }
+    assert!(before.is_some());
+}
+
+#[test]
 fn r10_silence_ends_it_by_itself() {
     let mut w = World::usual();
     for i in 0..12 {

@@ -7,7 +7,7 @@ use super::{
     steps::fate_of,
     world::{Fate, TIMEOUT},
 };
-use crate::health::{Device, overall::ScopeTally};
+use crate::health::{Device, Reason, overall::ScopeTally};
 
 /// R4: a silent blackhole is down by then: 2.6 intervals, a time-out, and a little for milliseconds rounded up.
 const BLACKHOLE: u64 = 5200 + TIMEOUT + 50;
@@ -121,6 +121,7 @@ impl Watcher {
         }
         compare(moment, health, model)?;
         self.told_all(moment, health)?;
+        same_numbers(health)?;
         lost_links(health, model)?;
         self.dwell(now, health, model)?;
         for (t, of_core) in model.targets.iter().zip(health.targets()) {
@@ -234,6 +235,16 @@ fn compare(now: Moment, health: &Health, model: &Model) -> Result<(), String> {
         return Err(format!("the whole is {:?}\nexpected {expected:?}", health.verdict()));
     }
     Ok(())
+}
+
+/// R10: of what a device sends again the whole tells what the device itself does, to the number.
+fn same_numbers(health: &Health) -> Result<(), String> {
+    let of_devices = |r: &&Reason| r.code == ReasonCode::Retransmits;
+    let mut told = health.verdict().reasons.iter().filter(of_devices);
+    match told.find(|r| !health.devices().any(|d| d.verdict.reasons.contains(r))) {
+        Some(r) => Err(format!("the whole tells what no device does: {r:?}")),
+        None => Ok(()),
+    }
 }
 
 /// R2: where no link works at all, the whole is down at once; R12: and no damping hides what is.

@@ -77,6 +77,14 @@ fn replay(seed: u64, steps: &[Step]) {
     }
 }
 
+/// The same where no netlink tells of links.
+#[track_caller]
+fn replay_without_links(seed: u64, steps: &[Step]) {
+    if let Err(e) = play(seed, steps, false) {
+        panic!("{e}");
+    }
+}
+
 fn complain(seed: u64, error: &str) -> String {
     let (steps, netlink) = history::of_seed(seed);
     let same = |e: String| kind(&e) == kind(error);

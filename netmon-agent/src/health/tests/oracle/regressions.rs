@@ -92,3 +92,24 @@ fn a_name_that_nobody_can_be_asked_for_is_explained_in_a_gap_too() {
     let end = [Step::ResolveFailed, Step::Gap, Step::ResolveFailed];
     replay(1, &[&[Step::Targets(8, 0), Step::Dump], &cut[..], &end].concat());
 }
+
+#[test]
+fn a_report_that_is_not_taken_is_no_verdict() {
+    replay_without_links(640_443, &[Step::Report(1, 4, 2758)]);
+}
+
+#[test]
+fn the_whole_tells_what_else_a_flapping_device_suffers_from() {
+    let lost = [Step::Link(0, LinkAct::Carrier(false)), Step::Link(0, LinkAct::Carrier(true))];
+    let begin = [&[Step::Dump], &lost[..], &lost, &[Step::Reading(0, 298, 84, false, true)]].concat();
+    let end = [lost[0], Step::Run(2226), lost[1], Step::Reading(0, 1455, 44, false, true)];
+    replay(203_494, &[&begin[..], &end].concat());
+}
+
+#[test]
+fn a_burst_is_made_up_for_when_its_route_is_read_anew() {
+    let unrouted = [Step::Targets(15, 0), Step::Dump, Step::Routes(0, false), Step::Run(405)];
+    let back_in_a_gap = [Step::Gap, Step::Routes(99, false), Step::Run(7147)];
+    let silent = [Step::Fate(255, FateAct::Silent), Step::Run(1185), Step::Dump, Step::Run(6783)];
+    replay(507_905, &[&unrouted[..], &back_in_a_gap, &silent].concat());
+}

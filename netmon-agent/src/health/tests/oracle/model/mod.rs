@@ -173,9 +173,9 @@ impl Model {
                 }
             }
             Evidence::TcpProgress(report) => {
-                self.reports.take(o.at.min(now.mono), report, &self.settings);
+                let taken = self.reports.take(o.at.min(now.mono), report, &self.settings);
                 let enough = usize::from(self.settings.progress_prefixes);
-                self.weighed |= report.prefixes.iter().any(|(i, p)| i.0 != 0 && p.len() >= enough);
+                self.weighed |= taken && report.prefixes.iter().any(|(i, p)| i.0 != 0 && p.len() >= enough);
             }
         }
         self.judge(now.mono, core)

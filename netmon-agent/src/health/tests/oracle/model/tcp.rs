@@ -89,11 +89,14 @@ fn fell(a: &Reading, b: &Reading) -> bool {
 pub struct Reports(Vec<(Mono, BTreeMap<IfIndex, BTreeSet<u32>>)>);
 
 impl Reports {
-    pub fn take(&mut self, at: Mono, report: &TcpProgress, settings: &Settings) {
+    /// Takes one, unless it tells of too long a time or is older than the last; whether it did.
+    pub fn take(&mut self, at: Mono, report: &TcpProgress, settings: &Settings) -> bool {
         let older = self.0.last().is_some_and(|(last, _)| at < *last);
-        if report.over <= settings.progress_stale && !older {
+        let taken = report.over <= settings.progress_stale && !older;
+        if taken {
             self.0.push((at, report.prefixes.clone()));
         }
+        taken
     }
 
     pub fn forget(&mut self) {
