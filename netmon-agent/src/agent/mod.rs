@@ -36,8 +36,8 @@ use crate::{
     config::Config,
     health::{Reason, ReasonCode, Verdict},
     history,
-    output::{api, metrics},
-    source::{bpf, probe},
+    output::{api, metrics, notify},
+    source::{bpf, probe, resolve},
     state::{Board, Snapshot},
     time::Moment,
 };
@@ -180,6 +180,8 @@ async fn serve(
         );
         started.inspect_err(|error| tracing::warn!(%error, "no history: no thread to write it")).ok()
     });
+    let mut notify = notify::Service::new(board.clone(), server.own().notify.clone(), look_up());
+    tell(&mut notify, &config.notifiers);
     let (reload_sender, reload) = channel(core::Reload { config: Arc::clone(&config), valid: true });
     let (stop, stopped) = oneshot::channel();
     let (ready, is_ready) = oneshot::channel();
@@ -208,7 +210,9 @@ async fn serve(
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
             _ = hangup.recv() => {
-                reload_from(config_path.as_deref(), insecure, &reload_sender);
+                if let Some(config) = reload_from(config_path.as_deref(), insecure, &reload_sender) {
+                    tell(&mut notify, &config.notifiers);
+                }
                 continue;
             }
             _ = &mut core_ended => {
@@ -221,6 +225,7 @@ async fn serve(
     }
     tell_manager(NotifyState::Stopping);
     server.shutdown().await;
+    notify.stop();
     // The core may be gone already; either way its thread ends.
     let _ = stop.send(());
     if core_thread.join().is_err() {
@@ -240,6 +245,22 @@ fn tell_manager(news: NotifyState<'_>) {
     }
 }
 
+/// Has these told from now on.
+fn tell(service: &mut notify::Service, notifiers: &[notify::Notifier]) {
+    if let Err(error) = service.configure(notifiers) {
+        tracing::warn!(%error, "nobody is told of changes: no thread for it");
+    }
+}
+
+/// How webhooks find their hosts: as the agent finds its targets.
+fn look_up() -> notify::LookUp {
+    Arc::new(|name| {
+        Box::pin(async move {
+            resolve::look_up(&name, &resolve::Options::default()).await.map_err(|failure| failure.to_string())
+        })
+    })
+}
+
 fn ending_signals() -> SigSet {
     [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect()
 }
@@ -256,7 +277,11 @@ fn raise_descriptor_limit() {
 
 /// All or nothing: a bad file changes nothing, and the core shows that there was one. It takes the last one when it comes
 /// to it: a busy core must not keep a signal from being heard.
-fn reload_from(path: Option<&std::path::Path>, insecure: bool, out: &Sender<core::Reload>) {
+fn reload_from(
+    path: Option<&std::path::Path>,
+    insecure: bool,
+    out: &Sender<core::Reload>,
+) -> Option<Arc<Config>> {
     let loaded = Config::load(path).map_err(|e| e.one_line()).and_then(|config| {
         let exposed = config.exposed().filter(|_| !insecure);
         exposed.map_or(Ok(config), |address| Err(AgentError::Exposed(address).to_string()))
@@ -266,11 +291,14 @@ fn reload_from(path: Option<&std::path::Path>, insecure: bool, out: &Sender<core
             tracing::info!(
                 "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics], [retry] and [history] take effect at the next start"
             );
-            out.send_replace(core::Reload { config: Arc::new(config), valid: true });
+            let config = Arc::new(config);
+            out.send_replace(core::Reload { config: Arc::clone(&config), valid: true });
+            Some(config)
         }
         Err(error) => {
             tracing::error!("SIGHUP: the old configuration stays: {error}");
             out.send_modify(|reload| reload.valid = false);
+            None
         }
     }
 }

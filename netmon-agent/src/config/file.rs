@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::{error::Fault, limits::Written};
+use super::{error::Fault, limits::Written, notify::Notify};
 
 pub(super) fn parse(text: &str) -> Result<File, Fault> {
     Ok(toml::from_str(text)?)
@@ -28,6 +28,7 @@ pub(super) struct File {
     pub(super) diagnosis: Diagnosis,
     pub(super) retry: Retry,
     pub(super) history: History,
+    pub(super) notify: Notify,
     pub(super) health: Health,
     pub(super) target: Vec<Spanned<Target>>,
 }

@@ -7,6 +7,7 @@ mod file;
 mod ledger;
 mod limits;
 mod method;
+mod notify;
 mod retry;
 mod target;
 mod thresholds;
@@ -27,6 +28,7 @@ use crate::{
     health::{Settings, Watch},
     history,
     observation::{Method, PathOptions},
+    output::notify::Notifier,
 };
 
 /// Where the configuration is looked for when none is named.
@@ -63,6 +65,8 @@ pub struct Config {
     pub retry: budget::Settings,
     /// Where outages are written down; none: nowhere. Takes effect at the start.
     pub history: Option<history::Settings>,
+    /// Who is told of changes.
+    pub notifiers: Vec<Notifier>,
     /// Thresholds of the rules.
     pub health: Settings,
     /// Configured targets.

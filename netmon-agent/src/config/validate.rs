@@ -10,7 +10,7 @@ use super::{
     file::{self, Span},
     ledger,
     limits::{Limits, MAX_PROBES, check_rate},
-    retry, target, thresholds,
+    notify, retry, target, thresholds,
 };
 use crate::{
     diagnosis,
@@ -37,6 +37,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let diagnosis = diagnosis(&f.diagnosis)?;
     let retry = retry::settings(&f.retry)?;
     let history = ledger::settings(&f.history)?;
+    let notifiers = notify::notifiers(&f.notify)?;
     let watch = watch(&f.devices)?;
     let kernel = kernel(f.kernel)?;
     if let Some(s) = f.agent.socket.as_ref().filter(|s| s.get_ref().as_os_str().is_empty()) {
@@ -76,6 +77,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         diagnosis,
         retry,
         history,
+        notifiers,
         health,
         targets,
     })

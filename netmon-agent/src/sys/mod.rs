@@ -3,6 +3,7 @@
 //! and giving memory back. The only
 //! unsafe code of the agent lives here, but for the marks in `source/bpf` that say what is plain data.
 
+mod apart;
 mod batch;
 mod cmsg;
 mod group;
@@ -10,6 +11,7 @@ mod memory;
 mod readable;
 mod sockopt;
 
+pub use apart::spawn_apart;
 pub use batch::{Batch, Datagram, Queue};
 pub use cmsg::{Ancillary, ErrorOrigin, ExtendedError, parse as parse_control};
 pub use group::{keep_ended_children, spawn_in_group};

@@ -13,6 +13,7 @@ mod input;
 mod kernel;
 mod life;
 mod links;
+mod notify;
 mod retry;
 mod scenarios;
 mod targets;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         clients::SCENARIOS,
         links::SCENARIOS,
         retry::SCENARIOS,
+        notify::SCENARIOS,
         input::SCENARIOS,
         figures::SCENARIOS,
         history::SCENARIOS,
