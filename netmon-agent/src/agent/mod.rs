@@ -6,8 +6,10 @@ mod diagnose;
 mod intake;
 mod links;
 mod look;
+mod manager;
 mod tcp;
 mod throttle;
+mod vitals;
 mod watch;
 
 use std::{
@@ -26,9 +28,10 @@ use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{
-        mpsc, oneshot,
+        Notify, mpsc, oneshot,
         watch::{Sender, channel},
     },
+    time::timeout,
 };
 
 pub use self::core::{CoreError, Refresh};
@@ -46,6 +49,8 @@ use crate::{
 const API_WORKERS: usize = 2;
 /// What these are called, and those that do what takes long for them.
 const API_THREAD: &str = "api";
+/// How long a new configuration may take to be taken before the service manager is told that it is.
+const TAKEN: Duration = Duration::from_secs(10);
 
 /// What the agent is told from outside its configuration.
 #[derive(Debug)]
@@ -71,6 +76,9 @@ pub enum AgentError {
          listen on 127.0.0.1 or [::1], or say --insecure"
     )]
     Exposed(SocketAddr),
+    /// What the environment says of descriptors that were passed makes no sense.
+    #[error("can't take the sockets that the service manager passes: {0}; see LISTEN_FDS and LISTEN_FDNAMES")]
+    Passed(std::io::Error),
     /// No runtime, no signal handler.
     #[error("can't start: {0}")]
     Runtime(#[from] std::io::Error),
@@ -104,6 +112,11 @@ pub fn run(options: Options) -> Result<(), AgentError> {
     if let Some(address) = options.config.exposed().filter(|_| !options.insecure) {
         return Err(AgentError::Exposed(address));
     }
+    let passed = manager::passed().map_err(AgentError::Passed)?;
+    let passed = api::Passed::new(passed);
+    if let Some(address) = passed.exposed().filter(|_| !options.insecure) {
+        return Err(AgentError::Exposed(address));
+    }
     let started = Moment::now();
     // A signal that comes before there is anybody to hear it waits until there is.
     ending_signals().thread_block().map_err(std::io::Error::from)?;
@@ -122,13 +135,15 @@ pub fn run(options: Options) -> Result<(), AgentError> {
         .thread_name(API_THREAD)
         .enable_all()
         .build()?;
-    let result = runtime.block_on(serve(options, started, kernel, sockets, Arc::new(Mutex::new(found))));
+    let result =
+        runtime.block_on(serve(options, passed, started, kernel, sockets, Arc::new(Mutex::new(found))));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
 async fn serve(
     options: Options,
+    passed: api::Passed,
     started: Moment,
     kernel: bpf::Kernel,
     sockets: probe::Sockets,
@@ -147,7 +162,8 @@ async fn serve(
         jobs: history::Jobs::default(),
     });
     let (refresh_sender, refresh) = mpsc::channel(64);
-    let server = api::start(
+    let server = api::start_on(
+        passed,
         board.clone(),
         api::Options {
             socket,
@@ -182,13 +198,15 @@ async fn serve(
     });
     let mut notify = notify::Service::new(board.clone(), server.own().notify.clone(), look_up());
     tell(&mut notify, &config.notifiers);
-    let (reload_sender, reload) = channel(core::Reload { config: Arc::clone(&config), valid: true });
+    let taken = Arc::new(Notify::new());
+    let first = core::Reload { config: Arc::clone(&config), valid: true, taken: Arc::clone(&taken) };
+    let (reload_sender, reload) = channel(first);
     let (stop, stopped) = oneshot::channel();
     let (ready, is_ready) = oneshot::channel();
     let parts = core::Parts {
         config,
         started,
-        board,
+        board: board.clone(),
         sockets: Some(sockets),
         capabilities,
         refresh,
@@ -200,9 +218,10 @@ async fn serve(
         core::run(parts, kernel, ready);
         drop(ended);
     })?;
-    is_ready.await.map_err(|_| AgentError::CoreGone)??;
+    let pulse = is_ready.await.map_err(|_| AgentError::CoreGone)??;
     tracing::info!(socket = %server.socket().display(), tcp = ?server.tcp(), "netmon {} runs", env!("CARGO_PKG_VERSION"));
-    tell_manager(NotifyState::Ready);
+    manager::ready(&manager::words(&board.snapshot().verdict));
+    let reports = manager::Reports::start(board.clone(), pulse);
 
     let mut result = Ok(());
     loop {
@@ -210,9 +229,21 @@ async fn serve(
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
             _ = hangup.recv() => {
-                if let Some(config) = reload_from(config_path.as_deref(), insecure, &reload_sender) {
+                manager::reloading();
+                let reloaded = reload_from(config_path.as_deref(), insecure, &reload_sender);
+                if let Ok(config) = &reloaded {
                     tell(&mut notify, &config.notifiers);
                 }
+                let (board, taken) = (board.clone(), Arc::clone(&taken));
+                // A core that is busy takes it when it comes to it, and keeps no signal from being heard.
+                tokio::spawn(async move {
+                    let _ = timeout(TAKEN, taken.notified()).await;
+                    let line = match reloaded {
+                        Ok(_) => manager::words(&board.snapshot().verdict),
+                        Err(why) => format!("the old configuration stays: {why}"),
+                    };
+                    manager::ready(&line);
+                });
                 continue;
             }
             _ = &mut core_ended => {
@@ -223,7 +254,8 @@ async fn serve(
         tracing::info!("{signal}: ending");
         break;
     }
-    tell_manager(NotifyState::Stopping);
+    drop(reports);
+    manager::tell(&[NotifyState::Stopping]);
     server.shutdown().await;
     notify.stop();
     // The core may be gone already; either way its thread ends.
@@ -235,14 +267,6 @@ async fn serve(
         writer.stop();
     }
     result
-}
-
-/// Tells the service manager that started this, if it asks for it (sd_notify(3), `NOTIFY_SOCKET`): units ordered behind
-/// the agent may use its socket from then on.
-fn tell_manager(news: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[news]) {
-        tracing::warn!(%error, "the service manager can't be told how the agent is; see NOTIFY_SOCKET");
-    }
 }
 
 /// Has these told from now on.
@@ -281,7 +305,7 @@ fn reload_from(
     path: Option<&std::path::Path>,
     insecure: bool,
     out: &Sender<core::Reload>,
-) -> Option<Arc<Config>> {
+) -> Result<Arc<Config>, String> {
     let loaded = Config::load(path).map_err(|e| e.one_line()).and_then(|config| {
         let exposed = config.exposed().filter(|_| !insecure);
         exposed.map_or(Ok(config), |address| Err(AgentError::Exposed(address).to_string()))
@@ -292,13 +316,16 @@ fn reload_from(
                 "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics], [retry] and [history] take effect at the next start"
             );
             let config = Arc::new(config);
-            out.send_replace(core::Reload { config: Arc::clone(&config), valid: true });
-            Some(config)
+            out.send_modify(|reload| {
+                reload.config = Arc::clone(&config);
+                reload.valid = true;
+            });
+            Ok(config)
         }
         Err(error) => {
             tracing::error!("SIGHUP: the old configuration stays: {error}");
             out.send_modify(|reload| reload.valid = false);
-            None
+            Err(error)
         }
     }
 }

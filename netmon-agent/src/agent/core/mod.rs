@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::names::Names;
 use super::{
@@ -77,6 +77,8 @@ pub(super) struct Parts {
 pub(super) struct Reload {
     pub(super) config: Arc<Config>,
     pub(super) valid: bool,
+    /// Told when it was taken.
+    pub(super) taken: Arc<Notify>,
 }
 
 /// Why the core could not start.
@@ -91,14 +93,18 @@ pub enum CoreError {
 }
 
 /// Runs the core on this thread until it is told to stop. `ready` is told once it runs, or why it can't.
-pub(super) fn run(parts: Parts, kernel: bpf::Kernel, ready: oneshot::Sender<Result<(), CoreError>>) {
+pub(super) fn run(
+    parts: Parts,
+    kernel: bpf::Kernel,
+    ready: oneshot::Sender<Result<probe::Pulse, CoreError>>,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => runtime.block_on(async {
             match Core::new(parts, kernel) {
                 Ok(core) => {
                     // Nobody waits for the answer any more only when the agent is ending already.
-                    let _ = ready.send(Ok(()));
+                    let _ = ready.send(Ok(core.engine.pulse()));
                     core.run().await;
                 }
                 Err(e) => drop(ready.send(Err(e))),
@@ -233,7 +239,10 @@ impl Core {
                     // A reader that has gone needs no answer.
                     let _ = reader.send(());
                 }
-                Ok(()) = self.parts.reload.changed() => self.reload(),
+                Ok(()) = self.parts.reload.changed() => {
+                    self.reload();
+                    self.parts.reload.borrow().taken.notify_one();
+                }
                 () = self.diagnoser.answer() => {}
                 () = sleep_until(deadline) => {}
             }
@@ -398,7 +407,7 @@ impl Core {
 
     fn reload(&mut self) {
         let now = Moment::now();
-        let Reload { config, valid } = self.parts.reload.borrow_and_update().clone();
+        let Reload { config, valid, .. } = self.parts.reload.borrow_and_update().clone();
         self.config.0 = valid;
         if Arc::ptr_eq(&config, &self.parts.config) {
             return;
