@@ -160,7 +160,7 @@ impl Authority {
         let chain: Vec<CertificateDer<'static>> = vec![own.der().clone()];
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .unwrap()
+            .expect("as it is set up here")
             .with_no_client_auth()
             .with_single_cert(
                 chain,
