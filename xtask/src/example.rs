@@ -15,7 +15,7 @@ const MOTO: &str = "moto[server]==5.2.5";
 #[derive(Debug, Subcommand)]
 pub enum Which {
     /// Uploads to S3 that an outage cuts: object_store with netmon's Retryer, beside its own retries (root). At the first
-    /// time builds object_store, and downloads an S3 server to `target/s3`: some minutes, and 140 MB.
+    /// time builds object_store, and downloads an S3 server to `target/s3`: some minutes, and 320 MB.
     S3 {
         /// `--runs N`, `--outage SECONDS`, `--parts N`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -35,7 +35,7 @@ pub enum ConfigError {
     },
     /// Something in it is wrong.
     #[error("{0}")]
-    Invalid(Located),
+    Invalid(Box<Located>),
 }
 
 impl ConfigError {
@@ -147,7 +147,7 @@ impl Fault {
         };
         let (line, message) = (line_of(start), printable(&message));
         let hint = self.hint.as_deref().map(printable);
-        ConfigError::Invalid(Located {
+        ConfigError::Invalid(Box::new(Located {
             path: path.to_owned(),
             line,
             column,
@@ -156,7 +156,7 @@ impl Fault {
             width,
             message,
             hint,
-        })
+        }))
     }
 }
 

@@ -249,7 +249,8 @@ mod tests {
         let (here, _there) = std::os::unix::net::UnixStream::pair().unwrap();
         let mut told = peer_groups(here.as_fd()).unwrap();
         let mut own: Vec<u32> = nix::unistd::getgroups().unwrap().iter().map(|g| g.as_raw()).collect();
-        (told.sort_unstable(), own.sort_unstable());
+        told.sort_unstable();
+        own.sort_unstable();
         assert_eq!(told, own);
     }
 

@@ -36,6 +36,11 @@ impl Refresher {
         }
     }
 
+    /// Whether there is anybody to ask.
+    pub(super) fn has_core(&self) -> bool {
+        self.core.is_some()
+    }
+
     /// The same, and the snapshot is made after this call, however fresh the last one is.
     pub(super) async fn anew(&self) {
         if let Some(core) = &self.core {
@@ -79,6 +84,25 @@ mod tests {
             asker.await.unwrap();
         }
         assert!(asked.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_fresh_snapshot_is_enough_but_not_after_a_change() {
+        let (core, mut asked) = mpsc::channel::<oneshot::Sender<()>>(1);
+        let counted = tokio::spawn(async move {
+            let mut n = 0;
+            while let Some(asker) = asked.recv().await {
+                n += 1;
+                asker.send(()).unwrap();
+            }
+            n
+        });
+        let refresher = Refresher::new(Some(core));
+        refresher.refresh().await;
+        refresher.anew().await;
+        refresher.anew().await;
+        drop(refresher);
+        assert_eq!(counted.await.unwrap(), 3);
     }
 
     #[tokio::test]

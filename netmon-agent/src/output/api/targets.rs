@@ -13,7 +13,11 @@ use axum::{
 use netmon_client::wire::{AddedTarget, AddedTargets, TargetChange, TargetChanged};
 use nix::unistd::{Group, geteuid};
 use serde_json::{Map, Value};
-use tokio::{sync::Mutex, task::spawn_blocking, time::timeout};
+use tokio::{
+    sync::Mutex,
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 
 use super::{
     App, reply,
@@ -26,6 +30,10 @@ use crate::added::{Added, Change, Refusal};
 const MAX_BODY: usize = 16 << 10;
 /// What it may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Looks whether a change is to be seen, and the pause between two: four seconds in all, where the core does not answer at all.
+const LOOKS: u32 = 15;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Changes the targets, one wish after the other: a disk may take seconds, and those who wait for it are to take no thread
 /// each.
@@ -130,10 +138,24 @@ async fn answer(app: &App, peer: Peer, done: Result<TargetChanged, Fault>) -> Re
             Peer::Unix { uid, pid } => tracing::info!(uid, pid, "target {target:?} {change} over the socket"),
             Peer::Tcp => {}
         }
-        // Whoever is told that it is done finds it done.
-        app.refresher.anew().await;
+        until_seen(app, &changed).await;
     }
     reply::json(StatusCode::OK, &changed)
+}
+
+/// Whoever is told that it is done finds it done. But a core that is late, or has a hundred thousand targets to look
+/// through, holds nobody up for long.
+async fn until_seen(app: &App, changed: &TargetChanged) {
+    let is_there = changed.change != TargetChange::Removed;
+    for _ in 0..LOOKS {
+        app.refresher.anew().await;
+        let snapshot = app.board.snapshot();
+        if !app.refresher.has_core() || snapshot.targets.iter().any(|t| *t.name == *changed.name) == is_there
+        {
+            return;
+        }
+        sleep(PAUSE).await;
+    }
 }
 
 fn keeper(app: &App) -> Result<&Keeper, Fault> {
