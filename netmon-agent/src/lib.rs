@@ -3,7 +3,7 @@
 //! ```text
 //! source/bpf      ─┐                                            ┌─ output/metrics
 //! source/netlink  ─┼─ Observation ─> health ─> Snapshot ─────── ┼─ output/api
-//! source/probe    ─┘   (a value)     (pure)    (published)      ├─ output/log
+//! source/probe    ─┘   (a value)     (pure)    (published)      ├─ output/log, notify
 //!                                                               └─ history
 //! ```
 //!

@@ -6,8 +6,10 @@ mod diagnose;
 mod intake;
 mod links;
 mod look;
+mod manager;
 mod tcp;
 mod throttle;
+mod vitals;
 mod watch;
 
 use std::{
@@ -25,7 +27,11 @@ use nix::sys::{
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::{
+        mpsc, oneshot,
+        watch::{Receiver, channel},
+    },
+    time::timeout,
 };
 
 pub use self::core::{CoreError, Refresh};
@@ -34,8 +40,8 @@ use crate::{
     config::Config,
     health::{Reason, ReasonCode, Verdict},
     history,
-    output::{api, metrics},
-    source::{bpf, probe},
+    output::{api, metrics, notify},
+    source::{bpf, probe, resolve},
     state::{Board, Snapshot},
     time::{Boot, Moment, Wall},
 };
@@ -44,6 +50,8 @@ use crate::{
 const API_WORKERS: usize = 2;
 /// What these are called, and those that do what takes long for them.
 const API_THREAD: &str = "api";
+/// How long a new configuration may take to be taken before the service manager is told that it is.
+const TAKEN: Duration = Duration::from_secs(10);
 
 /// What the agent is told from outside its configuration.
 #[derive(Debug)]
@@ -69,6 +77,9 @@ pub enum AgentError {
          listen on 127.0.0.1 or [::1], or say --insecure"
     )]
     Exposed(SocketAddr),
+    /// What the environment says of descriptors that were passed makes no sense.
+    #[error("can't take the sockets that the service manager passes: {0}; see LISTEN_FDS and LISTEN_FDNAMES")]
+    Passed(std::io::Error),
     /// No runtime, no signal handler.
     #[error("can't start: {0}")]
     Runtime(#[from] std::io::Error),
@@ -102,6 +113,11 @@ pub fn run(options: Options) -> Result<(), AgentError> {
     if let Some(address) = options.config.exposed().filter(|_| !options.insecure) {
         return Err(AgentError::Exposed(address));
     }
+    let passed = manager::passed().map_err(AgentError::Passed)?;
+    let passed = api::Passed::new(passed);
+    if let Some(address) = passed.exposed().filter(|_| !options.insecure) {
+        return Err(AgentError::Exposed(address));
+    }
     let started = Moment::now();
     // A signal that comes before there is anybody to hear it waits until there is.
     ending_signals().thread_block().map_err(std::io::Error::from)?;
@@ -120,13 +136,15 @@ pub fn run(options: Options) -> Result<(), AgentError> {
         .thread_name(API_THREAD)
         .enable_all()
         .build()?;
-    let result = runtime.block_on(serve(options, started, kernel, sockets, Arc::new(Mutex::new(found))));
+    let result =
+        runtime.block_on(serve(options, passed, started, kernel, sockets, Arc::new(Mutex::new(found))));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
 async fn serve(
     options: Options,
+    passed: api::Passed,
     started: Moment,
     kernel: bpf::Kernel,
     sockets: probe::Sockets,
@@ -147,7 +165,8 @@ async fn serve(
         jobs: history::Jobs::default(),
     });
     let (refresh_sender, refresh) = mpsc::channel(64);
-    let server = api::start(
+    let server = api::start_on(
+        passed,
         board.clone(),
         api::Options {
             socket,
@@ -181,16 +200,20 @@ async fn serve(
         );
         started.inspect_err(|error| tracing::warn!(%error, "no history: no thread to write it")).ok()
     });
+    let mut notify = notify::Service::new(board.clone(), server.own().notify.clone(), look_up());
+    tell(&mut notify, &config.notifiers);
+    let (taken, in_force) = channel(started.boot);
     let (stop, stopped) = oneshot::channel();
     let (ready, is_ready) = oneshot::channel();
     let parts = core::Parts {
         config,
         started,
-        board,
+        board: board.clone(),
         sockets: Some(sockets),
         capabilities,
         refresh,
         wanted,
+        taken,
         stop: stopped,
     };
     let (ended, mut core_ended) = oneshot::channel::<()>();
@@ -198,9 +221,10 @@ async fn serve(
         core::run(parts, kernel, ready);
         drop(ended);
     })?;
-    is_ready.await.map_err(|_| AgentError::CoreGone)??;
+    let pulse = is_ready.await.map_err(|_| AgentError::CoreGone)??;
     tracing::info!(socket = %server.socket().display(), tcp = ?server.tcp(), "netmon {} runs", env!("CARGO_PKG_VERSION"));
-    tell_manager(NotifyState::Ready);
+    manager::ready(&manager::words(&board.snapshot().verdict));
+    let reports = manager::Reports::start(board.clone(), pulse);
 
     let mut result = Ok(());
     loop {
@@ -208,7 +232,13 @@ async fn serve(
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
             _ = hangup.recv() => {
-                reload_from(config_path.as_deref(), insecure, &added);
+                manager::reloading();
+                let begun = Boot::now();
+                let reloaded = reload_from(config_path.as_deref(), insecure, &added);
+                if let Ok(notifiers) = &reloaded {
+                    tell(&mut notify, notifiers);
+                }
+                tokio::spawn(say_reloaded(reloaded.map(drop), begun, in_force.clone(), board.clone()));
                 continue;
             }
             _ = &mut core_ended => {
@@ -219,8 +249,10 @@ async fn serve(
         tracing::info!("{signal}: ending");
         break;
     }
-    tell_manager(NotifyState::Stopping);
+    drop(reports);
+    manager::tell(&[NotifyState::Stopping]);
     server.shutdown().await;
+    notify.stop();
     // The core may be gone already; either way its thread ends.
     let _ = stop.send(());
     if core_thread.join().is_err() {
@@ -232,12 +264,34 @@ async fn serve(
     result
 }
 
-/// Tells the service manager that started this, if it asks for it (sd_notify(3), `NOTIFY_SOCKET`): units ordered behind
-/// the agent may use its socket from then on.
-fn tell_manager(news: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[news]) {
-        tracing::warn!(%error, "the service manager can't be told how the agent is; see NOTIFY_SOCKET");
+/// Has these told from now on.
+fn tell(service: &mut notify::Service, notifiers: &[notify::Notifier]) {
+    if let Err(error) = service.configure(notifiers) {
+        tracing::warn!(%error, "nobody is told of changes: no thread for it");
     }
+}
+
+/// Tells the service manager that a reload is done, and what came of it: of a good one when the core has taken it. A core
+/// that is busy takes it when it comes to it, and keeps no signal from being heard.
+async fn say_reloaded(reloaded: Result<(), String>, begun: Boot, mut in_force: Receiver<Boot>, board: Board) {
+    let line = match reloaded {
+        Ok(()) => {
+            // Targets that are added meanwhile are taken with a configuration that was read before.
+            let _ = timeout(TAKEN, in_force.wait_for(|read| *read >= begun)).await;
+            manager::words(&board.snapshot().verdict)
+        }
+        Err(why) => format!("the old configuration stays: {why}"),
+    };
+    manager::ready(&line);
+}
+
+/// How webhooks find their hosts: as the agent finds its targets.
+fn look_up() -> notify::LookUp {
+    Arc::new(|name| {
+        Box::pin(async move {
+            resolve::look_up(&name, &resolve::Options::default()).await.map_err(|failure| failure.to_string())
+        })
+    })
 }
 
 fn ending_signals() -> SigSet {
@@ -255,19 +309,28 @@ fn raise_descriptor_limit() {
 }
 
 /// All or nothing: a bad file changes nothing, and the core shows that there was one. It takes the last one when it comes
-/// to it: a busy core must not keep a signal from being heard.
-fn reload_from(path: Option<&std::path::Path>, insecure: bool, added: &Added) {
+/// to it: a busy core must not keep a signal from being heard. Who is to be told from now on, or why nothing changes.
+fn reload_from(
+    path: Option<&std::path::Path>,
+    insecure: bool,
+    added: &Added,
+) -> Result<Vec<notify::Notifier>, String> {
     let loaded = Config::load(path).map_err(|e| e.one_line()).and_then(|config| {
         let exposed = config.exposed().filter(|_| !insecure);
         exposed.map_or(Ok(config), |address| Err(AgentError::Exposed(address).to_string()))
     });
+    let notifiers = loaded.as_ref().map(|config| config.notifiers.clone()).unwrap_or_default();
     match added.reload(loaded, Boot::now()) {
         Ok(()) => {
             tracing::info!(
                 "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics], [retry], [history] and [log] take effect at the next start"
             );
+            Ok(notifiers)
         }
-        Err(error) => tracing::error!("SIGHUP: the old configuration stays: {error}"),
+        Err(error) => {
+            tracing::error!("SIGHUP: the old configuration stays: {error}");
+            Err(error)
+        }
     }
 }
 

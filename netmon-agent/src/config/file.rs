@@ -11,7 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{error::Fault, limits::Written, spanned::Spanned};
-pub(super) use super::{health::Health, span::Span};
+pub(super) use super::{health::Health, notify::Notify, span::Span};
 use crate::output::log::LogFormat;
 
 pub(super) fn parse(text: &str) -> Result<File, Fault> {
@@ -33,6 +33,7 @@ pub(super) struct File {
     pub(super) retry: Retry,
     pub(super) history: History,
     pub(super) log: Log,
+    pub(super) notify: Notify,
     pub(super) health: Health,
     /// What is probed besides the automatic targets: one table each.
     #[serde(skip_serializing_if = "Vec::is_empty")]

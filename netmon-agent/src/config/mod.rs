@@ -10,6 +10,7 @@ mod ledger;
 mod limits;
 mod log;
 mod method;
+mod notify;
 mod retry;
 mod schema;
 mod show;
@@ -47,7 +48,7 @@ use crate::{
     health::{Settings, Watch},
     history,
     observation::{Method, PathOptions},
-    output,
+    output::{self, notify::Notifier},
 };
 
 /// Where the configuration is looked for when none is named.
@@ -90,6 +91,8 @@ pub struct Config {
     pub ledger: history::Settings,
     /// How and where to log. Takes effect at the start.
     pub log: output::log::Settings,
+    /// Who is told of changes.
+    pub notifiers: Vec<Notifier>,
     /// Thresholds of the rules.
     pub health: Settings,
     /// Configured targets.

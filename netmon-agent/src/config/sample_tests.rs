@@ -43,23 +43,68 @@ fn examples() -> [Value; 5] {
     ]
 }
 
+/// The same for commands and webhooks.
+fn notifiers() -> [(&'static str, Value); 3] {
+    let usual = Value::Null;
+    [
+        (
+            "notify.command",
+            json!({ "command": usual, "timeout": usual, "name": "tell", "subjects": usual, "states": usual, "after": usual,
+                 "initial": usual, "queue": usual }),
+        ),
+        (
+            "notify.webhook",
+            json!({ "url": usual, "body": usual, "content_type": usual, "secret_file": usual,
+                 "authorization_file": usual, "ca_file": usual, "allow": usual, "timeout": usual, "max_age": usual,
+                 "name": usual, "subjects": ["network", "device:eth*", "target:*"], "states": ["down", "up"],
+                 "after": "1m", "initial": false, "queue": usual }),
+        ),
+        (
+            "notify.webhook",
+            json!({ "name": "here", "url": "http://127.0.0.1:8080/netmon", "insecure": true, "allow_private": true,
+                 "secret_env": usual }),
+        ),
+    ]
+}
+
+/// What is said of something is said once.
+#[derive(Default)]
+struct Told(BTreeSet<String>);
+
+impl Told {
+    fn example(&mut self, table: &str, of: &Value, keys: &[&str], example: &Value) -> String {
+        let mut text = format!("#[[{table}]]\n");
+        for key in keys.iter().filter(|key| example.get(key).is_some()) {
+            let property = &of["properties"][key];
+            let about = self.0.insert(format!("{key} {}", property["description"]));
+            text.push_str(&line(key, property, &example[key], about));
+        }
+        text + "\n"
+    }
+}
+
 fn sample() -> String {
     let schema = schema::schema().unwrap();
     let mut text = HEAD.to_owned();
+    let mut notified = Told::default();
     for (name, keys) in tables() {
         let of = table(&schema, name);
         text.push('\n');
         text.push_str(&comment(of["description"].as_str().unwrap()));
         if name == "target" {
-            let mut told = BTreeSet::new();
-            for example in examples() {
-                text.push_str("#[[target]]\n");
-                for key in keys.iter().filter(|key| example.get(key).is_some()) {
-                    let about = told.insert(*key);
-                    text.push_str(&line(key, &of["properties"][key], &example[key], about));
-                }
-                text.push('\n');
+            let mut told = Told::default();
+            examples().iter().for_each(|one| text.push_str(&told.example(name, of, keys, one)));
+            continue;
+        }
+        if name.starts_with("notify.") {
+            for (_, example) in notifiers().iter().filter(|(table, _)| *table == name) {
+                text.push_str(&notified.example(name, of, keys, example));
             }
+            text.truncate(text.trim_end().len());
+            text.push('\n');
+            continue;
+        }
+        if name == "notify" {
             continue;
         }
         text.push_str(&format!("[{name}]\n"));
@@ -157,12 +202,17 @@ fn the_sample_as_it_is_changes_nothing_and_uncommented_it_loads_with_every_key()
     }
     all["health"]["quorum"] = usual["health"]["quorum"].clone();
     all.as_object_mut().unwrap().remove("target").unwrap();
+    let told = all["notify"].as_object().unwrap();
+    let told: usize = told.values().map(|tables| tables.as_array().unwrap().len()).sum();
+    assert_eq!(told, notifiers().len());
+    all["notify"] = usual["notify"].clone();
     assert_eq!(all, usual);
 
     let written: Value = toml::from_str(&text).unwrap();
     for (table, keys) in tables() {
         for key in keys {
-            let is_there = match &written[table] {
+            let found = table.split('.').fold(&written, |of, part| &of[part]);
+            let is_there = match found {
                 Value::Array(all) => all.iter().any(|one| one.get(key).is_some()),
                 one => one.get(key).is_some(),
             };

@@ -21,10 +21,35 @@ pub fn schema() -> Result<Value, ConfigError> {
     let defaults = Config::parse("", Path::new(super::DEFAULT_PATH))?.to_file();
     let defaults = serde_json::to_value(defaults).unwrap_or_default();
     finish(&mut schema, &defaults);
-    if let Some(items) = schema.pointer_mut("/properties/target/items") {
-        finish(items, &usual_target()?);
+    let (target, [command, webhook]) = (usual_target()?, usual_notifiers()?);
+    // Of several tables and of one alone.
+    for (place, usual) in [
+        ("/properties/target/items", &target),
+        ("/properties/notify/properties/command/anyOf/0/items", &command),
+        ("/properties/notify/properties/command/anyOf/1", &command),
+        ("/properties/notify/properties/webhook/anyOf/0/items", &webhook),
+        ("/properties/notify/properties/webhook/anyOf/1", &webhook),
+    ] {
+        if let Some(table) = schema.pointer_mut(place) {
+            finish(table, usual);
+        }
     }
     Ok(schema)
+}
+
+/// What a command's and a webhook's keys are where they leave them out, but for those that every one has to itself.
+fn usual_notifiers() -> Result<[Value; 2], ConfigError> {
+    const WRITTEN: &str =
+        "[[notify.command]]\ncommand = [\"a\"]\n[[notify.webhook]]\nurl = \"https://b/\"\nbody = \"{}\"";
+    let config = Config::parse(WRITTEN, Path::new(super::DEFAULT_PATH))?;
+    let shown = serde_json::to_value(config.to_file().notify).unwrap_or_default();
+    Ok(["command", "webhook"].map(|kind| {
+        let mut usual = shown[kind][0].clone();
+        if let Some(keys) = usual.as_object_mut() {
+            keys.retain(|key, _| !["command", "url", "body", "name"].contains(&key.as_str()));
+        }
+        usual
+    }))
 }
 
 /// What a target's keys are where it leaves them out: of each, by the targets to which they belong.

@@ -5,7 +5,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_json::Value;
 
 use super::*;
-use crate::config::{file, health::Health, span::Spelled};
+use crate::config::{file, health::Health, notify, span::Spelled};
 
 fn whole() -> Value {
     schema().unwrap()
@@ -54,15 +54,22 @@ pub(in crate::config) fn tables() -> Vec<(&'static str, &'static [&'static str])
         ("retry", keys::<file::Retry>()),
         ("history", keys::<file::History>()),
         ("log", keys::<file::Log>()),
+        ("notify", keys::<file::Notify>()),
+        ("notify.command", keys::<notify::Command>()),
+        ("notify.webhook", keys::<notify::Hooked>()),
         ("health", keys::<Health>()),
         ("target", keys::<file::Target>()),
     ]
 }
 
-/// The schema of a table.
+/// The schema of a table; of those of which there may be several, that of one.
 pub(in crate::config) fn table<'a>(schema: &'a Value, name: &str) -> &'a Value {
-    let found = &schema["properties"][name];
-    if name == "target" { &found["items"] } else { found }
+    let found = name.split('.').fold(schema, |of, part| &of["properties"][part]);
+    match name {
+        "target" => &found["items"],
+        "notify.command" | "notify.webhook" => &found["anyOf"][0]["items"],
+        _ => found,
+    }
 }
 
 fn set<'a>(all: impl IntoIterator<Item = &'a str>) -> BTreeSet<&'a str> {
@@ -91,7 +98,8 @@ fn it_has_the_keys_that_the_parser_knows_and_no_others() {
         value["properties"].as_object().unwrap().keys().cloned().collect()
     };
     let names = set(keys::<File>().iter().copied());
-    assert_eq!(names, set(tables().into_iter().map(|(name, _)| name)), "a table is missing in this test");
+    let known = tables().into_iter().map(|(name, _)| name).filter(|name| !name.contains('.'));
+    assert_eq!(names, set(known), "a table is missing in this test");
     assert_eq!(of(&schema), names.iter().map(|n| (*n).to_owned()).collect());
     for (name, keys) in tables() {
         let expected: BTreeSet<String> = keys.iter().map(|k| (*k).to_owned()).collect();
@@ -111,7 +119,15 @@ fn every_key_says_what_it_is() {
             let typed = ["type", "anyOf", "enum"].iter().any(|word| property.get(word).is_some());
             assert!(typed, "{name}.{key}: {property:#}");
             // Where a value is missing there is an example of one.
-            let exempt = ["target.interval", "target.timeout", "target.record", "target.accept"];
+            let exempt = [
+                "target.interval",
+                "target.timeout",
+                "target.record",
+                "target.accept",
+                // Tables of their own, in this loop.
+                "notify.command",
+                "notify.webhook",
+            ];
             let shown = property.get("default").is_some() || property.get("examples").is_some();
             assert!(shown || exempt.contains(&&*format!("{name}.{key}")), "{name}.{key}");
         }
@@ -124,6 +140,8 @@ fn tried(table: &str, key: &str, value: &str) -> Result<(), String> {
         ("target", "port") => format!("[[target]]\nhost = \"a\"\nprobe = \"tcp\"\nport = {value}"),
         ("target", "size") => format!("[[target]]\nhost = \"a\"\nprobe = \"udp\"\nport = 1\nsize = {value}"),
         ("target", _) => format!("[[target]]\nhost = \"a\"\n{key} = {value}"),
+        ("notify.command", _) => format!("[[notify.command]]\ncommand = [\"a\"]\n{key} = {value}"),
+        ("notify.webhook", _) => format!("[[notify.webhook]]\nurl = \"https://a/\"\n{key} = {value}"),
         ("log", "max_size" | "max_files") => format!("[log]\nfile = \"/n.log\"\n{key} = {value}"),
         ("health", "quorum") => format!("[health.quorum]\na = {value}"),
         _ => format!("[{table}]\n{key} = {value}"),
@@ -208,16 +226,36 @@ fn words_of_a_list_are_taken_and_others_are_not() {
 }
 
 #[test]
+fn one_table_alone_is_described_as_each_of_several() {
+    let schema = whole();
+    for kind in ["command", "webhook"] {
+        let either = &schema["properties"]["notify"]["properties"][kind]["anyOf"];
+        assert_eq!(either[0]["items"], either[1], "{kind}");
+        assert_eq!(either.as_array().unwrap().len(), 2);
+        assert_eq!(
+            either[1]["properties"]["timeout"]["default"],
+            ["30s", "10s"][usize::from(kind == "webhook")]
+        );
+    }
+}
+
+#[test]
 fn it_accepts_what_is_valid_and_refuses_what_is_not() {
     let schema = whole();
     let readme = include_str!("../../../README.md");
-    let sample = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let samples = readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let samples: Vec<&str> = samples.collect();
+    assert!(samples.len() > 1);
     for valid in [
         "",
-        sample,
         "[limits]\ncpu = \"off\"\nmemory = 5",
         "[history]\nmax_size = \"2.5 GiB\"\nretention = \"1w 2d\"",
-    ] {
+        "[[notify.command]]\ncommand = [\"a\", \"{state}\"]\nsubjects = [\"target:*\"]\nstates = [\"up\"]",
+        "[notify.webhook]\nurl = \"HTTP://127.0.0.1/\"\ninsecure = true\nallow_private = true\nqueue = 1",
+    ]
+    .into_iter()
+    .chain(samples)
+    {
         Config::parse(valid, Path::new("t")).unwrap();
         let value: Value = toml::from_str(valid).unwrap();
         assert_eq!(check(&schema, &value, "$"), Ok(()), "{valid}");
@@ -235,6 +273,15 @@ fn it_accepts_what_is_valid_and_refuses_what_is_not() {
         "[[target]]\nhost = \"a\"\ndscp = 64",
         "[[target]]\nurl = \"https://a/\"\nstatus = [\"9\"]",
         "[target]\nhost = \"a\"",
+        "[[notify.command]]\nname = \"a\"",
+        "[notify.command]\ncommand = []",
+        "[notify.command]\ncommand = [\"a\"]\nstates = [\"usable\"]",
+        "[notify.command]\ncommand = [\"a\"]\nsubjects = [\"overall\"]",
+        "[notify.command]\ncommand = [\"a\"]\nurl = \"https://a/\"",
+        "[[notify.webhook]]\nurl = \"https://a/\"\nqueue = 0",
+        "[[notify.webhook]]\nurl = \"https://a/\"\nsecret = \"a\"",
+        "[[notify.webhook]]\nurl = \"https://a/\"\nca_file = \"a\"",
+        "[notify]\nwebhook = 5",
     ] {
         assert!(Config::parse(invalid, Path::new("t")).is_err(), "{invalid}");
         let value: Value = toml::from_str(invalid).unwrap();

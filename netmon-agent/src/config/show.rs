@@ -1,5 +1,5 @@
-//! The configuration in effect, as a file would have it: every value with its default filled in. There are no secrets in a
-//! configuration; one that comes to have any must leave them out here.
+//! The configuration in effect, as a file would have it: every value with its default filled in. Where secrets are is in it,
+//! and they are not; a webhook's URL is the file's, whose path may be one.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use super::{
     file::{self, Dscp, File, Span},
     health::Health,
     limits::Written,
+    notify::of_notifiers,
     spanned::Spanned,
 };
 use crate::{
@@ -58,6 +59,7 @@ impl Config {
             history,
             ledger,
             log,
+            notifiers,
             health,
             targets,
         } = self;
@@ -94,25 +96,26 @@ impl Config {
             retry: of_retry(*retry),
             history: of_history(history.is_some(), ledger),
             log: of_log(log),
+            notify: of_notifiers(notifiers),
             health: of_health(health),
             target: targets.iter().map(|t| Spanned::nowhere(of_target(t))).collect(),
         }
     }
 }
 
-fn there<T>(value: T) -> Option<Spanned<T>> {
+pub(super) fn there<T>(value: T) -> Option<Spanned<T>> {
     Some(Spanned::nowhere(value))
 }
 
-fn span(duration: Duration) -> Option<Spanned<Span>> {
+pub(super) fn span(duration: Duration) -> Option<Spanned<Span>> {
     there(Span(duration))
 }
 
-fn word(word: &str) -> Option<Spanned<String>> {
+pub(super) fn word(word: &str) -> Option<Spanned<String>> {
     there(word.to_owned())
 }
 
-fn all(words: &[String]) -> Vec<Spanned<String>> {
+pub(super) fn all(words: &[String]) -> Vec<Spanned<String>> {
     words.iter().cloned().map(Spanned::nowhere).collect()
 }
 

@@ -106,6 +106,41 @@ const TARGETS: [(&str, &[&str]); 6] = [
     ),
 ];
 
+/// The same of notifiers, the kinds mixed.
+const NOTIFIERS: [(&str, &str, &[&str]); 5] = [
+    (
+        "webhook",
+        "url = \"https://h.example/x%20y?z=1#f\"",
+        &[
+            "name = \"c \\\" d\"",
+            "secret_file = \"/s\"",
+            "authorization_file = \"/a\"",
+            "ca_file = \"/c\"",
+            "allow_private = true",
+            "allow = [\"10.1.2.3/16\", \"::1\", \"192.0.2.1\"]",
+            "timeout = \"1s1ms\"",
+            "max_age = \"7d\"",
+            "insecure = true",
+        ],
+    ),
+    (
+        "command",
+        "command = [\"/bin/a\", \"{state}\", \"{{state}}\", \"{\", \"\"]",
+        &["timeout = \"1h\"", "subjects = [\"device:eth{0,1}\", \"target:\\u00e9*\"]", "after = \"1d\""],
+    ),
+    (
+        "webhook",
+        "url = \"http://[::1]:8080\"\ninsecure = true\nallow = [\"::1\"]",
+        &["secret_env = \"V\"", "states = [\"unknown\", \"up\"]", "queue = 10000"],
+    ),
+    (
+        "webhook",
+        "name = \"text\"\nurl = \"https://h.example:444/\"\nbody = \"{{id}} {id} {\\n}\"\ncontent_type = \"text/plain\"",
+        &["initial = false", "after = \"1ms\""],
+    ),
+    ("command", "name = \"b\"\ncommand = [\"a\"]", &["initial = false", "queue = 1"]),
+];
+
 fn some(lines: &'static [&'static str]) -> impl Strategy<Value = String> {
     subsequence(lines.to_vec(), 0..=lines.len()).prop_map(|lines| lines.join("\n"))
 }
@@ -118,10 +153,14 @@ proptest! {
             let target = some(lines).prop_map(move |text| format!("[[target]]\n{base}\n{text}\n"));
             prop::option::of(target).prop_map(Option::unwrap_or_default)
         }),
+        notifiers in NOTIFIERS.map(|(table, base, lines)| {
+            let notifier = some(lines).prop_map(move |text| format!("[[notify.{table}]]\n{base}\n{text}\n"));
+            prop::option::of(notifier).prop_map(Option::unwrap_or_default)
+        }),
     ) {
         // A control character makes no name.
         let targets = targets.concat().replace("b\\nc", "b c");
-        comes_back(&parse(&format!("{}{targets}", tables.concat())));
+        comes_back(&parse(&format!("{}{targets}{}", tables.concat(), notifiers.concat())));
     }
 }
 
@@ -133,12 +172,50 @@ fn every_key_with_a_default_is_shown_and_none_twice() {
     assert_eq!(shown, config.to_json().unwrap());
     // What has no value of its own.
     let without = ["agent.socket", "kernel.btf", "log.format", "log.file", "log.max_size", "log.max_files"];
-    for (table, keys) in crate::config::schema::tables().iter().filter(|(table, _)| *table != "target") {
+    let one = |table: &str| table != "target" && !table.starts_with("notify");
+    for (table, keys) in crate::config::schema::tables().iter().filter(|(table, _)| one(table)) {
         for key in *keys {
             let is_there = shown[table].get(key).is_some();
             assert_eq!(is_there, !without.contains(&&*format!("{table}.{key}")), "{table}.{key}");
         }
     }
+}
+
+#[test]
+fn every_key_of_a_notifier_is_shown_but_what_it_has_not() {
+    let webhook = "[notify.webhook]\nurl = \"https://a.example/t0k3n\"";
+    for (table, text, without) in [
+        ("command", "[notify.command]\ncommand = [\"a\"]", &[][..]),
+        (
+            "webhook",
+            webhook,
+            &["body", "content_type", "secret_file", "secret_env", "authorization_file", "ca_file"][..],
+        ),
+    ] {
+        let shown = comes_back(&parse(text)).to_json().unwrap();
+        let shown = shown["notify"][table].as_array().unwrap();
+        let all = crate::config::schema::tables();
+        let (_, keys) = all.iter().find(|(name, _)| *name == format!("notify.{table}")).unwrap();
+        let left: Vec<&str> = keys.iter().copied().filter(|key| shown[0].get(key).is_none()).collect();
+        assert_eq!((shown.len(), left.as_slice()), (1, without), "{table}");
+    }
+}
+
+/// A secret is never in what is shown: where it is said to be stands there, and a URL that holds one is no configuration.
+#[test]
+fn secrets_are_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, "s3cr3t").unwrap();
+    let place = file.display();
+    let text = format!(
+        "[notify.webhook]\nurl = \"https://a.example/\"\nsecret_file = \"{place}\"\nauthorization_file = \"{place}\""
+    );
+    let shown = comes_back(&parse(&text)).to_toml().unwrap();
+    assert_eq!((shown.matches(&place.to_string()).count(), shown.contains("s3cr3t")), (2, false), "{shown}");
+    let url = "[notify.webhook]\nurl = \"https://user:s3cr3t@a.example/\"";
+    let said = Config::parse(url, Path::new("t")).unwrap_err().one_line();
+    assert!(said.contains("authorization_file") && !said.contains("s3cr3t"), "{said}");
 }
 
 #[test]

@@ -306,8 +306,13 @@ fn every_threshold_has_a_key_and_every_key_stands_in_the_readme() {
 #[test]
 fn the_readmes_sample_is_valid_and_names_the_defaults() {
     let readme = include_str!("../../../README.md");
-    let sample = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    let mut c = parse(sample).unwrap();
+    let samples: Vec<&str> =
+        readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    for sample in &samples {
+        parse(sample).unwrap_or_else(|e| panic!("{e}"));
+    }
+    let whole = samples.iter().find(|sample| sample.starts_with("[agent]")).unwrap();
+    let mut c = parse(whole).unwrap();
     assert_eq!(std::mem::take(&mut c.health.quorum)["internet"], 2);
     assert_eq!(c.health, parse("").unwrap().health);
 }

@@ -8,7 +8,7 @@ use super::{
     file::{self, Span},
     ledger,
     limits::{MAX_PROBES, Open, check_rate},
-    log, retry,
+    log, notify, retry,
     spanned::Spanned,
     target, thresholds,
 };
@@ -39,6 +39,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let ledger = ledger::settings(&f.history)?;
     let history = f.history.enabled.unwrap_or(true).then(|| ledger.clone());
     let log = log::settings(f.log)?;
+    let notifiers = notify::notifiers(&f.notify)?;
     let watch = watch(&f.devices)?;
     let kernel = kernel(f.kernel)?;
     if let Some(s) = f.agent.socket.as_ref().filter(|s| s.get_ref().as_os_str().is_empty()) {
@@ -78,6 +79,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         history,
         ledger,
         log,
+        notifiers,
         health,
         targets,
     })

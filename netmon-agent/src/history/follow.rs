@@ -17,8 +17,7 @@ use super::{
     store::Batch,
 };
 use crate::{
-    diagnosis::Diagnosis,
-    health::{State, Subject, Verdict},
+    health::{State, Subject},
     output::{WallOffset, api::wire_map},
     state::{ChangeEvent, Snapshot, TargetView},
     time::Boot,
@@ -96,7 +95,7 @@ impl Follower {
         out.gaps.push(Gap { run: 0, from: self.until, to: at });
         self.seq = snapshot.seq;
         self.until = self.until.max(at);
-        for (subject, verdict, diagnosis) in shown(snapshot) {
+        for (subject, verdict, diagnosis) in snapshot.verdicts() {
             let before = self.known.get(&subject).map_or((State::Unknown, true), |k| (k.state, k.written));
             if (verdict.state, true) == before {
                 continue;
@@ -202,14 +201,6 @@ impl Follower {
         }
         (known.state, known.since) = (state, at);
     }
-}
-
-fn shown(snapshot: &Snapshot) -> impl Iterator<Item = (Subject, &Verdict, Option<&Diagnosis>)> {
-    let network = (Subject::Network, &snapshot.verdict, snapshot.diagnosis.as_ref());
-    let devices = snapshot.devices.iter().map(|d| (Subject::Device(d.name.clone()), &d.verdict, None));
-    let target = |t: &'_ TargetView| Subject::Target((*t.name).to_owned());
-    let targets = snapshot.targets.iter().map(move |t| (target(t), &t.verdict, t.diagnosis.as_ref()));
-    std::iter::once(network).chain(devices).chain(targets)
 }
 
 /// The name of the target that goes by this name or host.

@@ -222,7 +222,7 @@ impl Following {
             }
         }
         let snapshot = self.board.snapshot();
-        let same = self.names.as_ref().is_some_and(|names| same_names(names, &snapshot));
+        let same = self.names.as_ref().is_some_and(|names| names.same_names(&snapshot));
         if !self.behind && !same && snapshot.seq >= self.follower.seq() {
             self.follower.forget_others(&snapshot, walls, &mut batch);
             self.names = Some(snapshot.clone());
@@ -316,14 +316,6 @@ fn oldest(now: Wall, retention: Duration, age: Duration) -> Wall {
         return Wall::default();
     }
     Wall::from_nanos(now.as_nanos().saturating_sub(retention.as_nanos() as u64))
-}
-
-/// Whether both show the same devices and targets.
-fn same_names(a: &Snapshot, b: &Snapshot) -> bool {
-    a.targets.len() == b.targets.len()
-        && a.devices.len() == b.devices.len()
-        && a.devices.iter().zip(&b.devices).all(|(a, b)| a.name == b.name)
-        && a.targets.iter().zip(&b.targets).all(|(a, b)| Arc::ptr_eq(a, b) || a.name == b.name)
 }
 
 /// Which boot this is; empty where the kernel does not tell.

@@ -57,6 +57,25 @@ pub struct Snapshot {
     pub own: OwnCounters,
 }
 
+impl Snapshot {
+    /// Every verdict in it, with where its fault is, as far as that is known: the network's first.
+    pub fn verdicts(&self) -> impl Iterator<Item = (Subject, &Verdict, Option<&Diagnosis>)> {
+        let network = (Subject::Network, &self.verdict, self.diagnosis.as_ref());
+        let devices = self.devices.iter().map(|d| (Subject::Device(d.name.clone()), &d.verdict, None));
+        let target = |t: &'_ TargetView| Subject::Target((*t.name).to_owned());
+        let targets = self.targets.iter().map(move |t| (target(t), &t.verdict, t.diagnosis.as_ref()));
+        std::iter::once(network).chain(devices).chain(targets)
+    }
+
+    /// Whether both show the same devices and targets.
+    pub fn same_names(&self, other: &Self) -> bool {
+        self.targets.len() == other.targets.len()
+            && self.devices.len() == other.devices.len()
+            && self.devices.iter().zip(&other.devices).all(|(a, b)| a.name == b.name)
+            && self.targets.iter().zip(&other.targets).all(|(a, b)| Arc::ptr_eq(a, b) || a.name == b.name)
+    }
+}
+
 /// A device as published.
 #[derive(Clone, Debug, Default)]
 pub struct DeviceView {

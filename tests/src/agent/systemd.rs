@@ -53,14 +53,18 @@ sh -euc 'echo $$ >"/sys/fs/cgroup/$1/cgroup.procs"; shift; exec unshare "$@"' - 
         SYSTEMD_UNIT_PATH="$5" \
         /lib/systemd/systemd --system --unit=basic.target --show-status=0
 ' - "$folder" "$netmon" "$packaging" "$examples" "$folder/units:$6" || true
-find "/sys/fs/cgroup/$name" -depth -type d -exec rmdir {} +
+for try in 1 2 3 4 5 6 7 8 9 10; do
+    find "/sys/fs/cgroup/$name" -depth -type d -exec rmdir {} + 2>/dev/null && break
+    sleep 0.1
+done
 "#;
 
 /// Where the units' folders are bound to.
 const BOUND: &str = "/run/units/packaging:/run/units/examples";
 
 /// The targets that every unit has by default, with nothing of the machine's in them.
-const TARGETS: [&str; 6] = ["basic", "sysinit", "shutdown", "multi-user", "network-online", "timers"];
+const TARGETS: [&str; 7] =
+    ["basic", "sysinit", "shutdown", "multi-user", "network-online", "sockets", "timers"];
 
 /// A running systemd. It ends, with all it started, on drop.
 #[derive(Debug)]
@@ -68,7 +72,31 @@ pub struct Systemd<'a> {
     _world: &'a World,
     folder: PathBuf,
     init: Pid,
+    _script: Script,
+}
+
+/// The script around it. What it has started ends with it, and it then takes away what it made.
+#[derive(Debug)]
+struct Script {
     child: Child,
+    init: Option<Pid>,
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        // The kernel ends the whole namespace with its first process; and where that is not known yet, with its parent, which
+        // is the script's one child.
+        let script = self.child.id().to_string();
+        let of_script = |pid: &Pid| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            status.lines().any(|l| l.strip_prefix("PPid:").is_some_and(|parent| parent.trim() == script))
+        };
+        let ended = self.init.map_or_else(|| processes().filter(of_script).collect(), |init| vec![init]);
+        for pid in ended {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        let _ = self.child.wait();
+    }
 }
 
 impl<'a> Systemd<'a> {
@@ -103,21 +131,23 @@ impl<'a> Systemd<'a> {
             .arg(binary()?)
             .args(&units)
             .arg(BOUND);
-        let mut child = command
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .context("starting systemd")?;
-        let log = Log::follow(child.stderr.take().context("its standard error")?);
+        let mut script = Script { child, init: None };
+        let log = Log::follow(script.child.stderr.take().context("its standard error")?);
         let init = await_until(START, || {
-            if let Some(status) = child.try_wait()? {
+            if let Some(status) = script.child.try_wait()? {
                 anyhow::bail!("systemd ended with {status}: {}", log.lines().join("\n"));
             }
             first_process(world)
         })?;
         let init = init.with_context(|| format!("no systemd after {START:?}: {}", log.lines().join("\n")))?;
-        let systemd = Self { _world: world, folder, init, child };
+        script.init = Some(init);
+        let systemd = Self { _world: world, folder, init, _script: script };
         let running =
             await_until(START, || Ok(systemd.systemctl(&["is-active", "basic.target"])?.1.then_some(())))?;
         ensure!(running.is_some(), "systemd does not answer: {}", log.lines().join("\n"));
@@ -155,6 +185,18 @@ impl<'a> Systemd<'a> {
             let status = self.systemctl(&["status", "--full", unit]).map(|s| s.0).unwrap_or_default();
             format!("{name} of {unit} is not {value} after {within:?}:\n{status}\n{}", self.said())
         })
+    }
+
+    /// The number outside of a process that has this one inside.
+    pub fn outside(&self, inside: &str) -> Result<Pid> {
+        let namespace = |pid: Pid| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let own = namespace(self.init);
+        let is = |pid: &Pid| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let ids = status.lines().find_map(|l| l.strip_prefix("NSpid:")).unwrap_or_default();
+            ids.split_whitespace().last() == Some(inside) && namespace(*pid) == own
+        };
+        processes().find(is).with_context(|| format!("no process {inside} inside"))
     }
 
     /// Writes a file that everybody inside may read, and tells where it is.
@@ -200,14 +242,6 @@ impl<'a> Systemd<'a> {
     }
 }
 
-impl Drop for Systemd<'_> {
-    fn drop(&mut self) {
-        // The kernel ends the whole namespace with its first process; the script behind it removes the control group.
-        let _ = kill(self.init, Signal::SIGKILL);
-        let _ = self.child.wait();
-    }
-}
-
 /// The agent's user, made by the project's own file for systemd-sysusers, for those who look in the node's `/etc`.
 fn add_user(world: &World, folder: &Path) -> Result<()> {
     let sysusers =
@@ -234,8 +268,7 @@ fn entries(text: &str) -> impl Iterator<Item = &str> {
 /// The process in the node that is the first of another namespace of processes (`NSpid` of proc_pid_status(5)).
 fn first_process(world: &World) -> Result<Option<Pid>> {
     let network = world.node.inode()?;
-    let pids = fs::read_dir("/proc")?.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
-    Ok(pids.map(Pid::from_raw).find(|pid| {
+    Ok(processes().find(|pid| {
         let inside = fs::metadata(format!("/proc/{pid}/ns/net"))
             .is_ok_and(|m| std::os::unix::fs::MetadataExt::ino(&m) == network);
         let systemd =
@@ -244,6 +277,12 @@ fn first_process(world: &World) -> Result<Option<Pid>> {
         let mut ids = status.lines().find_map(|l| l.strip_prefix("NSpid:")).unwrap_or("").split_whitespace();
         inside && systemd && ids.nth(1) == Some("1")
     }))
+}
+
+/// All processes of the machine.
+fn processes() -> impl Iterator<Item = Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|e| e.file_name().to_str()?.parse().ok().map(Pid::from_raw))
 }
 
 fn text(output: &Output) -> String {

@@ -2,6 +2,7 @@
 
 mod clients;
 mod jobs;
+mod manager;
 mod units;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ pub const SCENARIOS: &[Scenario] = &[
     ("examples::the_agent_runs_as_its_unit_says", units::agent),
     ("examples::units_wait_for_the_network_or_are_skipped", units::jobs),
     ("examples::a_daemon_starts_with_the_network_and_again_after_its_loss", units::daemon),
+    ("examples::the_service_manager_holds_the_socket_and_the_target", manager::socket_and_target),
+    ("examples::an_agent_whose_probe_engine_hangs_is_begun_anew", manager::watchdog),
     ("examples::restic_backs_up_over_a_link_that_dies", jobs::restic),
     ("examples::rclone_copies_over_a_link_that_dies", jobs::rclone),
     ("examples::borg_backs_up_over_a_link_that_dies", jobs::borg),

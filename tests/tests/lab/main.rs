@@ -15,6 +15,7 @@ mod input;
 mod kernel;
 mod life;
 mod links;
+mod notify;
 mod retry;
 mod scenarios;
 mod targets;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         clients::SCENARIOS,
         links::SCENARIOS,
         retry::SCENARIOS,
+        notify::SCENARIOS,
         input::SCENARIOS,
         figures::SCENARIOS,
         dashboards::SCENARIOS,

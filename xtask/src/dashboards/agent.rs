@@ -243,6 +243,28 @@ fn serves() -> Row {
                 .stacked()
                 .unit("cps")
                 .min(0.0),
+            Panel::lines("Notifications", "Notifications by hook commands and webhooks per interval, by what became of them, all notifiers together.")
+                .size(8, 8)
+                .query("sum by (result) (increase(netmon_notifications_total{@}[$__rate_interval]))", "{{result}}")
+                .strokes()
+                .stacked()
+                .decimals(0)
+                .min(0.0),
+            Panel::lines(
+                "Notifications that are late",
+                "By notifier: notifications that wait to be told, and attempts beyond the first per interval. Where they stay, a receiver takes nothing.",
+            )
+            .size(8, 8)
+            .query("sum by (notifier) (netmon_notification_queue_length{@})", "{{notifier}} waiting")
+            .query("sum by (notifier) (increase(netmon_notification_retries_total{@}[$__rate_interval]))", "{{notifier}} sent again")
+            .decimals(0)
+            .min(0.0),
+            Panel::lines("From the state to its notification", "From when a state had held for long enough to be told to when it was; an outage may be in between.")
+                .size(8, 8)
+                .query("histogram_quantile(0.5, sum by (notifier, le) (rate(netmon_notification_delay_seconds_bucket{@}[$__rate_interval])))", "{{notifier}} half")
+                .query("histogram_quantile(0.99, sum by (notifier, le) (rate(netmon_notification_delay_seconds_bucket{@}[$__rate_interval])))", "{{notifier}} 99 %")
+                .unit("s")
+                .min(0.0),
             Panel::lines("Reports of programs", "Reports a second of connections that programs hold, by whether they were taken.")
                 .query(rate_by("netmon_client_reports_total", "result"), "{{result}}")
                 .stacked()

@@ -70,6 +70,8 @@ pub(super) struct Parts {
     pub(super) capabilities: Arc<Mutex<Vec<Capability>>>,
     pub(super) refresh: mpsc::Receiver<Refresh>,
     pub(super) wanted: watch::Receiver<Wanted>,
+    /// Told when the configuration in force was read, each time that one was taken.
+    pub(super) taken: watch::Sender<Boot>,
     pub(super) stop: oneshot::Receiver<()>,
 }
 
@@ -85,14 +87,18 @@ pub enum CoreError {
 }
 
 /// Runs the core on this thread until it is told to stop. `ready` is told once it runs, or why it can't.
-pub(super) fn run(parts: Parts, kernel: bpf::Kernel, ready: oneshot::Sender<Result<(), CoreError>>) {
+pub(super) fn run(
+    parts: Parts,
+    kernel: bpf::Kernel,
+    ready: oneshot::Sender<Result<probe::Pulse, CoreError>>,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => runtime.block_on(async {
             match Core::new(parts, kernel) {
                 Ok(core) => {
                     // Nobody waits for the answer any more only when the agent is ending already.
-                    let _ = ready.send(Ok(()));
+                    let _ = ready.send(Ok(core.engine.pulse()));
                     core.run().await;
                 }
                 Err(e) => drop(ready.send(Err(e))),
@@ -224,14 +230,14 @@ impl Core {
                 Some(reader) = self.parts.refresh.recv() => {
                     // What was wanted before the question is part of the answer.
                     if self.parts.wanted.has_changed().unwrap_or(false) {
-                        self.reload();
+                        self.take();
                     }
                     self.read_figures();
                     self.settle(true);
                     // A reader that has gone needs no answer.
                     let _ = reader.send(());
                 }
-                Ok(()) = self.parts.wanted.changed() => self.reload(),
+                Ok(()) = self.parts.wanted.changed() => self.take(),
                 () = self.diagnoser.answer() => {}
                 () = sleep_until(deadline) => {}
             }
@@ -392,6 +398,12 @@ impl Core {
         let evidence = Evidence::Network(NetworkChange::LinkStats(stats));
         self.health.handle(now, Observation { at: now.mono, evidence });
         self.tcp.flush_log();
+    }
+
+    /// Takes what is wanted, and tells when it was read.
+    fn take(&mut self) {
+        self.reload();
+        self.parts.taken.send_replace(self.config.1);
     }
 
     fn reload(&mut self) {

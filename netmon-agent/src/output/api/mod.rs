@@ -16,6 +16,7 @@ mod history;
 mod io;
 mod judge;
 mod page;
+mod passed;
 mod plain;
 mod quiet;
 mod refresh;
@@ -47,6 +48,7 @@ use tokio::{
 pub use condition::{Condition, Memory, Outcome};
 pub use connections::{Changed, Connections, Refusal, Reported, Reporter};
 pub use history::Ledger;
+pub use passed::Passed;
 pub use refresh::RefreshSender;
 pub use shares::{Place, Shares};
 pub use socket::{SocketError, SocketFile};
@@ -118,7 +120,9 @@ impl Default for Options {
 /// A running server. [`Server::shutdown`] ends it well; dropping it ends it at once.
 #[derive(Debug)]
 pub struct Server {
-    file: SocketFile,
+    /// Where the Unix socket is, and its file, where that is ours.
+    path: PathBuf,
+    _file: Option<SocketFile>,
     tcp: Vec<SocketAddr>,
     capabilities: Vec<Capability>,
     own: Own,
@@ -154,9 +158,24 @@ struct App {
 /// # Errors
 /// When the Unix socket can't be had. A TCP address that can't is said in [`Server::capabilities`] and the log.
 pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
-    let (file, listener) = SocketFile::bind(&options.socket)?;
-    let unix = UnixListener::from_std(listener)
-        .map_err(|source| SocketError::Io { path: options.socket.clone(), source })?;
+    start_on(Passed::default(), board, options)
+}
+
+/// The same on sockets that were passed: on a Unix socket among them in place of [`Options::socket`], and on each TCP
+/// socket, beside those of [`Options::listen`] that are not among them.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_on(mut passed: Passed, board: Board, options: Options) -> Result<Server, SocketError> {
+    let (file, path, listeners) = match passed.path() {
+        Some(path) => (None, path, std::mem::take(&mut passed.unix)),
+        None => {
+            let (file, listener) = SocketFile::bind(&options.socket)?;
+            (Some(file), options.socket.clone(), vec![listener])
+        }
+    };
+    let unix = listeners.into_iter().map(UnixListener::from_std).collect::<std::io::Result<Vec<_>>>();
+    let unix = unix.map_err(|source| SocketError::Io { path: path.clone(), source })?;
     let (closing, closing_told) = watch::channel(false);
     let (kill, kill_told) = watch::channel(false);
     let (alive, ended) = mpsc::channel(1);
@@ -189,12 +208,20 @@ pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
         kill: kill_told,
         alive,
     };
-    tokio::spawn(server::serve_unix(unix, context.clone()));
+    for listener in unix {
+        tokio::spawn(server::serve_unix(listener, context.clone()));
+    }
     let (mut tcp, mut capabilities) = (Vec::new(), Vec::new());
     let room = Arc::new(Semaphore::new(server::TCP_CONNECTIONS));
-    for address in options.listen {
+    let others = passed.tcp.iter().map(|(a, _)| *a).filter(|a| !options.listen.contains(a));
+    let addresses: Vec<SocketAddr> = options.listen.iter().copied().chain(others).collect();
+    for address in addresses {
         let name = format!("listen_{address}");
-        match listen(address) {
+        let made = match passed.take_tcp(address) {
+            Some(listener) => TcpListener::from_std(listener).map(|listener| (listener, address)),
+            None => listen(address),
+        };
+        match made {
             Ok((listener, address)) => {
                 capabilities.push(Capability::works(
                     name,
@@ -210,13 +237,13 @@ pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
             }
         }
     }
-    Ok(Server { file, tcp, capabilities, own, closing, kill, ended })
+    Ok(Server { path, _file: file, tcp, capabilities, own, closing, kill, ended })
 }
 
 impl Server {
     /// Where the Unix socket is.
     pub fn socket(&self) -> &Path {
-        self.file.path()
+        &self.path
     }
 
     /// TCP addresses in use, with the ports that the kernel chose.

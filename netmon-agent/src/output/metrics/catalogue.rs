@@ -180,6 +180,10 @@ families! {
     HISTORY_DROPPED: Counter "netmon_history_dropped_total" [] "Changes and waits that the history missed while it could not be written; the state was taken anew afterwards.";
     HISTORY_BYTES: Gauge "netmon_history_size_bytes" [] "Bytes of the history's file in use; 0 where there is none.";
     HISTORY_CHANGES: Gauge "netmon_history_changes" [] "Changes that the history keeps, nearly.";
+    NOTIFICATIONS: Counter "netmon_notifications_total" ["notifier" "result"] "Notifications by hook command or webhook, by what became of them.";
+    NOTIFICATION_RETRIES: Counter "netmon_notification_retries_total" ["notifier"] "Attempts to deliver a notification beyond its first.";
+    NOTIFICATION_QUEUE: Gauge "netmon_notification_queue_length" ["notifier"] "Notifications that wait to be told.";
+    NOTIFICATION_DELAY: Histogram "netmon_notification_delay_seconds" ["notifier"] "From when a state had held for long enough to be told to when it was.";
     SCRAPES: Counter "netmon_scrapes_total" ["result"] "Requests for metrics, by whether there was room for them.";
     CONNECTIONS_REFUSED: Counter "netmon_connections_refused_total" ["listener"] "Connections closed for want of room.";
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
     core::Collector,
     process_collector::ProcessCollector,
     proto::{MetricFamily, MetricType},
@@ -14,7 +15,7 @@ use super::{
     catalogue::{self, Family},
     writer::{Writer, labels},
 };
-use crate::history::Counters;
+use crate::{history::Counters, output::notify};
 
 /// How a wait ended: every value of the label `result`.
 pub const WAIT_RESULTS: [&str; 7] =
@@ -25,6 +26,9 @@ const BUDGET_RESULTS: [&str; 4] = ["granted", "refused", "returned", "bad_reques
 
 /// Upper bounds of the wake-up histogram, seconds.
 const WAKE_BUCKETS: [f64; 12] = [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0];
+
+/// Upper bounds of the histogram of what notifications took, seconds: an outage may be in between.
+const DELAY_BUCKETS: [f64; 10] = [0.05, 0.2, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0];
 
 /// Counters of the outputs. Cheap to clone; all clones count together.
 #[derive(Clone, Debug)]
@@ -41,6 +45,8 @@ pub struct Own {
     retry_budget_requests: IntCounterVec,
     /// What the history counts.
     pub history: Counters,
+    /// What notifiers count.
+    pub notify: notify::Counters,
     wait_requests: IntCounterVec,
     wait_wake: Histogram,
     scrapes: IntCounterVec,
@@ -64,6 +70,14 @@ impl Own {
                 bytes: made(IntGauge::with_opts(opts(&catalogue::HISTORY_BYTES))),
                 changes: made(IntGauge::with_opts(opts(&catalogue::HISTORY_CHANGES))),
             },
+            notify: notify::Counters {
+                notices: by(&catalogue::NOTIFICATIONS, IntCounterVec::new),
+                retries: by(&catalogue::NOTIFICATION_RETRIES, IntCounterVec::new),
+                waiting: by(&catalogue::NOTIFICATION_QUEUE, IntGaugeVec::new),
+                delay: by(&catalogue::NOTIFICATION_DELAY, |opts, labels| {
+                    HistogramVec::new(HistogramOpts::from(opts).buckets(DELAY_BUCKETS.to_vec()), labels)
+                }),
+            },
             wait_requests: counters(&catalogue::WAIT_REQUESTS, &WAIT_RESULTS),
             wait_wake: made(Histogram::with_opts(
                 HistogramOpts::from(opts(&catalogue::WAIT_WAKE)).buckets(WAKE_BUCKETS.to_vec()),
@@ -72,7 +86,7 @@ impl Own {
             refused: counters(&catalogue::CONNECTIONS_REFUSED, &["unix", "tcp"]),
             reports: counters(&catalogue::CLIENT_REPORTS, &["ok", "refused", "limited"]),
         };
-        let collectors: [Box<dyn Collector>; 15] = [
+        let collectors: [Box<dyn Collector>; 19] = [
             Box::new(own.wait_clients.clone()),
             Box::new(own.event_clients.clone()),
             Box::new(own.events_dropped.clone()),
@@ -82,6 +96,10 @@ impl Own {
             Box::new(own.history.dropped.clone()),
             Box::new(own.history.bytes.clone()),
             Box::new(own.history.changes.clone()),
+            Box::new(own.notify.notices.clone()),
+            Box::new(own.notify.retries.clone()),
+            Box::new(own.notify.waiting.clone()),
+            Box::new(own.notify.delay.clone()),
             Box::new(own.wait_requests.clone()),
             Box::new(own.wait_wake.clone()),
             Box::new(own.scrapes.clone()),
@@ -183,6 +201,10 @@ fn cpu_seconds() -> Option<f64> {
 
 fn opts(family: &Family) -> Opts {
     Opts::new(family.name, family.help)
+}
+
+fn by<T>(family: &Family, make: impl FnOnce(Opts, &[&str]) -> prometheus::Result<T>) -> T {
+    made(make(opts(family), family.labels))
 }
 
 fn counters(family: &Family, values: &[&str]) -> IntCounterVec {

@@ -161,13 +161,19 @@ fn reported() -> Vec<Arc<Reported>> {
     vec![Arc::new(connection)]
 }
 
+fn own() -> Own {
+    let own = Own::new();
+    own.notify.know(HOSTILE);
+    own
+}
+
 fn text(format: Format) -> String {
     String::from_utf8(bytes(format)).unwrap()
 }
 
 fn bytes(format: Format) -> Vec<u8> {
     let options = Options { windows: true, native_histograms: true, lean: false };
-    render(&full(), &reported(), false, WallOffset::default(), &Own::new(), options, format)
+    render(&full(), &reported(), false, WallOffset::default(), &own(), options, format)
 }
 
 type Samples = BTreeMap<(String, BTreeMap<String, String>), f64>;
@@ -306,7 +312,7 @@ fn what_former_addresses_counted_stays_in_the_sums() {
     snapshot.targets[1] = Arc::new(web);
     let rendered = |snapshot: &Snapshot| {
         let walls = WallOffset::default();
-        let text = render(snapshot, &[], false, walls, &Own::new(), Options::default(), Format::Text);
+        let text = render(snapshot, &[], false, walls, &own(), Options::default(), Format::Text);
         parse(&String::from_utf8(text).unwrap()).1
     };
     let (before, after) = (rendered(&full()), rendered(&snapshot));
@@ -320,15 +326,8 @@ fn what_former_addresses_counted_stays_in_the_sums() {
 
 #[test]
 fn longer_windows_are_for_those_who_ask() {
-    let text = render(
-        &full(),
-        &reported(),
-        false,
-        WallOffset::default(),
-        &Own::new(),
-        Options::default(),
-        Format::Text,
-    );
+    let text =
+        render(&full(), &reported(), false, WallOffset::default(), &own(), Options::default(), Format::Text);
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains("netmon_probe_rtt_quantile_seconds{") && !text.contains("window"), "{text}");
 }
@@ -337,8 +336,7 @@ fn longer_windows_are_for_those_who_ask() {
 fn lean_is_half_the_series_and_the_same_sums() {
     let rendered = |lean| {
         let options = Options { lean, ..Options::default() };
-        let text =
-            render(&full(), &reported(), false, WallOffset::default(), &Own::new(), options, Format::Text);
+        let text = render(&full(), &reported(), false, WallOffset::default(), &own(), options, Format::Text);
         parse(&String::from_utf8(text).unwrap()).1
     };
     let (usual, lean) = (rendered(false), rendered(true));
@@ -396,15 +394,8 @@ fn segments_over_all_devices_are_the_kernels_total() {
 
 #[test]
 fn a_stale_state_reads_unknown() {
-    let text = render(
-        &full(),
-        &reported(),
-        true,
-        WallOffset::default(),
-        &Own::new(),
-        Options::default(),
-        Format::Text,
-    );
+    let text =
+        render(&full(), &reported(), true, WallOffset::default(), &own(), Options::default(), Format::Text);
     let text = String::from_utf8(text).unwrap();
     let (_, samples) = parse(&text);
     assert_eq!(value(&samples, "netmon_state", &[("state", "unknown")]), 1.0);

@@ -3,7 +3,7 @@
 use std::{
     fmt, io,
     net::IpAddr,
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::Ordering, mpsc},
     thread::{Builder, JoinHandle},
 };
 
@@ -15,7 +15,10 @@ use super::{
     stats::{Counters, Stats},
     worker::Worker,
 };
-use crate::observation::{Observation, TargetId};
+use crate::{
+    observation::{Observation, TargetId},
+    time::Mono,
+};
 
 /// How the engine works.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -97,6 +100,25 @@ impl Engine {
     }
 }
 
+/// Whether the engine's thread turns.
+#[derive(Clone, Debug)]
+pub struct Pulse {
+    wake: Arc<EventFd>,
+    counters: Arc<Counters>,
+}
+
+impl Pulse {
+    /// Has the thread turn once, though it may have nothing to do.
+    pub fn knock(&self) {
+        let _ = self.wake.write(1);
+    }
+
+    /// When it last began a turn.
+    pub fn last_turn(&self) -> Mono {
+        Mono::from_nanos(self.counters.turned.load(Ordering::Relaxed))
+    }
+}
+
 /// A running engine. Dropping it stops the engine.
 pub struct EngineHandle {
     commands: mpsc::Sender<Command>,
@@ -147,6 +169,11 @@ impl EngineHandle {
     /// What sockets could be had when they were opened.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// What tells from elsewhere whether the engine's thread turns.
+    pub fn pulse(&self) -> Pulse {
+        Pulse { wake: Arc::clone(&self.wake), counters: Arc::clone(&self.counters) }
     }
 
     /// The engine's counters.

@@ -39,7 +39,7 @@ mod stats;
 mod wheel;
 mod worker;
 
-pub use engine::{Engine, EngineError, EngineHandle, Options};
+pub use engine::{Engine, EngineError, EngineHandle, Options, Pulse};
 pub use schedule::TargetSpec;
 pub use sockets::{Access, Capabilities, Sockets};
 pub use stats::{LAG_BUCKETS, SkipReason, Stats};

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::observation::StampSource;
+use crate::{observation::StampSource, time::Mono};
 
 /// Upper bounds of the scheduler lag's buckets, seconds; one more bucket holds what is above.
 pub const LAG_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
@@ -83,6 +83,8 @@ pub(super) struct Counters {
     pub(super) unmatched: AtomicU64,
     pub(super) reopened: AtomicU64,
     pub(super) tcp_resets: AtomicU64,
+    /// When the engine's thread last began a turn, [`Mono`] nanoseconds.
+    pub(super) turned: AtomicU64,
 }
 
 /// There is one writer, so no locked instruction is needed.
@@ -103,6 +105,10 @@ impl Counters {
         let bucket = LAG_BUCKETS.iter().position(|b| lag.as_secs_f64() <= *b).unwrap_or(LAG_BUCKETS.len());
         add(&self.lag[bucket], 1);
         add(&self.lag_sum, lag.as_nanos() as u64);
+    }
+
+    pub(super) fn turned(&self, now: Mono) {
+        self.turned.store(now.as_nanos(), Ordering::Relaxed);
     }
 
     pub(super) fn read(&self) -> Stats {

@@ -103,6 +103,7 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
     /// Runs until told to stop.
     pub(super) fn run(mut self) {
         let mut woken = Mono::now();
+        self.shared.counters.turned(woken);
         loop {
             let planned = [self.schedule.next(), self.flight.next_deadline()].into_iter().flatten().min();
             let gather = gather(self.schedule.rate(), self.shortest_interval);
@@ -118,6 +119,7 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
             }
             let now = Mono::now();
             woken = now;
+            self.shared.counters.turned(now);
             let lag = at.filter(|at| *at <= now).map(|at| now.since(at));
             if let Some(lag) = lag {
                 self.shared.counters.lagged(lag);

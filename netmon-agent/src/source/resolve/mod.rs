@@ -8,6 +8,7 @@ mod answer;
 mod conf;
 mod dns;
 mod files;
+mod once;
 mod schedule;
 mod system;
 mod transport;
@@ -15,6 +16,7 @@ mod worker;
 
 pub use answer::Failure;
 pub use conf::Nameserver;
+pub use once::look_up;
 pub use schedule::Pace;
 pub use system::SystemResolvers;
 
