@@ -3,6 +3,7 @@
 pub mod capabilities;
 mod core;
 mod diagnose;
+mod discover;
 mod intake;
 mod links;
 mod look;
@@ -139,7 +140,10 @@ async fn serve(
     let mut hangup = signal(SignalKind::hangup())?;
     ending_signals().thread_unblock().map_err(std::io::Error::from)?;
     let Options { config, config_path, socket, insecure, .. } = options;
-    let config = Arc::new(config);
+    let file = Arc::new(config);
+    let found = discover::first(&file).await;
+    // With what was found: the first plan has it all.
+    let config = found.news().config;
     let board = Board::new(first_snapshot(started), config.stale_after());
     let ledger = config.history.as_ref().map(|settings| api::Ledger {
         reader: history::Reader::new(&settings.path),
@@ -180,7 +184,15 @@ async fn serve(
         );
         started.inspect_err(|error| tracing::warn!(%error, "no history: no thread to write it")).ok()
     });
-    let (reload_sender, reload) = channel(core::Reload { config: Arc::clone(&config), valid: true });
+    let first = core::Reload { config: Arc::clone(&config), valid: true, read: started.boot };
+    let (reload_sender, reload) = channel(first);
+    let base = discover::start(
+        found,
+        file,
+        reload_sender.clone(),
+        capabilities.clone(),
+        server.own().discovered.clone(),
+    );
     let (stop, stopped) = oneshot::channel();
     let (ready, is_ready) = oneshot::channel();
     let parts = core::Parts {
@@ -208,7 +220,7 @@ async fn serve(
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
             _ = hangup.recv() => {
-                reload_from(config_path.as_deref(), insecure, &reload_sender);
+                reload_from(config_path.as_deref(), insecure, &base, &reload_sender);
                 continue;
             }
             _ = &mut core_ended => {
@@ -256,7 +268,12 @@ fn raise_descriptor_limit() {
 
 /// All or nothing: a bad file changes nothing, and the core shows that there was one. It takes the last one when it comes
 /// to it: a busy core must not keep a signal from being heard.
-fn reload_from(path: Option<&std::path::Path>, insecure: bool, out: &Sender<core::Reload>) {
+fn reload_from(
+    path: Option<&std::path::Path>,
+    insecure: bool,
+    base: &discover::Base,
+    out: &Sender<core::Reload>,
+) {
     let loaded = Config::load(path).map_err(|e| e.one_line()).and_then(|config| {
         let exposed = config.exposed().filter(|_| !insecure);
         exposed.map_or(Ok(config), |address| Err(AgentError::Exposed(address).to_string()))
@@ -266,7 +283,7 @@ fn reload_from(path: Option<&std::path::Path>, insecure: bool, out: &Sender<core
             tracing::info!(
                 "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics], [retry] and [history] take effect at the next start"
             );
-            out.send_replace(core::Reload { config: Arc::new(config), valid: true });
+            base.send_replace(Arc::new(config));
         }
         Err(error) => {
             tracing::error!("SIGHUP: the old configuration stays: {error}");

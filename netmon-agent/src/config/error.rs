@@ -135,12 +135,16 @@ fn nearest_key(message: &str) -> Option<String> {
     let mut quoted = rest.split('`').step_by(2);
     let unknown = quoted.next()?;
     let known: Vec<&str> = rest.split('`').skip(2).step_by(2).filter(|k| !k.is_empty()).collect();
-    let best = known
-        .iter()
-        .max_by(|a, b| strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b)))?;
-    if strsim::jaro_winkler(unknown, best) > 0.75 {
+    if let Some(best) = nearest(unknown, &known) {
         Some(format!("did you mean `{best}`?"))
     } else {
         Some(format!("known here: {}", known.join(", ")))
     }
+}
+
+/// The known word that is meant, if one is near enough.
+pub(super) fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
+    let likeness = |word: &str| strsim::jaro_winkler(unknown, word);
+    let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(best) > 0.75).then_some(best)
 }

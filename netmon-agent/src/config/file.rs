@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::{error::Fault, limits::Written};
+use super::{discovery::Discovery, error::Fault, limits::Written};
 
 pub(super) fn parse(text: &str) -> Result<File, Fault> {
     Ok(toml::from_str(text)?)
@@ -29,6 +29,7 @@ pub(super) struct File {
     pub(super) retry: Retry,
     pub(super) history: History,
     pub(super) health: Health,
+    pub(super) discovery: Discovery,
     pub(super) target: Vec<Spanned<Target>>,
 }
 
@@ -189,7 +190,7 @@ pub(super) struct Health {
     pub(super) quorum: BTreeMap<String, Spanned<usize>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Target {
     pub(super) name: Option<Spanned<String>>,
@@ -225,14 +226,14 @@ pub(super) struct Target {
 }
 
 /// A code point by its number or its word.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(untagged, expecting = "a number from 0 to 63, or a word such as \"EF\", \"AF41\" or \"CS1\"")]
 pub(super) enum Dscp {
     Number(u8),
     Word(String),
 }
 
-fn icmp() -> Spanned<String> {
+pub(super) fn icmp() -> Spanned<String> {
     Spanned::new(0..0, "icmp".to_owned())
 }
 

@@ -42,6 +42,24 @@ impl Limits {
     }
 }
 
+/// Limits as the file has them, each absent where it follows from what is probed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Open {
+    pub(super) cpu: Option<Written<f64>>,
+    pub(super) memory: Option<Written<u64>>,
+}
+
+impl Open {
+    /// With what is open as usual for so much.
+    pub(super) fn close(self, targets: usize, probes_a_second: f64) -> Limits {
+        let usual = Limits::of(targets, probes_a_second);
+        Limits {
+            cpu: self.cpu.map_or(usual.cpu, |written| written.0),
+            memory: self.memory.map_or(usual.memory, |written| written.0),
+        }
+    }
+}
+
 /// Refuses targets that ask for more than `max` probes a second together: at the one that is too many. One with a name
 /// counts once, however many addresses the name has; the agent keeps to the cap in any case.
 pub(super) fn check_rate(

@@ -1,14 +1,19 @@
 //! Configuration: a TOML file becomes [`Config`], valid as a whole, or one clear error. The rest of the program sees
 //! validated types only.
 
+mod discovery;
 mod dscp;
 mod error;
 mod file;
+mod found;
+mod groups;
 mod ledger;
 mod limits;
+mod merge;
 mod method;
 mod retry;
 mod target;
+mod template;
 mod thresholds;
 mod validate;
 
@@ -17,10 +22,15 @@ mod tests;
 
 use std::{net::SocketAddr, path::Path, path::PathBuf, sync::Arc, time::Duration};
 
+pub use discovery::{Credentials, DiscoveryConfig, HttpSource, Source, SourceKind};
 pub use dscp::dscp;
 pub use error::ConfigError;
+pub use found::Found;
+pub use groups::{Format, MAX_DOCUMENT};
 pub use ledger::PATH as HISTORY_PATH;
 pub use limits::Limits;
+pub use merge::{Difference, LeftOut, Merged, merge};
+pub use template::Template;
 
 use crate::{
     budget, diagnosis,
@@ -65,8 +75,10 @@ pub struct Config {
     pub history: Option<history::Settings>,
     /// Thresholds of the rules.
     pub health: Settings,
-    /// Configured targets.
+    /// Configured targets, and those that were found where [`merge`] has added them.
     pub targets: Vec<TargetConfig>,
+    /// Where else targets are looked for.
+    pub discovery: DiscoveryConfig,
 }
 
 /// What the kernel programs count beyond what they always do. Takes effect at the start.
@@ -127,6 +139,21 @@ impl Config {
             },
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && !named => Self::parse("", path),
             Err(error) => Err(ConfigError::Read { path: path.to_owned(), error }),
+        }
+    }
+
+    /// The same without its targets.
+    fn without_targets(&self) -> Self {
+        Self {
+            listen: self.listen.clone(),
+            socket: self.socket.clone(),
+            watch: self.watch.clone(),
+            kernel: self.kernel.clone(),
+            history: self.history.clone(),
+            health: self.health.clone(),
+            discovery: self.discovery.clone(),
+            targets: Vec::new(),
+            ..*self
         }
     }
 

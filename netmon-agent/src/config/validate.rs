@@ -5,11 +5,11 @@ use std::{collections::HashSet, time::Duration};
 use toml::Spanned;
 
 use super::{
-    Config, KernelConfig, MetricsConfig,
+    Config, KernelConfig, MetricsConfig, discovery,
     error::Fault,
     file::{self, Span},
     ledger,
-    limits::{Limits, MAX_PROBES, check_rate},
+    limits::{MAX_PROBES, Open, check_rate},
     retry, target, thresholds,
 };
 use crate::{
@@ -56,11 +56,9 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         named.map_or_else(|| t.span(), Spanned::span)
     };
     let each = targets.iter().map(|t| t.interval).zip(f.target.iter().map(place));
-    let usual = Limits::of(targets.len(), check_rate(max_probes, each)?);
-    let limits = Limits {
-        cpu: f.limits.cpu.map_or(usual.cpu, |written| written.0),
-        memory: f.limits.memory.map_or(usual.memory, |written| written.0),
-    };
+    let open = Open { cpu: f.limits.cpu, memory: f.limits.memory };
+    let limits = open.close(targets.len(), check_rate(max_probes, each)?);
+    let discovery = discovery::settings(&f.discovery, (interval, timeout), open)?;
     Ok(Config {
         listen: f.agent.listen,
         socket: f.agent.socket.map(Spanned::into_inner),
@@ -78,6 +76,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         history,
         health,
         targets,
+        discovery,
     })
 }
 

@@ -13,6 +13,14 @@ use crate::observation::{Address, IfName, Link, Network};
 pub struct Watch {
     include: GlobSet,
     exclude: GlobSet,
+    /// As written.
+    patterns: [Vec<String>; 2],
+}
+
+impl PartialEq for Watch {
+    fn eq(&self, other: &Self) -> bool {
+        self.patterns == other.patterns
+    }
 }
 
 impl Watch {
@@ -25,7 +33,8 @@ impl Watch {
             }
             builder.build()
         };
-        Ok(Self { include: set(include)?, exclude: set(exclude)? })
+        let patterns = [include.to_vec(), exclude.to_vec()];
+        Ok(Self { include: set(include)?, exclude: set(exclude)?, patterns })
     }
 
     /// Whether a device of this name is watched.

@@ -75,8 +75,11 @@ pub(super) struct Parts {
 /// The last configuration that was valid, and whether it is the last that was read.
 #[derive(Clone, Debug)]
 pub(super) struct Reload {
+    /// With the targets that were found.
     pub(super) config: Arc<Config>,
     pub(super) valid: bool,
+    /// When its file was read.
+    pub(super) read: Boot,
 }
 
 /// Why the core could not start.
@@ -398,16 +401,18 @@ impl Core {
 
     fn reload(&mut self) {
         let now = Moment::now();
-        let Reload { config, valid } = self.parts.reload.borrow_and_update().clone();
-        self.config.0 = valid;
+        let Reload { config, valid, read } = self.parts.reload.borrow_and_update().clone();
+        self.config = (valid, read);
         if Arc::ptr_eq(&config, &self.parts.config) {
             return;
         }
-        self.config.1 = now.boot;
         self.engine.set_max_rate(f64::from(config.max_probes));
         self.diagnoser.configure(config.diagnosis);
         let stretched = self.watch.configure(config.limits);
-        self.health.configure(now, config.health.clone(), config.watch.clone());
+        // Other targets alone are no reason to judge everything anew.
+        if config.health != self.parts.config.health || config.watch != self.parts.config.watch {
+            self.health.configure(now, config.health.clone(), config.watch.clone());
+        }
         self.planner.configure(Arc::clone(&config));
         self.parts.config = config;
         self.stretch(now);
