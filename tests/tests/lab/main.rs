@@ -6,6 +6,7 @@
 mod clients;
 mod connections;
 mod diagnosis;
+mod discovery;
 mod examples;
 mod figures;
 mod history;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         verdict::SCENARIOS,
         diagnosis::SCENARIOS,
         targets::SCENARIOS,
+        discovery::SCENARIOS,
         connections::SCENARIOS,
         life::SCENARIOS,
         clients::SCENARIOS,
