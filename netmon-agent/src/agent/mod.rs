@@ -3,6 +3,7 @@
 pub mod capabilities;
 mod core;
 mod diagnose;
+mod discover;
 mod intake;
 mod links;
 mod look;
@@ -37,7 +38,7 @@ use crate::{
     output::{api, metrics},
     source::{bpf, probe},
     state::{Board, Snapshot},
-    time::{Boot, Moment, Wall},
+    time::{Moment, Wall},
 };
 
 /// Threads that serve sockets. Two keep a slow scrape from holding up a waiter.
@@ -137,8 +138,10 @@ async fn serve(
     let mut hangup = signal(SignalKind::hangup())?;
     ending_signals().thread_unblock().map_err(std::io::Error::from)?;
     let Options { config, config_path, socket, insecure, .. } = options;
-    let added = Added::new(config, started.boot, Wall::now());
+    let found = discover::first(Arc::new(config)).await;
+    let added = Added::new(discover::base(found.news()), started.boot, Wall::now());
     let wanted = added.subscribe();
+    // With what was found and what was added: the first plan has it all.
     let config = Arc::clone(&wanted.borrow().config);
     let board = Board::new(first_snapshot(started), config.stale_after());
     let ledger = config.history.as_ref().map(|settings| api::Ledger {
@@ -181,6 +184,7 @@ async fn serve(
         );
         started.inspect_err(|error| tracing::warn!(%error, "no history: no thread to write it")).ok()
     });
+    let files = discover::start(found, added.clone(), capabilities.clone(), server.own().discovered.clone());
     let (stop, stopped) = oneshot::channel();
     let (ready, is_ready) = oneshot::channel();
     let parts = core::Parts {
@@ -208,7 +212,7 @@ async fn serve(
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
             _ = hangup.recv() => {
-                reload_from(config_path.as_deref(), insecure, &added);
+                reload_from(config_path.as_deref(), insecure, &files);
                 continue;
             }
             _ = &mut core_ended => {
@@ -256,12 +260,12 @@ fn raise_descriptor_limit() {
 
 /// All or nothing: a bad file changes nothing, and the core shows that there was one. It takes the last one when it comes
 /// to it: a busy core must not keep a signal from being heard.
-fn reload_from(path: Option<&std::path::Path>, insecure: bool, added: &Added) {
+fn reload_from(path: Option<&std::path::Path>, insecure: bool, files: &discover::Files) {
     let loaded = Config::load(path).map_err(|e| e.one_line()).and_then(|config| {
         let exposed = config.exposed().filter(|_| !insecure);
         exposed.map_or(Ok(config), |address| Err(AgentError::Exposed(address).to_string()))
     });
-    match added.reload(loaded, Boot::now()) {
+    match files.reload(loaded) {
         Ok(()) => {
             tracing::info!(
                 "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics], [retry] and [history] take effect at the next start"

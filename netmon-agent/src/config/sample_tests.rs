@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Config,
-    schema::{self, check, table, tables},
+    schema::{self, check, is_table, table, tables},
 };
 
 const WIDTH: usize = 116;
@@ -43,27 +43,74 @@ fn examples() -> [Value; 5] {
     ]
 }
 
+/// Sources that stand as examples: each kind, with targets of each method.
+fn sources() -> [(&'static str, Value); 5] {
+    let usual = Value::Null;
+    [
+        (
+            "file_sd",
+            json!({ "name": usual, "files": usual, "refresh_interval": usual, "probe": usual, "scope": usual,
+                            "interval": "10s", "timeout": "1s", "source": usual, "device": usual, "mark": usual,
+                            "ttl": usual, "dscp": usual, "size": usual, "dont_fragment": usual }),
+        ),
+        (
+            "http_sd",
+            json!({ "url": usual, "refresh_interval": usual, "bearer_token_file": usual, "url_ca_file": usual,
+                            "probe": "http", "scheme": "https", "path": "/health", "head": usual, "status": usual,
+                            "verify": usual, "ca_file": usual }),
+        ),
+        (
+            "http_sd",
+            json!({ "url": "https://cmdb.example.com/targets", "username": usual, "password_file": usual,
+                            "probe": "udp", "port": 7, "vrf": usual, "expect": usual }),
+        ),
+        ("dns_sd", json!({ "names": usual, "type": usual, "probe": "tcp" })),
+        (
+            "dns_sd",
+            json!({ "names": ["resolvers.example.com"], "type": "A", "probe": "dns", "query": usual,
+                           "record": "A", "transport": usual, "accept": ["NOERROR"] }),
+        ),
+    ]
+}
+
+/// Tables of a list, commented out; each key is told about once.
+fn listed(name: &str, of: &Value, keys: &[&str], examples: &[Value], told: &mut BTreeSet<String>) -> String {
+    let mut text = String::new();
+    for example in examples {
+        text.push_str(&format!("#[[{name}]]\n"));
+        for key in keys.iter().filter(|key| example.get(key).is_some()) {
+            let about = told.insert((*key).to_owned());
+            text.push_str(&line(key, &of["properties"][key], &example[key], about));
+        }
+        text.push('\n');
+    }
+    text
+}
+
 fn sample() -> String {
     let schema = schema::schema().unwrap();
     let mut text = HEAD.to_owned();
+    // What is of all sources is told at the first.
+    let mut told = BTreeSet::<String>::new();
     for (name, keys) in tables() {
         let of = table(&schema, name);
-        text.push('\n');
+        if !text.ends_with("\n\n") {
+            text.push('\n');
+        }
         text.push_str(&comment(of["description"].as_str().unwrap()));
         if name == "target" {
-            let mut told = BTreeSet::new();
-            for example in examples() {
-                text.push_str("#[[target]]\n");
-                for key in keys.iter().filter(|key| example.get(key).is_some()) {
-                    let about = told.insert(*key);
-                    text.push_str(&line(key, &of["properties"][key], &example[key], about));
-                }
-                text.push('\n');
-            }
+            text.push_str(&listed(name, of, keys, &examples(), &mut BTreeSet::new()));
+            continue;
+        }
+        if let Some((_, kind)) = name.split_once('.') {
+            let examples = sources().into_iter().filter(|(of, _)| *of == kind).map(|(_, example)| example);
+            // It means another thing there.
+            told.remove("refresh_interval");
+            text.push_str(&listed(name, of, keys, &examples.collect::<Vec<_>>(), &mut told));
             continue;
         }
         text.push_str(&format!("[{name}]\n"));
-        for key in keys.iter().filter(|key| **key != "quorum") {
+        for key in keys.iter().filter(|key| **key != "quorum" && !is_table(name, key)) {
             text.push_str(&line(key, &of["properties"][key], &Value::Null, true));
         }
         if keys.contains(&"quorum") {
@@ -146,6 +193,7 @@ fn the_sample_as_it_is_changes_nothing_and_uncommented_it_loads_with_every_key()
     let text = uncommented(&text);
     let mut all = parse(&text).to_json().unwrap();
     assert_eq!(parse(&text).targets.len(), examples().len());
+    assert_eq!(parse(&text).discovery.sources.len(), sources().len());
     let usual = parse("").to_json().unwrap();
     // Examples that stand for no default.
     for (table, key) in [("agent", "socket"), ("kernel", "btf")] {
@@ -156,15 +204,23 @@ fn the_sample_as_it_is_changes_nothing_and_uncommented_it_loads_with_every_key()
     }
     all["health"]["quorum"] = usual["health"]["quorum"].clone();
     all.as_object_mut().unwrap().remove("target").unwrap();
+    for (kind, _) in sources() {
+        all["discovery"].as_object_mut().unwrap().remove(kind);
+    }
     assert_eq!(all, usual);
 
     let written: Value = toml::from_str(&text).unwrap();
     for (table, keys) in tables() {
+        let own = match table.split_once('.') {
+            None => vec![&written[table]],
+            // A key of their targets may be at any of the sources.
+            Some((outer, _)) => written[outer].as_object().unwrap().values().collect(),
+        };
         for key in keys {
-            let is_there = match &written[table] {
+            let is_there = own.iter().any(|value| match value {
                 Value::Array(all) => all.iter().any(|one| one.get(key).is_some()),
                 one => one.get(key).is_some(),
-            };
+            });
             assert!(is_there, "{table}.{key}");
         }
     }

@@ -1,10 +1,12 @@
-//! The configuration in effect, as a file would have it: every value with its default filled in. There are no secrets in a
-//! configuration; one that comes to have any must leave them out here.
+//! The configuration in effect, as a file would have it: every value with its default filled in. Where targets are found
+//! elsewhere it has where, and not what. There are no secrets in a configuration; one that comes to have any must leave
+//! them out here.
 
 use std::time::Duration;
 
 use super::{
     Config, KernelConfig, MetricsConfig, TargetConfig,
+    discovery::tables::Discovery,
     file::{self, Dscp, File, Span},
     health::Health,
     limits::Written,
@@ -49,6 +51,7 @@ impl Config {
             max_probes,
             limits,
             open: _,
+            discovery,
             watch,
             kernel,
             metrics,
@@ -92,20 +95,21 @@ impl Config {
             retry: of_retry(*retry),
             history: of_history(history.is_some(), ledger),
             health: of_health(health),
+            discovery: Discovery::of(discovery),
             target: targets.iter().map(|t| Spanned::nowhere(of_target(t))).collect(),
         }
     }
 }
 
-fn there<T>(value: T) -> Option<Spanned<T>> {
+pub(super) fn there<T>(value: T) -> Option<Spanned<T>> {
     Some(Spanned::nowhere(value))
 }
 
-fn span(duration: Duration) -> Option<Spanned<Span>> {
+pub(super) fn span(duration: Duration) -> Option<Spanned<Span>> {
     there(Span(duration))
 }
 
-fn word(word: &str) -> Option<Spanned<String>> {
+pub(super) fn word(word: &str) -> Option<Spanned<String>> {
     there(word.to_owned())
 }
 
@@ -193,7 +197,8 @@ fn of_health(settings: &Settings) -> Health {
 /// A target as the file would have it.
 pub(super) fn of_target(target: &TargetConfig) -> file::Target {
     let TargetConfig { name, host, method, path, scope, interval, timeout } = target;
-    let PathOptions { source, device, mark, ttl, dscp, size, dont_fragment } = &**path;
+    // A family is meant by a source of targets alone, which says it for all that it finds.
+    let PathOptions { source, device, mark, ttl, dscp, size, dont_fragment, family: _ } = &**path;
     let t = file::Target {
         name: word(name),
         host: word(host),

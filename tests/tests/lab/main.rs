@@ -7,6 +7,7 @@ mod added;
 mod clients;
 mod connections;
 mod diagnosis;
+mod discovery;
 mod examples;
 mod figures;
 mod history;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         diagnosis::SCENARIOS,
         targets::SCENARIOS,
         added::SCENARIOS,
+        discovery::SCENARIOS,
         connections::SCENARIOS,
         life::SCENARIOS,
         clients::SCENARIOS,

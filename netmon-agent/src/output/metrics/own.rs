@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
     core::Collector,
     process_collector::ProcessCollector,
     proto::{MetricFamily, MetricType},
 };
 
 use super::{
+    Discovered,
     catalogue::{self, Family},
     writer::{Writer, labels},
 };
@@ -41,6 +43,8 @@ pub struct Own {
     retry_budget_requests: IntCounterVec,
     /// What the history counts.
     pub history: Counters,
+    /// What discovery found.
+    pub discovered: Discovered,
     wait_requests: IntCounterVec,
     wait_wake: Histogram,
     scrapes: IntCounterVec,
@@ -64,6 +68,7 @@ impl Own {
                 bytes: made(IntGauge::with_opts(opts(&catalogue::HISTORY_BYTES))),
                 changes: made(IntGauge::with_opts(opts(&catalogue::HISTORY_CHANGES))),
             },
+            discovered: Discovered::new(),
             wait_requests: counters(&catalogue::WAIT_REQUESTS, &WAIT_RESULTS),
             wait_wake: made(Histogram::with_opts(
                 HistogramOpts::from(opts(&catalogue::WAIT_WAKE)).buckets(WAKE_BUCKETS.to_vec()),
@@ -89,7 +94,7 @@ impl Own {
             Box::new(own.reports.clone()),
             Box::new(ProcessCollector::for_self()),
         ];
-        for collector in collectors {
+        for collector in collectors.into_iter().chain(own.discovered.collectors()) {
             made(own.registry.register(collector));
         }
         own
@@ -185,8 +190,20 @@ fn opts(family: &Family) -> Opts {
     Opts::new(family.name, family.help)
 }
 
+pub(super) fn counter_vec(family: &Family) -> IntCounterVec {
+    made(IntCounterVec::new(opts(family), family.labels))
+}
+
+pub(super) fn gauge_vec(family: &Family) -> GaugeVec {
+    made(GaugeVec::new(opts(family), family.labels))
+}
+
+pub(super) fn int_gauge_vec(family: &Family) -> IntGaugeVec {
+    made(IntGaugeVec::new(opts(family), family.labels))
+}
+
 fn counters(family: &Family, values: &[&str]) -> IntCounterVec {
-    let vec = made(IntCounterVec::new(opts(family), family.labels));
+    let vec = counter_vec(family);
     for value in values {
         vec.with_label_values(&[value]);
     }

@@ -5,6 +5,7 @@
 //! time. Only what is new is told: other addresses, a failure, another failure, its end.
 
 mod answer;
+mod ask;
 mod conf;
 mod dns;
 mod files;
@@ -13,7 +14,8 @@ mod system;
 mod transport;
 mod worker;
 
-pub use answer::Failure;
+pub use answer::{Failure, Services};
+pub use ask::{Ask, Asker};
 pub use conf::Nameserver;
 pub use schedule::Pace;
 pub use system::SystemResolvers;
@@ -106,6 +108,6 @@ impl Drop for Resolver {
 mod netns;
 #[cfg(test)]
 #[path = "tests_server.rs"]
-mod server;
+pub(in crate::source) mod server;
 #[cfg(test)]
 mod tests;
