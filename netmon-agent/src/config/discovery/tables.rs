@@ -63,7 +63,7 @@ macro_rules! source {
             /// How long a reply may take; that of [defaults] without it.
             #[schemars(extend("x-range" = ["1ms", "1m"]))]
             pub(super) timeout: Option<Spanned<Span>>,
-            /// Source address of its packets; addresses of the other family are not probed.
+            /// Source address of its packets; what is found has to be of its family.
             #[schemars(example = &"10.0.0.5")]
             pub(super) source: Option<Spanned<IpAddr>>,
             /// Device by which its packets leave.
@@ -239,7 +239,7 @@ impl Discovery {
                     tables.file_sd.push(Spanned::nowhere(table));
                 }
                 SourceKind::Http(server) => {
-                    tables.http_sd.push(Spanned::nowhere(of_server(name, server, template)))
+                    tables.http_sd.push(Spanned::nowhere(of_server(name, server, template)));
                 }
                 SourceKind::Services(names) => tables.dns_sd.push(of_names(name, names, "SRV", template)),
                 SourceKind::Names(names, family) => {
