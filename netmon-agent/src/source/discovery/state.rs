@@ -45,6 +45,8 @@ struct Told {
     failures: u64,
     succeeded: Option<Wall>,
     looks: Looks,
+    /// Whether it tells of others than when the configuration was made.
+    is_news: bool,
 }
 
 /// All sources.
@@ -108,6 +110,7 @@ impl State {
                 failures,
                 succeeded,
                 looks: Looks::default(),
+                is_news: true,
             };
             let of = |key: &String| known.get(&(mechanism, key.clone())).cloned();
             match &source.kind {
@@ -178,6 +181,11 @@ impl State {
             self.left_out = LeftOut::default();
             return changed;
         }
+        // A look that finds all as it was costs no look at every target.
+        let is_news = self.told.iter_mut().fold(false, |is, told| std::mem::take(&mut told.is_news) | is);
+        if !is_news && Arc::ptr_eq(&self.published_of, &self.base) {
+            return false;
+        }
         let found = self.told.iter().flat_map(|told| {
             told.documents.values().map(|document| (&*told.source.name, &*document.targets))
         });
@@ -219,6 +227,7 @@ impl Told {
         let gone: Vec<String> = self.documents.keys().chain(self.problems.keys()).cloned().collect();
         for key in gone.into_iter().filter(|key| !keys.contains_key(key) && !unread(key)) {
             if self.documents.remove(&key).is_some() {
+                self.is_news = true;
                 tracing::info!(source = %self.source.name, file = %key, "gone, and its targets with it");
             }
             self.problems.remove(&key);
@@ -283,6 +292,7 @@ impl Told {
         match read {
             Ok(targets) => {
                 self.documents.insert(key.to_owned(), Document { raw, targets });
+                self.is_news = true;
                 self.well(key);
             }
             Err(problem) => self.fail(key, problem),

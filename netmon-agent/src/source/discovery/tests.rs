@@ -300,6 +300,52 @@ async fn what_is_no_good_answer_is_told_as_what_it_is() {
     assert!(told.starts_with("http://x/: can't connect to 127.0.0.1 port 1: "), "{told}");
 }
 
+#[tokio::test]
+async fn a_server_has_to_be_who_it_says() {
+    use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
+
+    let folder = tempfile::tempdir().unwrap();
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    fs::write(&ca_file, cert.pem()).unwrap();
+    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // One that does not trust it breaks off.
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(ok("[]").as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    let ask = resolve::Asker::new(resolve::Options::default()).now();
+    for (host, ca, told) in [
+        ("localhost", true, None),
+        ("127.0.0.1", true, Some("TLS: invalid peer certificate")),
+        ("localhost", false, Some("TLS: ")),
+    ] {
+        let ca = if ca { format!("url_ca_file = \"{}\"\n", ca_file.display()) } else { String::new() };
+        let text = format!("[[discovery.http_sd]]\nurl = \"https://{host}:{port}/\"\n{ca}");
+        let config = config(&text);
+        let SourceKind::Http(source) = &config.discovery.sources[0].kind else { panic!() };
+        let answer = http::fetch(source, &ask).await;
+        match told {
+            None => assert_eq!(answer.as_deref(), Ok("[]")),
+            Some(told) => assert!(answer.as_ref().is_err_and(|e| e.contains(told)), "{host}: {answer:?}"),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn each_host_and_port_of_a_service_is_a_target() {
     let folder = tempfile::tempdir().unwrap();

@@ -80,8 +80,9 @@ fn one(arguments: &Arguments, by_file: bool) -> Result<()> {
     let median = crate::quantile(&mut times, 0.5);
     let most = times.last().copied().unwrap_or_default();
     println!("  by {}", if by_file { "a file of discovery" } else { "the configuration and SIGHUP" });
+    let (median, most) = (median.as_millis(), most.as_millis());
     println!(
-        "    from the change to the first verdict on the new target: median {median:.0?}, most {most:.0?}"
+        "    from the change to the first verdict on the new target: median {median} ms, most {most} ms"
     );
     println!(
         "    CPU {:.0} ms a change, the probing included ({:.1?} in all)",
