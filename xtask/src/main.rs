@@ -61,7 +61,7 @@ enum Task {
     /// beside `ss`; `handle` for what the core costs an observation; `history` for what a history costs; `targets` for the
     /// agent with up to 100,000 of them (root); `verdict` for how soon it is down and up again, and that hogs make it say
     /// neither (root); `wait` for crowds of waiters: how soon, at what cost, how many go on at once; `kills` for agents
-    /// killed with waiters attached (root); `retry` for what becomes of transfers that an outage cuts (root); `client` for
+    /// killed with waiters attached (root); `reload` for one of 10,000 targets that becomes another (root); `retry` for what becomes of transfers that an outage cuts (root); `client` for
     /// what a read of the state and a change cost a program that embeds the client.
     Bench {
         /// Options of the bench; `--help` lists them. `api waiters [COUNT…]`, `api conditions [COUNT]`, `api scrape

@@ -1,5 +1,6 @@
 //! Targets that programs add while the agent runs, over the socket: which there are (pure), where they are kept, and how
-//! the core learns of them.
+//! the core learns of them, of the file and of what discovery finds. Of one name the file's comes first, then one that was
+//! added, then one that was found.
 
 mod registry;
 mod store;
@@ -12,11 +13,11 @@ use std::{
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-pub use registry::{Change, Entry, MOST, Refusal, Registry};
+pub use registry::{Change, Entry, MOST, Refusal, Registry, Whole};
 pub use store::{Store, StoreError};
 
 use crate::{
-    config::Config,
+    config::{Config, LeftOut},
     time::{Boot, Wall},
 };
 
@@ -26,12 +27,32 @@ pub const FILE: &str = "targets.json";
 /// What is wanted of the core: the configuration, with what was added to it.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The last configuration that was valid, with the targets that were added since.
+    /// The last configuration that was valid, with the targets that were found and those that were added.
     pub config: Arc<Config>,
+    /// What was found and is not in it.
+    pub left_out: LeftOut,
     /// Whether it is the last that was read.
     pub valid: bool,
     /// When it was read.
     pub read: Boot,
+}
+
+/// A configuration, and what discovery makes of it.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// As the file has it.
+    pub file: Arc<Config>,
+    /// The same with what was found.
+    pub config: Arc<Config>,
+    /// What was found and is not in that.
+    pub left_out: LeftOut,
+}
+
+impl From<Config> for Base {
+    fn from(config: Config) -> Self {
+        let file = Arc::new(config);
+        Self { config: Arc::clone(&file), file, left_out: LeftOut::default() }
+    }
 }
 
 /// The targets that were added, and the only way to change what the core is told. Cheap to clone; all clones are one.
@@ -45,19 +66,21 @@ pub struct Added {
 struct Inner {
     registry: Registry,
     store: Store,
+    /// What was found and yields to those that were added.
+    yielding: LeftOut,
 }
 
 impl Added {
     /// With those that are kept beside the history. What can't be read of them is told in the log, and no reason not to
     /// start.
-    pub fn new(config: Config, now: Boot, wall: Wall) -> Self {
-        let path = place(&config);
-        Self::at(config, path, now, wall)
+    pub fn new(base: Base, now: Boot, wall: Wall) -> Self {
+        let path = place(&base.file);
+        Self::at(base, path, now, wall)
     }
 
     /// The same with those kept in this file.
-    pub fn at(config: Config, path: PathBuf, now: Boot, wall: Wall) -> Self {
-        let mut registry = Registry::new(config);
+    pub fn at(base: impl Into<Base>, path: PathBuf, now: Boot, wall: Wall) -> Self {
+        let mut registry = Registry::new(base);
         let mut store = Store::new(path);
         match store.load(wall) {
             Ok(None) => {}
@@ -70,9 +93,13 @@ impl Added {
             }
             Err(error) => tracing::warn!("no targets from {}: {error}", store.path().display()),
         }
-        let first = Wanted { config: Arc::new(registry.whole()), valid: true, read: now };
+        let Whole { config, left_out, yielding } = registry.whole();
+        if yielding != LeftOut::default() {
+            yielding.log();
+        }
+        let first = Wanted { config, left_out, valid: true, read: now };
         Self {
-            inner: Arc::new(Mutex::new(Inner { registry, store })),
+            inner: Arc::new(Mutex::new(Inner { registry, store, yielding })),
             wanted: Arc::new(watch::Sender::new(first)),
         }
     }
@@ -82,20 +109,10 @@ impl Added {
         self.wanted.subscribe()
     }
 
-    /// From now on this configuration, if it is one; what was added stays, but for what it has itself now.
-    ///
-    /// # Errors
-    /// The one that is handed in: then nothing changes, but that everybody can see that it was there.
-    pub fn reload<E>(&self, read: Result<Config, E>, now: Boot) -> Result<(), E> {
-        let config = match read {
-            Ok(config) => config,
-            Err(error) => {
-                self.wanted.send_modify(|wanted| wanted.valid = false);
-                return Err(error);
-            }
-        };
+    /// From now on this configuration, which was read anew; what was added stays, but for what the file has itself now.
+    pub fn reload(&self, base: impl Into<Base>, now: Boot) {
         let mut inner = self.lock();
-        let left_out = inner.registry.configure(config);
+        let left_out = inner.registry.configure(base);
         for said in &left_out {
             tracing::warn!("a target that was added is left out from now on: {said}");
         }
@@ -105,9 +122,25 @@ impl Added {
         {
             tracing::warn!("what is kept of targets is as before: {error}");
         }
-        let config = Arc::new(inner.registry.whole());
-        self.wanted.send_replace(Wanted { config, valid: true, read: now });
-        Ok(())
+        let (config, left_out) = inner.whole();
+        self.wanted.send_replace(Wanted { config, left_out, valid: true, read: now });
+    }
+
+    /// A file was read that is no configuration: nothing changes, but that everybody can see that it was there.
+    pub fn refuse(&self) {
+        self.wanted.send_modify(|wanted| wanted.valid = false);
+    }
+
+    /// From now on this is found, beside the same file. Nothing that was added goes on account of it.
+    pub fn found(&self, base: impl Into<Base>) {
+        let mut inner = self.lock();
+        inner.registry.find(base);
+        let (config, left_out) = inner.whole();
+        self.wanted.send_if_modified(|wanted| {
+            let is_other = !Arc::ptr_eq(&wanted.config, &config) || wanted.left_out != left_out;
+            (wanted.config, wanted.left_out) = (config, left_out);
+            is_other
+        });
     }
 
     /// Adds a target, or changes one that was added before. May wait for a disk.
@@ -145,14 +178,26 @@ impl Added {
         }
         inner.registry = next;
         if done != Change::Unchanged {
-            let config = Arc::new(inner.registry.whole());
-            self.wanted.send_modify(|wanted| wanted.config = config);
+            let (config, left_out) = inner.whole();
+            self.wanted.send_modify(|wanted| (wanted.config, wanted.left_out) = (config, left_out));
         }
         Ok(done)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// The whole, and what is left out of it. Tells the log where that is on account of what was added.
+    fn whole(&mut self) -> (Arc<Config>, LeftOut) {
+        let Whole { config, left_out, yielding } = self.registry.whole();
+        if yielding != self.yielding {
+            yielding.log();
+            self.yielding = yielding;
+        }
+        (config, left_out)
     }
 }
 

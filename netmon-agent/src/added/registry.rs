@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::config::{Config, KeyError, TargetConfig, is_beyond};
+use super::Base;
+use crate::config::{Config, KeyError, LeftOut, TargetConfig, is_beyond, merge};
 
 /// Targets that may be added: a program that adds more has a list, and a list is a file.
 pub const MOST: usize = 1000;
@@ -40,6 +41,9 @@ pub enum Refusal {
     /// The configuration has one of this name.
     #[error("target {0:?} is one of the configuration: change it there, and reload")]
     Configured(String),
+    /// None of this name was added, and discovery has found one.
+    #[error("target {0:?} was found by discovery, not added: take it out where it is found")]
+    Found(String),
     /// None of this name was added.
     #[error("no target {0:?} was added; `netmon target list` shows those that were")]
     Unknown(String),
@@ -65,10 +69,10 @@ pub enum Refusal {
     NotKept(String),
 }
 
-/// The configuration and what was added to it.
+/// The configuration, what was found, and what was added to it.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    config: Arc<Config>,
+    base: Base,
     added: BTreeMap<String, Arc<Added>>,
 }
 
@@ -78,18 +82,43 @@ struct Added {
     target: TargetConfig,
 }
 
+/// All targets together.
+#[derive(Clone, Debug)]
+pub struct Whole {
+    /// The configuration with all of them.
+    pub config: Arc<Config>,
+    /// What was found and is not in it.
+    pub left_out: LeftOut,
+    /// What of that is on account of those that were added.
+    pub yielding: LeftOut,
+}
+
 /// Those that are kept, as they are written down.
 pub type Kept = BTreeMap<String, Entry>;
 
 impl Registry {
     /// Nothing was added to this configuration yet.
-    pub fn new(config: Config) -> Self {
-        Self { config: Arc::new(config), added: BTreeMap::new() }
+    pub fn new(base: impl Into<Base>) -> Self {
+        Self { base: base.into(), added: BTreeMap::new() }
     }
 
-    /// The configuration with what was added.
-    pub fn whole(&self) -> Config {
-        self.config.with(self.added.values().map(|added| added.target.clone()))
+    /// The configuration with what was added, and with what was found and leaves room for those: by its name, and within
+    /// `max_probes_per_second`.
+    pub fn whole(&self) -> Whole {
+        let Base { file, config, left_out } = &self.base;
+        if self.added.is_empty() {
+            let (config, left_out) = (Arc::clone(config), left_out.clone());
+            return Whole { config, left_out, yielding: LeftOut::default() };
+        }
+        let wanted = file.with(self.added.values().map(|added| added.target.clone()));
+        let merged = merge(&wanted, "those that were added", [("discovery", self.found())]);
+        let left_out = left_out.and(&merged.left_out);
+        Whole { config: Arc::new(merged.config), left_out, yielding: merged.left_out }
+    }
+
+    /// What was found, in its order: it stands behind what the file has.
+    fn found(&self) -> &[TargetConfig] {
+        self.base.config.targets.get(self.base.file.targets.len()..).unwrap_or_default()
     }
 
     /// All that were added, by name.
@@ -116,7 +145,7 @@ impl Registry {
         if self.is_configured(name) {
             return Err(Refusal::Configured(name.to_owned()));
         }
-        let target = self.config.target(name, &keys)?;
+        let target = self.base.file.target(name, &keys)?;
         // It may be said again, and is kept once.
         keys.remove("name");
         let known = self.added.get(name);
@@ -128,12 +157,13 @@ impl Registry {
             Some(known) if known.target == target && known.entry.persist == persist => Change::Unchanged,
             Some(_) => Change::Changed,
         };
-        let before = known.map_or(0.0, |known| known.target.rate());
-        if target.rate() > before {
-            let others: f64 = self.added.values().map(|added| added.target.rate()).sum();
-            let wanted = self.config.rate() + others - before + target.rate();
-            if is_beyond(wanted, self.config.max_probes) {
-                return Err(Refusal::TooFast { wanted: wanted.ceil() as u64, max: self.config.max_probes });
+        if known.is_none_or(|known| target.rate() > known.target.rate()) {
+            let whole = self.whole().config;
+            // What it stands in place of, added or found, makes room for it.
+            let before = whole.targets.iter().find(|t| t.name == name).map_or(0.0, TargetConfig::rate);
+            let wanted = whole.rate() - before + target.rate();
+            if is_beyond(wanted, whole.max_probes) {
+                return Err(Refusal::TooFast { wanted: wanted.ceil() as u64, max: whole.max_probes });
             }
         }
         let entry = Entry { keys, persist };
@@ -149,17 +179,23 @@ impl Registry {
         match self.added.remove(name) {
             Some(_) => Ok(()),
             None if self.is_configured(name) => Err(Refusal::Configured(name.to_owned())),
+            None if self.found().iter().any(|t| t.name == name) => Err(Refusal::Found(name.to_owned())),
             None => Err(Refusal::Unknown(name.to_owned())),
         }
     }
 
     /// From now on this configuration: what was added stays, with its defaults, but for what it has itself. What does not
     /// stay, and why. The cap on probes is no reason: the engine keeps to it, and nothing that is probed goes unasked.
-    pub fn configure(&mut self, config: Config) -> Vec<String> {
-        self.config = Arc::new(config);
+    pub fn configure(&mut self, base: impl Into<Base>) -> Vec<String> {
+        self.base = base.into();
         let all = std::mem::take(&mut self.added);
         let all = all.iter().map(|(name, added)| (name.clone(), added.entry.clone()));
         self.take(all.collect::<Vec<_>>())
+    }
+
+    /// From now on this is found, beside the same file.
+    pub fn find(&mut self, base: impl Into<Base>) {
+        self.base = base.into();
     }
 
     /// Takes up what was kept. What can't be, and why.
@@ -175,14 +211,14 @@ impl Registry {
 
     fn take(&mut self, all: impl IntoIterator<Item = (String, Entry)>) -> Vec<String> {
         let mut said = Vec::new();
-        let configured = self.config.targets.iter().map(|t| t.name.as_str());
+        let configured = self.base.file.targets.iter().map(|t| t.name.as_str());
         let configured: std::collections::HashSet<&str> = configured.collect();
         for (name, entry) in all {
             if configured.contains(name.as_str()) {
                 said.push(format!("{name:?} is one of the configuration now"));
                 continue;
             }
-            match self.config.target(&name, &entry.keys) {
+            match self.base.file.target(&name, &entry.keys) {
                 Ok(target) => _ = self.added.insert(name, Arc::new(Added { entry, target })),
                 Err(error) => said.push(format!("{name:?}: {error}")),
             }
@@ -191,6 +227,6 @@ impl Registry {
     }
 
     fn is_configured(&self, name: &str) -> bool {
-        self.config.targets.iter().any(|t| t.name == name)
+        self.base.file.targets.iter().any(|t| t.name == name)
     }
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::config::merge;
 
 fn config(text: &str) -> Config {
     Config::parse(&format!("[defaults]\nauto_targets = false\n{text}"), Path::new("t")).unwrap()
@@ -70,19 +71,82 @@ fn a_configuration_takes_over_what_it_names_and_a_bad_one_nothing() {
     added.put("b", host("192.0.2.2"), false).unwrap();
     let wanted = added.subscribe();
     let before = Arc::clone(&wanted.borrow().config);
-    assert_eq!(added.reload(Err("bad"), Boot::now()), Err("bad"));
+    added.refuse();
     assert!(!wanted.borrow().valid && Arc::ptr_eq(&before, &wanted.borrow().config));
     added.put("c", host("192.0.2.3"), false).unwrap();
     assert!(!wanted.borrow().valid, "what is added makes the file no better");
 
     let file = config("interval = \"7s\"\n[[target]]\nname = \"a\"\nhost = \"192.0.2.9\"");
-    added.reload(Ok::<_, String>(file), Boot::now()).unwrap();
+    added.reload(file, Boot::now());
     let now = wanted.borrow().clone();
     assert!(now.valid);
     assert_eq!(names(&now.config), ["a", "b", "c"]);
     assert_eq!(now.config.targets[0].host, "192.0.2.9");
     assert_eq!(now.config.targets[1].interval.as_secs(), 7, "its defaults are those of the file");
     assert!(world.start("").all().is_empty(), "the file has it now");
+}
+
+/// A file with what discovery has found, each probed every two seconds.
+fn finding(file: &str, found: &[(&str, &str)]) -> Base {
+    let file = Arc::new(config(file));
+    let found: Vec<_> = found.iter().map(|(name, at)| file.target(name, &host(at)).unwrap()).collect();
+    let merged = merge(&file, "the configuration", [("rack", &*found)]);
+    Base { file, config: Arc::new(merged.config), left_out: merged.left_out }
+}
+
+#[test]
+fn what_is_added_stands_in_place_of_what_is_found_and_the_file_before_both() {
+    let world = World::new();
+    let text = "[[target]]\nname = \"own\"\nhost = \"192.0.2.1\"";
+    let base = finding(text, &[("own", "192.0.2.7"), ("a", "192.0.2.8"), ("b", "192.0.2.9")]);
+    let start = || Added::at(base.clone(), world.folder.path().join(FILE), Boot::now(), Wall::now());
+    let added = start();
+    let wanted = added.subscribe();
+    let now = || wanted.borrow().clone();
+    let hosts = || -> Vec<(String, String)> {
+        now().config.targets.iter().map(|t| (t.name.clone(), t.host.clone())).collect()
+    };
+    let is = |all: &[(&str, &str)]| {
+        all.iter().map(|(n, h)| ((*n).to_owned(), (*h).to_owned())).collect::<Vec<_>>()
+    };
+    assert!(Arc::ptr_eq(&now().config, &base.config), "nothing is copied where nothing was added");
+    assert_eq!(now().left_out.duplicates, 1);
+    assert_eq!(added.put("own", host("192.0.2.2"), true), Err(Refusal::Configured("own".into())));
+    assert_eq!(added.remove("a"), Err(Refusal::Found("a".into())));
+    assert_eq!(added.put("a", host("192.0.2.2"), true), Ok(Change::Added));
+    assert_eq!(hosts(), is(&[("own", "192.0.2.1"), ("a", "192.0.2.2"), ("b", "192.0.2.9")]));
+    assert_eq!(now().left_out.duplicates, 2);
+    assert!(
+        now().left_out.messages[1].contains("\"a\" of discovery is one of those that were added already")
+    );
+
+    // What is found later takes nothing away that was added, now or after a restart.
+    let read = now().read;
+    added.refuse();
+    added.found(finding(text, &[("a", "192.0.2.8"), ("c", "192.0.2.3")]));
+    assert_eq!(hosts(), is(&[("own", "192.0.2.1"), ("a", "192.0.2.2"), ("c", "192.0.2.3")]));
+    assert!(!now().valid && now().read == read, "no file was read");
+    let next = start();
+    assert_eq!(next.all()[0].0, "a");
+    assert_eq!(next.subscribe().borrow().config.targets[1].host, "192.0.2.2");
+    assert_eq!(added.remove("a"), Ok(()));
+    assert_eq!(hosts(), is(&[("own", "192.0.2.1"), ("a", "192.0.2.8"), ("c", "192.0.2.3")]));
+    assert_eq!(now().left_out.counts(), [("duplicate", 0), ("limit", 0), ("rate", 0)]);
+}
+
+#[test]
+fn what_is_found_leaves_the_pace_to_what_was_added() {
+    let text = "[agent]\nmax_probes_per_second = 1";
+    let mut registry = Registry::new(finding(text, &[("a", "192.0.2.1")]));
+    registry.put("b", host("192.0.2.2"), false).unwrap();
+    assert_eq!(registry.put("c", host("192.0.2.3"), false), Err(Refusal::TooFast { wanted: 2, max: 1 }));
+    assert_eq!(registry.put("a", host("192.0.2.3"), false), Ok(Change::Added), "in place of the found one");
+    registry.find(finding(text, &[("a", "192.0.2.1"), ("d", "192.0.2.4")]));
+    let whole = registry.whole();
+    assert_eq!(names(&whole.config), ["a", "b"]);
+    assert_eq!((whole.yielding.duplicates, whole.yielding.beyond_rate), (1, 1));
+    // Without those it would have been taken.
+    assert_eq!(whole.left_out, whole.yielding);
 }
 
 #[test]
@@ -125,6 +189,7 @@ enum Step {
     Put(usize, usize, bool),
     Remove(usize),
     Configure(Vec<usize>),
+    Find(Vec<usize>),
     Restart(Vec<usize>),
 }
 
@@ -134,22 +199,27 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0..6usize, 0..3usize, any::<bool>()).prop_map(|(n, h, persist)| Step::Put(n, h, persist)),
         2 => (0..6usize).prop_map(Step::Remove),
         1 => some().prop_map(Step::Configure),
+        2 => some().prop_map(Step::Find),
         1 => some().prop_map(Step::Restart),
     ];
     prop::collection::vec(step, 0..40)
 }
 
-fn with_names(numbers: &[usize]) -> Config {
+/// A file with these targets, of which those are found as well.
+fn with_names(numbers: &[usize], found: &[usize]) -> Base {
     let numbers: std::collections::BTreeSet<_> = numbers.iter().collect();
     let all = numbers.iter().map(|n| format!("[[target]]\nname = \"t{n}\"\nhost = \"own\"\n"));
-    config(&all.collect::<String>())
+    let found: Vec<_> = found.iter().map(|n| format!("t{n}")).collect();
+    let found: Vec<_> = found.iter().map(|name| (name.as_str(), "found")).collect();
+    finding(&all.collect::<String>(), &found)
 }
 
 proptest! {
     /// Beside a map that is kept by hand.
     #[test]
     fn any_history_leaves_what_was_last_wanted(steps in steps()) {
-        let mut registry = Registry::new(with_names(&[]));
+        let mut registry = Registry::new(with_names(&[], &[]));
+        let (mut own, mut found): (Vec<usize>, Vec<usize>) = Default::default();
         let mut file: Vec<String> = Vec::new();
         let mut model: BTreeMap<String, (String, bool)> = BTreeMap::new();
         for step in steps {
@@ -173,26 +243,43 @@ proptest! {
                     let expected = model.remove(&name).is_some();
                     prop_assert_eq!(registry.remove(&name).is_ok(), expected);
                 }
+                Step::Find(numbers) => {
+                    found = numbers;
+                    let kept = registry.kept();
+                    registry.find(with_names(&own, &found));
+                    prop_assert_eq!(registry.kept(), kept);
+                }
                 Step::Configure(numbers) => {
-                    let config = with_names(&numbers);
-                    file = names(&config).iter().map(|n| (*n).to_owned()).collect();
-                    let left_out = registry.configure(config);
+                    own = numbers;
+                    let base = with_names(&own, &found);
+                    file = names(&base.file).iter().map(|n| (*n).to_owned()).collect();
+                    let left_out = registry.configure(base);
                     let before = model.len();
                     model.retain(|name, _| !file.contains(name));
                     prop_assert_eq!(left_out.len(), before - model.len());
                 }
                 Step::Restart(numbers) => {
-                    let config = with_names(&numbers);
-                    file = names(&config).iter().map(|n| (*n).to_owned()).collect();
+                    own = numbers;
+                    let base = with_names(&own, &found);
+                    file = names(&base.file).iter().map(|n| (*n).to_owned()).collect();
                     let kept = serde_json::to_string(&registry.kept()).unwrap();
-                    registry = Registry::new(config);
+                    registry = Registry::new(base);
                     registry.restore(serde_json::from_str(&kept).unwrap());
                     model.retain(|name, (_, persist)| *persist && !file.contains(name));
                 }
             }
-            let whole = registry.whole();
-            let expected: Vec<&str> = file.iter().map(String::as_str).chain(model.keys().map(String::as_str)).collect();
+            let Whole { config: whole, yielding, .. } = registry.whole();
+            let mut expected: Vec<String> = file.iter().chain(model.keys()).cloned().collect();
+            let mut yields = std::collections::BTreeSet::new();
+            for name in found.iter().map(|n| format!("t{n}")) {
+                if model.contains_key(&name) {
+                    yields.insert(name);
+                } else if !expected.contains(&name) {
+                    expected.push(name);
+                }
+            }
             prop_assert_eq!(names(&whole), expected);
+            prop_assert_eq!(yielding.duplicates, yields.len());
             for (name, entry) in registry.all() {
                 let (at, persist) = &model[&name];
                 prop_assert_eq!((&entry.keys, entry.persist), (&host(at), *persist));

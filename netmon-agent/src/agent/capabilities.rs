@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use super::discover;
 use crate::{
     capability::Capability,
     config::{Config, HISTORY_PATH},
     history,
-    source::{bpf, netlink, probe, sockdiag},
+    source::{bpf, discovery, netlink, probe, sockdiag},
 };
 
 /// Tries everything as this user in this namespace, and lets go of it again.
@@ -25,7 +26,9 @@ pub fn examine(btf: Option<&Path>) -> Vec<Capability> {
         ),
         Err(e) => Capability::missing("netlink", e.to_string(), NETLINK_REMEDY),
     });
-    found.extend(of_history(Config::load(None).ok()));
+    let config = Config::load(None).ok();
+    found.extend(config.as_ref().and_then(|config| discover::capability(&discovery::examine(config))));
+    found.extend(of_history(config));
     found
 }
 

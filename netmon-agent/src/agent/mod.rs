@@ -3,6 +3,7 @@
 pub mod capabilities;
 mod core;
 mod diagnose;
+mod discover;
 mod intake;
 mod links;
 mod look;
@@ -155,8 +156,10 @@ async fn serve(
     let mut hangup = signal(SignalKind::hangup())?;
     ending_signals().thread_unblock().map_err(std::io::Error::from)?;
     let Options { config, config_path, socket, insecure, .. } = options;
-    let added = Added::new(config, started.boot, Wall::now());
+    let found = discover::first(Arc::new(config)).await;
+    let added = Added::new(discover::base(found.news()), started.boot, Wall::now());
     let wanted = added.subscribe();
+    // With what was found and what was added: the first plan has it all.
     let config = Arc::clone(&wanted.borrow().config);
     let board = Board::new(first_snapshot(started), config.stale_after());
     let ledger = config.history.as_ref().map(|settings| api::Ledger {
@@ -203,6 +206,7 @@ async fn serve(
     let mut notify = notify::Service::new(board.clone(), server.own().notify.clone(), look_up());
     tell(&mut notify, &config.notifiers);
     let (taken, in_force) = channel(started.boot);
+    let files = discover::start(found, added.clone(), capabilities.clone(), server.own().discovered.clone());
     let (stop, stopped) = oneshot::channel();
     let (ready, is_ready) = oneshot::channel();
     let parts = core::Parts {
@@ -234,7 +238,7 @@ async fn serve(
             _ = hangup.recv() => {
                 manager::reloading();
                 let begun = Boot::now();
-                let reloaded = reload_from(config_path.as_deref(), insecure, &added);
+                let reloaded = reload_from(config_path.as_deref(), insecure, &files);
                 if let Ok(notifiers) = &reloaded {
                     tell(&mut notify, notifiers);
                 }
@@ -313,14 +317,14 @@ fn raise_descriptor_limit() {
 fn reload_from(
     path: Option<&std::path::Path>,
     insecure: bool,
-    added: &Added,
+    files: &discover::Files,
 ) -> Result<Vec<notify::Notifier>, String> {
     let loaded = Config::load(path).map_err(|e| e.one_line()).and_then(|config| {
         let exposed = config.exposed().filter(|_| !insecure);
         exposed.map_or(Ok(config), |address| Err(AgentError::Exposed(address).to_string()))
     });
     let notifiers = loaded.as_ref().map(|config| config.notifiers.clone()).unwrap_or_default();
-    match added.reload(loaded, Boot::now()) {
+    match files.reload(loaded) {
         Ok(()) => {
             tracing::info!(
                 "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics], [retry], [history] and [log] take effect at the next start"

@@ -1,6 +1,7 @@
 //! `netmon config`: looks at the configuration without running anything.
 
 use std::{
+    fmt::Write as _,
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -8,10 +9,11 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::text::quiet_pipe;
+use super::text::{printable, quiet_pipe};
 use crate::{
     agent::AgentError,
     config::{self, Config, DEFAULT_PATH},
+    source::discovery::{self, Report},
 };
 
 /// What to do with the configuration.
@@ -24,6 +26,9 @@ pub enum ConfigCommand {
         /// Let addresses outside loopback pass, as `netmon run --insecure` does
         #[arg(long)]
         insecure: bool,
+        /// Ask every source of [discovery] too: read its files, ask its servers and DNS; exit 1 when one fails
+        #[arg(long)]
+        discovery: bool,
     },
     /// Print the configuration in effect, every default filled in: TOML that is read as this very configuration
     Show {
@@ -57,7 +62,7 @@ impl FileArgs {
 /// Runs the command.
 pub fn run(command: &ConfigCommand) -> anyhow::Result<ExitCode> {
     match command {
-        ConfigCommand::Check { file, insecure } => check(file.path(), *insecure),
+        ConfigCommand::Check { file, insecure, discovery } => check(file.path(), *insecure, *discovery),
         ConfigCommand::Show { file, json } => {
             let config = Config::load(file.path())?;
             let text = match json {
@@ -70,7 +75,7 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn check(path: Option<&Path>, insecure: bool) -> anyhow::Result<ExitCode> {
+fn check(path: Option<&Path>, insecure: bool, ask: bool) -> anyhow::Result<ExitCode> {
     let config = Config::load(path)?;
     // What passes here must start.
     if let Some(address) = config.exposed().filter(|_| !insecure) {
@@ -79,5 +84,20 @@ fn check(path: Option<&Path>, insecure: bool) -> anyhow::Result<ExitCode> {
     let shown = path.unwrap_or(Path::new(DEFAULT_PATH));
     let what = if shown.exists() { "valid" } else { "absent: every value is at its default" };
     let n = config.targets.len();
-    quiet_pipe(writeln!(io::stdout().lock(), "{}: {what}; targets configured: {n}", shown.display()))
+    let sources = match config.discovery.sources.len() {
+        0 => String::new(),
+        n => format!("; sources of targets: {n}"),
+    };
+    let mut out = format!("{}: {what}; targets configured: {n}{sources}\n", shown.display());
+    let reports = if ask { discovery::examine(&config) } else { Vec::new() };
+    for report in &reports {
+        let Report { mechanism, name, targets, documents, problems, .. } = report;
+        // Writing to a String can't fail.
+        let _ = writeln!(out, "{mechanism} {}: targets found: {targets}, in {documents}", printable(name));
+        for problem in problems {
+            let _ = writeln!(out, "  {}", printable(problem));
+        }
+    }
+    quiet_pipe(io::stdout().lock().write_all(out.as_bytes()))?;
+    Ok(if reports.iter().all(Report::is_well) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -10,7 +10,7 @@ use std::{
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{error::Fault, limits::Written, spanned::Spanned};
+use super::{discovery::tables::Discovery, error::Fault, limits::Written, spanned::Spanned};
 pub(super) use super::{health::Health, notify::Notify, span::Span};
 use crate::output::log::LogFormat;
 
@@ -35,6 +35,7 @@ pub(super) struct File {
     pub(super) log: Log,
     pub(super) notify: Notify,
     pub(super) health: Health,
+    pub(super) discovery: Discovery,
     /// What is probed besides the automatic targets: one table each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) target: Vec<Spanned<Target>>,
@@ -323,13 +324,13 @@ pub(super) enum Dscp {
     Word(String),
 }
 
-fn codes(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn codes(_: &mut SchemaGenerator) -> Schema {
     // In any case of letters; the usual one is what completion is to offer.
     let codes = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"];
     json_schema!({ "type": "array", "minItems": 1, "items": { "type": "string", "anyOf": [{ "enum": codes }, { "pattern": "^[A-Za-z]+$" }] } })
 }
 
-fn statuses(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn statuses(_: &mut SchemaGenerator) -> Schema {
     let status = "^([1-5]xx|[1-5][0-9]{2}(-[1-5][0-9]{2})?)$";
     json_schema!({ "type": "array", "minItems": 1, "items": { "type": "string", "pattern": status } })
 }

@@ -2,13 +2,17 @@
 //! validated types only.
 
 mod added;
+mod discovery;
 mod dscp;
 mod error;
 mod file;
+mod found;
+mod groups;
 mod health;
 mod ledger;
 mod limits;
 mod log;
+mod merge;
 mod method;
 mod notify;
 mod retry;
@@ -17,6 +21,7 @@ mod show;
 mod span;
 mod spanned;
 mod target;
+mod template;
 mod thresholds;
 mod validate;
 
@@ -36,12 +41,17 @@ use std::{
 };
 
 pub use added::KeyError;
+pub use discovery::{Credentials, DiscoveryConfig, HttpSource, Source, SourceKind};
 pub use dscp::dscp;
 pub use error::ConfigError;
 use error::MAX_FILE;
+pub use found::Found;
+pub use groups::{Format, MAX_DOCUMENT};
 pub use ledger::PATH as HISTORY_PATH;
 pub use limits::{Limits, is_beyond};
+pub use merge::{Difference, LeftOut, Merged, merge};
 pub use schema::schema;
+pub use template::Template;
 
 use crate::{
     budget, diagnosis,
@@ -95,8 +105,10 @@ pub struct Config {
     pub notifiers: Vec<Notifier>,
     /// Thresholds of the rules.
     pub health: Settings,
-    /// Configured targets.
+    /// Configured targets, and those that were found where [`merge`] has added them.
     pub targets: Vec<TargetConfig>,
+    /// Where else targets are looked for.
+    pub discovery: DiscoveryConfig,
 }
 
 /// What the kernel programs count beyond what they always do. Takes effect at the start.
@@ -165,6 +177,24 @@ impl Config {
             },
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && !named => Self::parse("", path),
             Err(error) => Err(ConfigError::Read { path: path.to_owned(), error }),
+        }
+    }
+
+    /// The same without its targets.
+    fn without_targets(&self) -> Self {
+        Self {
+            listen: self.listen.clone(),
+            socket: self.socket.clone(),
+            watch: self.watch.clone(),
+            kernel: self.kernel.clone(),
+            history: self.history.clone(),
+            ledger: self.ledger.clone(),
+            log: self.log.clone(),
+            notifiers: self.notifiers.clone(),
+            health: self.health.clone(),
+            discovery: self.discovery.clone(),
+            targets: Vec::new(),
+            ..*self
         }
     }
 

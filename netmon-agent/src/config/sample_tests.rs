@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Config,
-    schema::{self, check, table, tables},
+    schema::{self, check, is_table, table, tables},
 };
 
 const WIDTH: usize = 116;
@@ -67,6 +67,36 @@ fn notifiers() -> [(&'static str, Value); 3] {
     ]
 }
 
+/// Sources that stand as examples: each kind, with targets of each method.
+fn sources() -> [(&'static str, Value); 5] {
+    let usual = Value::Null;
+    [
+        (
+            "file_sd",
+            json!({ "name": usual, "files": usual, "refresh_interval": usual, "probe": usual, "scope": usual,
+                            "interval": "10s", "timeout": "1s", "source": usual, "device": usual, "mark": usual,
+                            "ttl": usual, "dscp": usual, "size": usual, "dont_fragment": usual }),
+        ),
+        (
+            "http_sd",
+            json!({ "url": usual, "refresh_interval": usual, "bearer_token_file": usual, "url_ca_file": usual,
+                            "probe": "http", "scheme": "https", "path": "/health", "head": usual, "status": usual,
+                            "verify": usual, "ca_file": usual }),
+        ),
+        (
+            "http_sd",
+            json!({ "url": "https://cmdb.example.com/targets", "username": usual, "password_file": usual,
+                            "probe": "udp", "port": 7, "vrf": usual, "expect": usual }),
+        ),
+        ("dns_sd", json!({ "names": usual, "type": usual, "probe": "tcp" })),
+        (
+            "dns_sd",
+            json!({ "names": ["resolvers.example.com"], "type": "A", "probe": "dns", "query": usual,
+                           "record": "A", "transport": usual, "accept": ["NOERROR"] }),
+        ),
+    ]
+}
+
 /// What is said of something is said once.
 #[derive(Default)]
 struct Told(BTreeSet<String>);
@@ -86,29 +116,31 @@ impl Told {
 fn sample() -> String {
     let schema = schema::schema().unwrap();
     let mut text = HEAD.to_owned();
-    let mut notified = Told::default();
+    // What is of all sources is told at the first, and what is of all notifiers.
+    let (mut notified, mut found) = (Told::default(), Told::default());
     for (name, keys) in tables() {
         let of = table(&schema, name);
-        text.push('\n');
+        if !text.ends_with("\n\n") {
+            text.push('\n');
+        }
         text.push_str(&comment(of["description"].as_str().unwrap()));
         if name == "target" {
             let mut told = Told::default();
             examples().iter().for_each(|one| text.push_str(&told.example(name, of, keys, one)));
             continue;
         }
-        if name.starts_with("notify.") {
-            for (_, example) in notifiers().iter().filter(|(table, _)| *table == name) {
-                text.push_str(&notified.example(name, of, keys, example));
+        if name.contains('.') {
+            let told = if name.starts_with("notify.") { &mut notified } else { &mut found };
+            for (_, example) in notifiers().iter().chain(&sources()).filter(|(table, _)| *table == name) {
+                text.push_str(&told.example(name, of, keys, example));
             }
-            text.truncate(text.trim_end().len());
-            text.push('\n');
             continue;
         }
         if name == "notify" {
             continue;
         }
         text.push_str(&format!("[{name}]\n"));
-        for key in keys.iter().filter(|key| **key != "quorum") {
+        for key in keys.iter().filter(|key| **key != "quorum" && !is_table(name, key)) {
             text.push_str(&line(key, &of["properties"][key], &Value::Null, true));
         }
         if keys.contains(&"quorum") {
@@ -191,6 +223,7 @@ fn the_sample_as_it_is_changes_nothing_and_uncommented_it_loads_with_every_key()
     let text = uncommented(&text);
     let mut all = parse(&text).to_json().unwrap();
     assert_eq!(parse(&text).targets.len(), examples().len());
+    assert_eq!(parse(&text).discovery.sources.len(), sources().len());
     let usual = parse("").to_json().unwrap();
     // Examples that stand for no default.
     let of_log = ["format", "file", "max_size", "max_files"].map(|key| ("log", key));
@@ -206,16 +239,23 @@ fn the_sample_as_it_is_changes_nothing_and_uncommented_it_loads_with_every_key()
     let told: usize = told.values().map(|tables| tables.as_array().unwrap().len()).sum();
     assert_eq!(told, notifiers().len());
     all["notify"] = usual["notify"].clone();
+    for (kind, _) in sources() {
+        all["discovery"].as_object_mut().unwrap().remove(kind);
+    }
     assert_eq!(all, usual);
 
     let written: Value = toml::from_str(&text).unwrap();
     for (table, keys) in tables() {
+        let own = match table.split_once('.') {
+            None => vec![&written[table]],
+            // A key of their targets may be at any of the sources.
+            Some((outer, _)) => written[outer].as_object().unwrap().values().collect(),
+        };
         for key in keys {
-            let found = table.split('.').fold(&written, |of, part| &of[part]);
-            let is_there = match found {
+            let is_there = own.iter().any(|value| match value {
                 Value::Array(all) => all.iter().any(|one| one.get(key).is_some()),
                 one => one.get(key).is_some(),
-            };
+            });
             assert!(is_there, "{table}.{key}");
         }
     }

@@ -34,6 +34,16 @@ pub fn schema() -> Result<Value, ConfigError> {
             finish(table, usual);
         }
     }
+    for (name, written, own) in [
+        ("file_sd", "files = [\"/a.json\"]", "refresh_interval"),
+        ("http_sd", "url = \"https://a/\"", "refresh_interval"),
+        ("dns_sd", "names = [\"a\"]", "type"),
+    ] {
+        let place = format!("/properties/discovery/properties/{name}/items");
+        if let Some(items) = schema.pointer_mut(&place) {
+            finish(items, &usual_source(name, written, own)?);
+        }
+    }
     Ok(schema)
 }
 
@@ -50,6 +60,18 @@ fn usual_notifiers() -> Result<[Value; 2], ConfigError> {
         }
         usual
     }))
+}
+
+/// What a source's keys are where it leaves them out: most are those of its targets.
+fn usual_source(name: &str, written: &str, own: &str) -> Result<Value, ConfigError> {
+    let text = format!("[[discovery.{name}]]\n{written}\nprobe = \"http\"");
+    let shown = Config::parse(&text, Path::new(super::DEFAULT_PATH))?.to_file().discovery;
+    let shown = serde_json::to_value(shown).unwrap_or_default();
+    let mut usual = usual_target()?;
+    for key in [own, "scheme", "path"] {
+        usual[key] = shown[name][0][key].clone();
+    }
+    Ok(usual)
 }
 
 /// What a target's keys are where it leaves them out: of each, by the targets to which they belong.
@@ -121,7 +143,7 @@ fn range(schema: &Map<String, Value>) -> Option<[&str; 2]> {
 }
 
 #[cfg(test)]
-pub(super) use tests::{check, keys, table, tables};
+pub(super) use tests::{check, is_table, keys, table, tables};
 
 #[cfg(test)]
 #[path = "schema_tests.rs"]

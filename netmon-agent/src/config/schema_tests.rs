@@ -5,7 +5,13 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_json::Value;
 
 use super::*;
-use crate::config::{file, health::Health, notify, span::Spelled};
+use crate::config::{
+    discovery::tables::{Discovery, DnsSd, FileSd, HttpSd},
+    file,
+    health::Health,
+    notify,
+    span::Spelled,
+};
 
 fn whole() -> Value {
     schema().unwrap()
@@ -41,7 +47,7 @@ pub(in crate::config) fn keys<'de, T: Deserialize<'de>>() -> &'static [&'static 
     fields
 }
 
-/// Every table with its keys as the parser knows them.
+/// Every table with its keys as the parser knows them; one within another by both their names.
 pub(in crate::config) fn tables() -> Vec<(&'static str, &'static [&'static str])> {
     vec![
         ("agent", keys::<file::Agent>()),
@@ -58,18 +64,26 @@ pub(in crate::config) fn tables() -> Vec<(&'static str, &'static [&'static str])
         ("notify.command", keys::<notify::Command>()),
         ("notify.webhook", keys::<notify::Hooked>()),
         ("health", keys::<Health>()),
+        ("discovery", keys::<Discovery>()),
+        ("discovery.file_sd", keys::<FileSd>()),
+        ("discovery.http_sd", keys::<HttpSd>()),
+        ("discovery.dns_sd", keys::<DnsSd>()),
         ("target", keys::<file::Target>()),
     ]
 }
 
+/// Whether a key of a table is tables of its own.
+pub(in crate::config) fn is_table(table: &str, key: &str) -> bool {
+    tables()
+        .iter()
+        .any(|(name, _)| name.strip_prefix(table).is_some_and(|rest| rest.strip_prefix('.') == Some(key)))
+}
+
 /// The schema of a table; of those of which there may be several, that of one.
 pub(in crate::config) fn table<'a>(schema: &'a Value, name: &str) -> &'a Value {
-    let found = name.split('.').fold(schema, |of, part| &of["properties"][part]);
-    match name {
-        "target" => &found["items"],
-        "notify.command" | "notify.webhook" => &found["anyOf"][0]["items"],
-        _ => found,
-    }
+    let found = name.split('.').fold(schema, |of, name| &of["properties"][name]);
+    let several = found.get("anyOf").map_or(found, |either| &either[0]);
+    several.get("items").unwrap_or(found)
 }
 
 fn set<'a>(all: impl IntoIterator<Item = &'a str>) -> BTreeSet<&'a str> {
@@ -98,8 +112,8 @@ fn it_has_the_keys_that_the_parser_knows_and_no_others() {
         value["properties"].as_object().unwrap().keys().cloned().collect()
     };
     let names = set(keys::<File>().iter().copied());
-    let known = tables().into_iter().map(|(name, _)| name).filter(|name| !name.contains('.'));
-    assert_eq!(names, set(known), "a table is missing in this test");
+    let outer = tables().into_iter().map(|(name, _)| name).filter(|name| !name.contains('.'));
+    assert_eq!(names, set(outer), "a table is missing in this test");
     assert_eq!(of(&schema), names.iter().map(|n| (*n).to_owned()).collect());
     for (name, keys) in tables() {
         let expected: BTreeSet<String> = keys.iter().map(|k| (*k).to_owned()).collect();
@@ -113,7 +127,7 @@ fn every_key_says_what_it_is() {
     let schema = whole();
     for (name, keys) in tables() {
         assert!(table(&schema, name)["description"].is_string(), "{name}");
-        for key in keys {
+        for key in keys.iter().filter(|key| !is_table(name, key)) {
             let property = &table(&schema, name)["properties"][key];
             assert!(property["description"].as_str().is_some_and(|d| d.ends_with('.')), "{name}.{key}");
             let typed = ["type", "anyOf", "enum"].iter().any(|word| property.get(word).is_some());
@@ -129,8 +143,20 @@ fn every_key_says_what_it_is() {
                 "notify.webhook",
             ];
             let shown = property.get("default").is_some() || property.get("examples").is_some();
-            assert!(shown || exempt.contains(&&*format!("{name}.{key}")), "{name}.{key}");
+            // A source has them for its targets.
+            let of_target = format!("target.{key}");
+            let is_exempt = (name == "target" || name.contains('.')) && exempt.contains(&&*of_target);
+            assert!(shown || is_exempt, "{name}.{key}");
         }
+    }
+}
+
+/// The line that says how targets are probed to which a key belongs.
+fn probe_of(key: &str) -> &'static str {
+    match key {
+        "port" => "probe = \"tcp\"\n",
+        "size" => "probe = \"udp\"\n",
+        _ => "",
     }
 }
 
@@ -143,6 +169,22 @@ fn tried(table: &str, key: &str, value: &str) -> Result<(), String> {
         ("notify.command", _) => format!("[[notify.command]]\ncommand = [\"a\"]\n{key} = {value}"),
         ("notify.webhook", _) => format!("[[notify.webhook]]\nurl = \"https://a/\"\n{key} = {value}"),
         ("log", "max_size" | "max_files") => format!("[log]\nfile = \"/n.log\"\n{key} = {value}"),
+        ("discovery.file_sd", "files") => format!("[[discovery.file_sd]]\nfiles = {value}"),
+        ("discovery.file_sd", _) => {
+            format!("[[discovery.file_sd]]\nfiles = [\"/a.json\"]\n{}{key} = {value}", probe_of(key))
+        }
+        ("discovery.http_sd", "url") => format!("[[discovery.http_sd]]\nurl = {value}"),
+        ("discovery.http_sd", _) => {
+            format!("[[discovery.http_sd]]\nurl = \"https://a/\"\n{}{key} = {value}", probe_of(key))
+        }
+        ("discovery.dns_sd", "type") => {
+            format!("[[discovery.dns_sd]]\nnames = [\"a\"]\ntype = {value}")
+        }
+        ("discovery.dns_sd", _) => {
+            let more = if key == "size" { "port = 1\n" } else { "" };
+            let own = format!("names = [\"a\"]\ntype = \"A\"\n{more}{}", probe_of(key));
+            format!("[[discovery.dns_sd]]\n{own}{key} = {value}")
+        }
         ("health", "quorum") => format!("[health.quorum]\na = {value}"),
         _ => format!("[{table}]\n{key} = {value}"),
     };
@@ -222,7 +264,8 @@ fn words_of_a_list_are_taken_and_others_are_not() {
             assert!(tried(name, key, "\"no such word\"").is_err(), "{name}.{key}");
         }
     }
-    assert_eq!(lists, 5);
+    // Each source has five of its targets', and names of DNS have their records'.
+    assert_eq!(lists, 5 + 3 * 4 + 1);
 }
 
 #[test]
@@ -249,6 +292,8 @@ fn it_accepts_what_is_valid_and_refuses_what_is_not() {
     for valid in [
         "",
         "[limits]\ncpu = \"off\"\nmemory = 5",
+        "[[discovery.file_sd]]\nfiles = [\"/a/*.yml\"]\nprobe = \"dns\"\naccept = [\"REFUSED\"]",
+        "[discovery]\nmax_targets = 7\n[[discovery.dns_sd]]\nnames = [\"a\"]\ntype = \"AAAA\"",
         "[history]\nmax_size = \"2.5 GiB\"\nretention = \"1w 2d\"",
         "[[notify.command]]\ncommand = [\"a\", \"{state}\"]\nsubjects = [\"target:*\"]\nstates = [\"up\"]",
         "[notify.webhook]\nurl = \"HTTP://127.0.0.1/\"\ninsecure = true\nallow_private = true\nqueue = 1",
@@ -282,6 +327,11 @@ fn it_accepts_what_is_valid_and_refuses_what_is_not() {
         "[[notify.webhook]]\nurl = \"https://a/\"\nsecret = \"a\"",
         "[[notify.webhook]]\nurl = \"https://a/\"\nca_file = \"a\"",
         "[notify]\nwebhook = 5",
+        "[discovery.file_sd]\nfiles = [\"/a.json\"]",
+        "[[discovery.file_sd]]\nprobe = \"tcp\"",
+        "[[discovery.file_sd]]\nfiles = [\"/a.json\"]\nhost = \"a\"",
+        "[[discovery.dns_sd]]\nnames = [\"a\"]\ntype = \"MX\"",
+        "[[discovery.http_sd]]\nurl = \"https://a/\"\nrefresh_interval = 5",
     ] {
         assert!(Config::parse(invalid, Path::new("t")).is_err(), "{invalid}");
         let value: Value = toml::from_str(invalid).unwrap();

@@ -1,10 +1,12 @@
-//! The configuration in effect, as a file would have it: every value with its default filled in. Where secrets are is in it,
-//! and they are not; a webhook's URL is the file's, whose path may be one.
+//! The configuration in effect, as a file would have it: every value with its default filled in. Where targets are found
+//! elsewhere it has where, and not what. Where secrets are is in it, and they are not; a webhook's URL is the file's, whose
+//! path may be one.
 
 use std::time::Duration;
 
 use super::{
     Config, KernelConfig, MetricsConfig, TargetConfig,
+    discovery::tables::Discovery,
     file::{self, Dscp, File, Span},
     health::Health,
     limits::Written,
@@ -51,6 +53,7 @@ impl Config {
             max_probes,
             limits,
             open: _,
+            discovery,
             watch,
             kernel,
             metrics,
@@ -98,6 +101,7 @@ impl Config {
             log: of_log(log),
             notify: of_notifiers(notifiers),
             health: of_health(health),
+            discovery: Discovery::of(discovery),
             target: targets.iter().map(|t| Spanned::nowhere(of_target(t))).collect(),
         }
     }
@@ -210,7 +214,8 @@ fn of_health(settings: &Settings) -> Health {
 /// A target as the file would have it.
 pub(super) fn of_target(target: &TargetConfig) -> file::Target {
     let TargetConfig { name, host, method, path, scope, interval, timeout } = target;
-    let PathOptions { source, device, mark, ttl, dscp, size, dont_fragment } = &**path;
+    // A family is meant by a source of targets alone, which says it for all that it finds.
+    let PathOptions { source, device, mark, ttl, dscp, size, dont_fragment, family: _ } = &**path;
     let t = file::Target {
         name: word(name),
         host: word(host),

@@ -3,6 +3,7 @@ use std::path::Path;
 use proptest::{prelude::*, sample::subsequence};
 
 use super::*;
+use crate::config::schema;
 
 fn parse(text: &str) -> Config {
     Config::parse(text, Path::new("t")).unwrap_or_else(|e| panic!("{e}\n{text}"))
@@ -141,6 +142,59 @@ const NOTIFIERS: [(&str, &str, &[&str]); 5] = [
     ("command", "name = \"b\"\ncommand = [\"a\"]", &["initial = false", "queue = 1"]),
 ];
 
+/// Sources of targets, each with keys that go with it.
+const SOURCES: [(&str, &[&str]); 8] = [
+    (
+        "file_sd]]\nfiles = [\"/a/*.json\", \"/b.yml\"]",
+        &[
+            "name = \"file_sd-2\"",
+            "refresh_interval = \"1m\"",
+            "probe = \"icmp\"",
+            "scope = \"s\"",
+            "interval = \"1m\"",
+            "timeout = \"2s\"",
+            "vrf = \"red\"",
+            "source = \"::1\"",
+            "mark = 5",
+            "ttl = 1",
+            "dscp = \"EF\"",
+            "size = 100",
+            "dont_fragment = true",
+        ],
+    ),
+    ("file_sd]]\nfiles = [\"/c.yaml\"]", &["device = \"eth0\""]),
+    (
+        "http_sd]]\nurl = \"https://a.example/x\"\nprobe = \"http\"\nscheme = \"https\"",
+        &[
+            "path = \"/h\"",
+            "head = true",
+            "status = [\"204\"]",
+            "verify = true",
+            "ca_file = \"/c\"",
+            "url_ca_file = \"/d\"",
+            "bearer_token_file = \"/t\"",
+            "refresh_interval = \"5s\"",
+        ],
+    ),
+    (
+        "http_sd]]\nurl = \"http://[::1]:80/x\"\nusername = \"u\"\npassword_file = \"/p\"\nprobe = \"udp\"",
+        &["expect = \"unreachable\"", "port = 7"],
+    ),
+    ("http_sd]]\nurl = \"http://a.example\"\nprobe = \"http\"", &["path = \"/i\""]),
+    (
+        "dns_sd]]\nnames = [\"_a._tcp.example\", \"b\"]\nprobe = \"tcp\"",
+        &["type = \"SRV\"", "name = \"dns_sd-2\""],
+    ),
+    (
+        "dns_sd]]\nnames = [\"a.example\"]\ntype = \"A\"\nprobe = \"tcp\"\nport = 1",
+        &["source = \"127.0.0.1\""],
+    ),
+    (
+        "dns_sd]]\nnames = [\"a.example\"]\ntype = \"AAAA\"\nprobe = \"dns\"",
+        &["port = 5353", "query = \"q\"", "record = \"MX\"", "transport = \"tcp\"", "accept = [\"REFUSED\"]"],
+    ),
+];
+
 fn some(lines: &'static [&'static str]) -> impl Strategy<Value = String> {
     subsequence(lines.to_vec(), 0..=lines.len()).prop_map(|lines| lines.join("\n"))
 }
@@ -157,10 +211,17 @@ proptest! {
             let notifier = some(lines).prop_map(move |text| format!("[[notify.{table}]]\n{base}\n{text}\n"));
             prop::option::of(notifier).prop_map(Option::unwrap_or_default)
         }),
+        most in prop::option::of(1..100_000_u32),
+        sources in SOURCES.map(|(base, lines)| {
+            let source = some(lines).prop_map(move |text| format!("[[discovery.{base}\n{text}\n"));
+            prop::option::of(source).prop_map(Option::unwrap_or_default)
+        }),
     ) {
+        let most = most.map(|n| format!("[discovery]\nmax_targets = {n}\n")).unwrap_or_default();
         // A control character makes no name.
         let targets = targets.concat().replace("b\\nc", "b c");
-        comes_back(&parse(&format!("{}{targets}{}", tables.concat(), notifiers.concat())));
+        let (notifiers, sources) = (notifiers.concat(), sources.concat());
+        comes_back(&parse(&format!("{}{most}{sources}{targets}{notifiers}", tables.concat())));
     }
 }
 
@@ -172,9 +233,9 @@ fn every_key_with_a_default_is_shown_and_none_twice() {
     assert_eq!(shown, config.to_json().unwrap());
     // What has no value of its own.
     let without = ["agent.socket", "kernel.btf", "log.format", "log.file", "log.max_size", "log.max_files"];
-    let one = |table: &str| table != "target" && !table.starts_with("notify");
-    for (table, keys) in crate::config::schema::tables().iter().filter(|(table, _)| one(table)) {
-        for key in *keys {
+    let is_list = |table: &str| table == "target" || table.contains('.');
+    for (table, keys) in schema::tables().iter().filter(|(table, _)| !is_list(table)) {
+        for key in keys.iter().filter(|key| !schema::is_table(table, key)) {
             let is_there = shown[table].get(key).is_some();
             assert_eq!(is_there, !without.contains(&&*format!("{table}.{key}")), "{table}.{key}");
         }
@@ -194,7 +255,7 @@ fn every_key_of_a_notifier_is_shown_but_what_it_has_not() {
     ] {
         let shown = comes_back(&parse(text)).to_json().unwrap();
         let shown = shown["notify"][table].as_array().unwrap();
-        let all = crate::config::schema::tables();
+        let all = schema::tables();
         let (_, keys) = all.iter().find(|(name, _)| *name == format!("notify.{table}")).unwrap();
         let left: Vec<&str> = keys.iter().copied().filter(|key| shown[0].get(key).is_none()).collect();
         assert_eq!((shown.len(), left.as_slice()), (1, without), "{table}");
@@ -225,4 +286,27 @@ fn many_targets_show_the_limits_that_they_bring() {
     let config = parse(&format!("[defaults]\ninterval = \"1s\"\n{all}"));
     let again = comes_back(&config);
     assert!(again.limits.cpu.unwrap() > 0.2);
+}
+
+/// What is read of the same documents stays the same, too.
+#[test]
+fn a_source_that_is_shown_finds_the_same() {
+    let document = r#"[{"targets": ["a:1", "[::1]:2"]}, {"targets": ["https://b/c", "http://b/d"]},
+        {"targets": ["c"], "labels": {"__netmon_probe": "tcp", "__netmon_port": "3", "__netmon_name": "n"}}]"#;
+    let path = Path::new("x.json");
+    for settings in [
+        "",
+        "probe = \"http\"\nscheme = \"https\"\npath = \"/h\"",
+        "probe = \"http\"\nhead = true",
+        "ttl = 3",
+    ] {
+        let config = parse(&format!("[[discovery.file_sd]]\nfiles = [\"/a.json\"]\n{settings}"));
+        let again = comes_back(&config);
+        let read = |config: &Config| {
+            let template = &config.discovery.sources[0].template;
+            template.read(document, crate::config::Format::Json, path).unwrap()
+        };
+        assert_eq!(read(&again), read(&config), "{settings}");
+        assert_eq!(read(&config).targets.len(), 5);
+    }
 }

@@ -115,6 +115,7 @@ fn path(t: &Target, host: &Spanned<String>, method: &Method) -> Result<PathOptio
         dscp: t.dscp.as_ref().map_or(Ok(0), code_point)?,
         size: t.size.as_ref().map(|size| payload(size, method)).transpose()?,
         dont_fragment: t.dont_fragment.as_ref().is_some_and(|df| *df.get_ref()),
+        family: None,
     })
 }
 

@@ -213,6 +213,7 @@ fn methods_and_ways_are_read() {
         dscp: 46,
         size: Some(1472),
         dont_fragment: true,
+        family: None,
     };
     assert_eq!(*c.targets[0].path, expected);
     assert_eq!(c.targets[1].method, Method::Udp { port: 7, expect: UdpExpect::Echo });

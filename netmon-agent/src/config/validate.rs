@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{
-    Config, KernelConfig, MetricsConfig,
+    Config, KernelConfig, MetricsConfig, discovery,
     error::Fault,
     file::{self, Span},
     ledger,
@@ -61,6 +61,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let each = targets.iter().map(|t| t.interval).zip(f.target.iter().map(place));
     let open = Open { cpu: f.limits.cpu, memory: f.limits.memory };
     let limits = open.close(targets.len(), check_rate(max_probes, each)?);
+    let discovery = discovery::settings(&f.discovery, (interval, timeout))?;
     Ok(Config {
         listen: f.agent.listen,
         socket: f.agent.socket.map(Spanned::into_inner),
@@ -82,6 +83,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         notifiers,
         health,
         targets,
+        discovery,
     })
 }
 

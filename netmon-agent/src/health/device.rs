@@ -13,6 +13,7 @@ use crate::observation::{Address, IfName, Link, Network};
 pub struct Watch {
     include: GlobSet,
     exclude: GlobSet,
+    /// As written.
     patterns: [Vec<String>; 2],
 }
 

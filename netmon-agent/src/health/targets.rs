@@ -28,8 +28,13 @@ impl Health {
         self.gateways = specs.iter().filter(|s| s.role == Role::Gateway).map(|s| s.id).collect();
         let usable = network::usable_links(&self.network, &self.settings);
         for spec in specs {
-            self.put_target(now, spec, &usable);
+            // Of ten thousand mostly one is another.
+            if self.targets.get(&spec.id).is_none_or(|known| known.spec != spec) {
+                self.put_target(now, spec, &usable);
+            }
         }
+        // Their order may be another, too.
+        self.dirty = true;
         self.judge_all(now);
     }
 

@@ -196,12 +196,32 @@ pub struct PathOptions {
     pub size: Option<u16>,
     /// Never fragment: what is too large for a link on the way is lost, and a router may say so.
     pub dont_fragment: bool,
+    /// The one family of a name's addresses that is meant; both where none is given.
+    pub family: Option<Family>,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// That of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
 }
 
 impl PathOptions {
-    /// Whether an address of this family can be reached from the source asked for.
+    /// Whether an address is of the family that is meant, and of the source's.
     pub fn suits(&self, address: IpAddr) -> bool {
-        self.source.is_none_or(|source| source.is_ipv4() == address.is_ipv4())
+        let family = Family::of(address);
+        self.family.is_none_or(|meant| meant == family)
+            && self.source.is_none_or(|source| Family::of(source) == family)
     }
 }
 

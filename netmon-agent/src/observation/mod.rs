@@ -6,7 +6,8 @@ mod probe;
 mod tcp;
 
 pub use method::{
-    DnsQuery, HttpRequest, Method, PathOptions, SMALLEST_UDP_PAYLOAD, UdpExpect, UrlError, is_of_a_host,
+    DnsQuery, Family, HttpRequest, Method, PathOptions, SMALLEST_UDP_PAYLOAD, UdpExpect, UrlError,
+    is_of_a_host,
 };
 pub use network::{
     Address, IfIndex, IfName, Link, LinkStats, Neighbour, NeighbourState, Network, NetworkChange, OperState,

@@ -8,6 +8,7 @@ mod clients;
 mod connections;
 mod dashboards;
 mod diagnosis;
+mod discovery;
 mod examples;
 mod figures;
 mod history;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         diagnosis::SCENARIOS,
         targets::SCENARIOS,
         added::SCENARIOS,
+        discovery::SCENARIOS,
         connections::SCENARIOS,
         life::SCENARIOS,
         clients::SCENARIOS,

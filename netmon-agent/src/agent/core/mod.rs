@@ -408,7 +408,7 @@ impl Core {
 
     fn reload(&mut self) {
         let now = Moment::now();
-        let Wanted { config, valid, read } = self.parts.wanted.borrow_and_update().clone();
+        let Wanted { config, valid, read, left_out: _ } = self.parts.wanted.borrow_and_update().clone();
         self.config = (valid, read);
         if Arc::ptr_eq(&config, &self.parts.config) {
             return;
@@ -416,7 +416,10 @@ impl Core {
         self.engine.set_max_rate(f64::from(config.max_probes));
         self.diagnoser.configure(config.diagnosis);
         let stretched = self.watch.configure(config.limits);
-        self.health.configure(now, config.health.clone(), config.watch.clone());
+        // Other targets alone are no reason to judge everything anew.
+        if config.health != self.parts.config.health || config.watch != self.parts.config.watch {
+            self.health.configure(now, config.health.clone(), config.watch.clone());
+        }
         self.planner.configure(Arc::clone(&config));
         self.parts.config = config;
         self.stretch(now);

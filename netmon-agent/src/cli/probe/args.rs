@@ -278,6 +278,7 @@ pub(super) mod tests {
             dscp: 46,
             size: Some(1400),
             dont_fragment: true,
+            family: None,
         };
         assert_eq!(args.path().unwrap(), path);
         assert!(parse("h -I eth0 -I eth1").unwrap().path().is_err());

@@ -223,9 +223,11 @@ fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::Bad(_) => StatusCode::BAD_REQUEST,
         Refusal::Unknown(_) => StatusCode::NOT_FOUND,
-        Refusal::Configured(_) | Refusal::Full | Refusal::TooFast { .. } | Refusal::NotKept(_) => {
-            StatusCode::CONFLICT
-        }
+        Refusal::Configured(_)
+        | Refusal::Found(_)
+        | Refusal::Full
+        | Refusal::TooFast { .. }
+        | Refusal::NotKept(_) => StatusCode::CONFLICT,
     }
 }
 

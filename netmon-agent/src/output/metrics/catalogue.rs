@@ -164,6 +164,12 @@ families! {
     CONFIG_OK: Gauge "netmon_config_last_reload_successful" [] "1 when the configuration was valid the last time it was read.";
     CONFIG_TIME: Gauge "netmon_config_last_reload_success_timestamp_seconds" [] "When the configuration was last read and valid.";
 
+    DISCOVERY_TARGETS: Gauge "netmon_discovery_targets" ["mechanism" "source"] "Targets that a source of discovery tells of, those that are left out included.";
+    DISCOVERY_OK: Gauge "netmon_discovery_last_refresh_successful" ["mechanism" "source"] "1 when all that the source names could be read the last time; 0 also before its first answer.";
+    DISCOVERY_TIME: Gauge "netmon_discovery_last_success_timestamp_seconds" ["mechanism" "source"] "When last all that the source names could be read; 0 before the first time.";
+    DISCOVERY_FAILURES: Counter "netmon_discovery_failures_total" ["mechanism" "source"] "Times that a file, an answer or a name of the source could not be used; what it told last stays in force.";
+    DISCOVERY_LEFT_OUT: Gauge "netmon_discovery_targets_left_out" ["reason"] "Targets that were found and are not probed: their name is another's, or there are too many.";
+
     CLIENT_STATE: Gauge "netmon_client_connection_state" ["client" "connection" "state"] "1 for the state of a connection that a program reports, 0 for the others; gone with its reporter. A client of an ordinary user has @ and the user behind its name.";
     CLIENT_CHANGED: Gauge "netmon_client_connection_state_changed_timestamp_seconds" ["client" "connection"] "When the reported connection's state last changed.";
     CLIENT_RECONNECTS: Counter "netmon_client_connection_reconnects_total" ["client" "connection"] "How often the reported connection was made anew after a loss.";

@@ -11,6 +11,7 @@ pub mod catalogue;
 mod connections;
 mod details;
 mod devices;
+mod discovered;
 mod negotiate;
 mod own;
 mod protobuf;
@@ -24,6 +25,7 @@ use std::{
 };
 
 pub(crate) use devices::mac_text;
+pub use discovered::Discovered;
 pub use negotiate::{accepts_gzip, format};
 pub use own::{Own, WAIT_RESULTS};
 pub use writer::{Format, Writer};

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
     core::Collector,
     process_collector::ProcessCollector,
     proto::{MetricFamily, MetricType},
 };
 
 use super::{
+    Discovered,
     catalogue::{self, Family},
     writer::{Writer, labels},
 };
@@ -47,6 +48,8 @@ pub struct Own {
     pub history: Counters,
     /// What notifiers count.
     pub notify: notify::Counters,
+    /// What discovery found.
+    pub discovered: Discovered,
     wait_requests: IntCounterVec,
     wait_wake: Histogram,
     scrapes: IntCounterVec,
@@ -78,6 +81,7 @@ impl Own {
                     HistogramVec::new(HistogramOpts::from(opts).buckets(DELAY_BUCKETS.to_vec()), labels)
                 }),
             },
+            discovered: Discovered::new(),
             wait_requests: counters(&catalogue::WAIT_REQUESTS, &WAIT_RESULTS),
             wait_wake: made(Histogram::with_opts(
                 HistogramOpts::from(opts(&catalogue::WAIT_WAKE)).buckets(WAKE_BUCKETS.to_vec()),
@@ -107,7 +111,7 @@ impl Own {
             Box::new(own.reports.clone()),
             Box::new(ProcessCollector::for_self()),
         ];
-        for collector in collectors {
+        for collector in collectors.into_iter().chain(own.discovered.collectors()) {
             made(own.registry.register(collector));
         }
         own
@@ -207,8 +211,20 @@ fn by<T>(family: &Family, make: impl FnOnce(Opts, &[&str]) -> prometheus::Result
     made(make(opts(family), family.labels))
 }
 
+pub(super) fn counter_vec(family: &Family) -> IntCounterVec {
+    made(IntCounterVec::new(opts(family), family.labels))
+}
+
+pub(super) fn gauge_vec(family: &Family) -> GaugeVec {
+    made(GaugeVec::new(opts(family), family.labels))
+}
+
+pub(super) fn int_gauge_vec(family: &Family) -> IntGaugeVec {
+    made(IntGaugeVec::new(opts(family), family.labels))
+}
+
 fn counters(family: &Family, values: &[&str]) -> IntCounterVec {
-    let vec = made(IntCounterVec::new(opts(family), family.labels));
+    let vec = counter_vec(family);
     for value in values {
         vec.with_label_values(&[value]);
     }

@@ -9,11 +9,13 @@ use std::{
 use super::*;
 use crate::{
     capability::Capability,
+    config::LeftOut,
     health::{AddressStats, Departed, Reason, ReasonCode},
     observation::{
         FailureReason, IfIndex, ProbeDetail, ProbeOutcome, TcpCounters, TcpNamespace, TcpProgram, TcpReading,
         TcpRtt, TcpTotals, TcpUnattributed,
     },
+    source::discovery::Report,
     state::{AddressView, DeviceView, OwnCounters, ProbeCounters, TargetView},
     time::{Boot, Moment, Mono, Wall},
 };
@@ -173,7 +175,52 @@ fn text(format: Format) -> String {
 
 fn bytes(format: Format) -> Vec<u8> {
     let options = Options { windows: true, native_histograms: true, lean: false };
-    render(&full(), &reported(), false, WallOffset::default(), &own(), options, format)
+    let own = own();
+    let report = Report {
+        mechanism: "file_sd",
+        name: "racks\"".to_owned(),
+        targets: 3,
+        documents: 1,
+        problems: Vec::new(),
+        answered: true,
+        failures: 2,
+        succeeded: None,
+    };
+    own.discovered.show(&[report]);
+    own.discovered.show_left_out(&LeftOut { duplicates: 4, ..LeftOut::default() });
+    render(&full(), &reported(), false, WallOffset::default(), &own, options, format)
+}
+
+#[test]
+fn the_series_of_a_source_that_is_none_any_more_go() {
+    let own = Own::new();
+    let report = |name: &str| Report {
+        mechanism: "http_sd",
+        name: name.to_owned(),
+        targets: 1,
+        documents: 1,
+        problems: vec!["x".to_owned()],
+        answered: true,
+        failures: 5,
+        succeeded: None,
+    };
+    let shown = |own: &Own| {
+        let options = Options::default();
+        let text = render(&full(), &[], false, WallOffset::default(), own, options, Format::Text);
+        parse(&String::from_utf8(text).unwrap()).1
+    };
+    own.discovered.show(&[report("a"), report("b")]);
+    own.discovered.show(&[report("b")]);
+    own.discovered.show_left_out(&LeftOut { duplicates: 4, ..LeftOut::default() });
+    let samples = shown(&own);
+    let labels = [("source", "b"), ("mechanism", "http_sd")];
+    assert_eq!(value(&samples, "netmon_discovery_failures_total", &labels), 5.0);
+    assert!(!samples.keys().any(|(_, labels)| labels.get("source").is_some_and(|s| s == "a")));
+    let of_duplicates = [("reason", "duplicate")];
+    assert_eq!(value(&samples, "netmon_discovery_targets_left_out", &of_duplicates), 4.0);
+    own.discovered.show(&[]);
+    own.discovered.show_left_out(&LeftOut::default());
+    assert!(!shown(&own).keys().any(|(name, _)| name.starts_with("netmon_discovery_")));
 }
 
 type Samples = BTreeMap<(String, BTreeMap<String, String>), f64>;

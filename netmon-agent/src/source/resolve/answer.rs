@@ -19,6 +19,15 @@ pub(super) struct Found {
 /// What the question for one family brought.
 pub(super) type Half = Result<Found, Failure>;
 
+/// Where a service is offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Services {
+    /// Hosts and ports, each once, in the order of the names.
+    pub all: Vec<(String, u16)>,
+    /// The smallest time to live of all records that led to them.
+    pub ttl: Duration,
+}
+
 /// Why a name has no address, in words that a person understands.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {

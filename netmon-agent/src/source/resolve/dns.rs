@@ -18,15 +18,16 @@ use hickory_resolver::{
         ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
         ServerOrderingStrategy,
     },
+    lookup::Lookup,
     net::{DnsError, NetError, NoRecords},
     proto::{
         op::ResponseCode,
-        rr::{Name, RecordType},
+        rr::{Name, RData, Record, RecordType},
     },
 };
 
 use super::{
-    answer::{Failure, Found, Half, of_hosts},
+    answer::{Failure, Found, Half, Services, of_hosts},
     conf::{Conf, Server},
     transport::Transport,
 };
@@ -95,13 +96,52 @@ impl Dns {
         if self.conf.no_v6 && family == RecordType::AAAA {
             return Err(Failure::NoAddress);
         }
+        let lookup = self.question(name, family, deadline).await?;
+        let records = lookup.answers();
+        let addresses: Vec<_> =
+            records.iter().filter(|r| r.record_type() == family).filter_map(|r| r.data.ip_addr()).collect();
+        of_hosts(addresses).map(|addresses| Found { addresses, ttl: life(records) })
+    }
+
+    /// The hosts and ports of a service (RFC 2782), in the order of their names. Takes no longer than the limit.
+    ///
+    /// # Errors
+    /// As for addresses. One that says that there are none at all is none: that is an answer.
+    pub(super) async fn services(&self, name: &str) -> Result<Services, Failure> {
+        let deadline = Mono::now() + self.limit;
+        let mut failed: Option<Failure> = None;
+        for candidate in self.conf.candidates(name) {
+            let answer = match Name::from_ascii(&candidate) {
+                Ok(full) => self.question(&full, RecordType::SRV, deadline).await,
+                Err(e) => Err(Failure::BadName(e.to_string())),
+            };
+            match answer {
+                Ok(lookup) => return Ok(services_of(lookup.answers())),
+                Err(e) if e.is_silence() => return Err(e),
+                Err(e) => {
+                    failed = Some(match failed {
+                        Some(other) => either(other, e),
+                        None => e,
+                    });
+                }
+            }
+        }
+        match failed {
+            // Nobody tells how long that holds: as short as anything.
+            Some(Failure::NoAddress) => Ok(Services { all: Vec::new(), ttl: Duration::ZERO }),
+            Some(other) => Err(other),
+            None => Err(Failure::BadName("it is empty or too long".to_owned())),
+        }
+    }
+
+    async fn question(&self, name: &Name, kind: RecordType, deadline: Mono) -> Result<Lookup, Failure> {
         let mut failure: Option<Failure> = None;
         for peer in self.in_order(Mono::now()) {
             let left = deadline.since(Mono::now());
             if left.is_zero() {
                 break;
             }
-            match peer.ask(name, family, left).await {
+            match peer.ask(name, kind, left).await {
                 Err(f) if !f.is_answer() => {
                     failure = Some(match failure {
                         Some(other) => other.or(f),
@@ -167,30 +207,17 @@ impl Peer {
         }
     }
 
-    async fn ask(&self, name: &Name, family: RecordType, left: Duration) -> Half {
+    async fn ask(&self, name: &Name, kind: RecordType, left: Duration) -> Result<Lookup, Failure> {
         // Its cache would hide the change that a new question is about.
         self.resolver.clear_cache();
-        let answer = tokio::time::timeout(left, self.resolver.lookup(name.clone(), family)).await;
-        let answer = answer.unwrap_or(Err(NetError::Timeout));
-        let half = match answer {
-            Ok(lookup) => {
-                let records = lookup.answers();
-                let addresses: Vec<_> = records
-                    .iter()
-                    .filter(|r| r.record_type() == family)
-                    .filter_map(|r| r.data.ip_addr())
-                    .collect();
-                let ttl = records.iter().map(|r| r.ttl).min().unwrap_or_default();
-                of_hosts(addresses).map(|addresses| Found { addresses, ttl: Duration::from_secs(ttl.into()) })
-            }
-            Err(error) => Err(self.failure(&error)),
-        };
-        let shunned = match &half {
+        let answer = tokio::time::timeout(left, self.resolver.lookup(name.clone(), kind)).await;
+        let answer = answer.unwrap_or(Err(NetError::Timeout)).map_err(|error| self.failure(&error));
+        let shunned = match &answer {
             Err(f) if f.is_silence() => (Mono::now() + SHUNNED).as_nanos(),
             _ => 0,
         };
         self.shunned_until.store(shunned, Ordering::Relaxed);
-        half
+        answer
     }
 
     fn failure(&self, error: &NetError) -> Failure {
@@ -218,6 +245,25 @@ impl Peer {
             other => Failure::Error(label(), format!("what can't be used: {other}")),
         }
     }
+}
+
+/// The smallest time to live of all records, aliases included.
+fn life(records: &[Record]) -> Duration {
+    Duration::from_secs(records.iter().map(|r| r.ttl).min().unwrap_or_default().into())
+}
+
+fn services_of(records: &[Record]) -> Services {
+    let of = |record: &Record| match &record.data {
+        // The root as a target says that the service is not offered here (RFC 2782).
+        RData::SRV(srv) if !srv.target.is_root() => {
+            Some((srv.target.to_ascii().trim_end_matches('.').to_ascii_lowercase(), srv.port))
+        }
+        _ => None,
+    };
+    let mut all: Vec<(String, u16)> = records.iter().filter_map(of).collect();
+    all.sort_unstable();
+    all.dedup();
+    Services { all, ttl: life(records) }
 }
 
 /// The name of a response code as RFC 1035, 4.1.1 and its successors write it.

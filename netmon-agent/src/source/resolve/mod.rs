@@ -5,6 +5,7 @@
 //! time. Only what is new is told: other addresses, a failure, another failure, its end.
 
 mod answer;
+mod ask;
 mod conf;
 mod dns;
 mod files;
@@ -14,7 +15,8 @@ mod system;
 mod transport;
 mod worker;
 
-pub use answer::Failure;
+pub use answer::{Failure, Services};
+pub use ask::{Ask, Asker};
 pub use conf::Nameserver;
 pub use once::look_up;
 pub use schedule::Pace;
@@ -108,6 +110,6 @@ impl Drop for Resolver {
 mod netns;
 #[cfg(test)]
 #[path = "tests_server.rs"]
-mod server;
+pub(in crate::source) mod server;
 #[cfg(test)]
 mod tests;

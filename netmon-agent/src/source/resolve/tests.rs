@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use hickory_resolver::proto::{
     op::ResponseCode,
-    rr::RecordType::{A, AAAA},
+    rr::RecordType::{A, AAAA, SRV},
 };
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     conf::Conf,
     dns::Dns,
     netns,
-    server::{Reply, Server, address, alias},
+    server::{Reply, Server, address, alias, service},
 };
 use crate::time::Mono;
 
@@ -221,4 +221,29 @@ fn a_resolver_with_a_link_local_address_is_asked_on_its_link() {
             assert!(error.is_local() && error.to_string().contains("192.0.2.53"), "no route: {error}");
         });
     });
+}
+
+#[tokio::test]
+async fn a_service_is_its_hosts_and_ports_with_the_shortest_life() {
+    let (server, dns) = one().await;
+    let records = vec![
+        service("_x._tcp.example.", 300, "B.example.", 443),
+        service("_x._tcp.example.", 20, "a.example.", 8443),
+        service("_x._tcp.example.", 300, "a.example.", 443),
+        service("_x._tcp.example.", 300, "a.example.", 443),
+    ];
+    server.set("_x._tcp.example.", SRV, Reply::Records(records));
+    let found = dns.services("_x._tcp.example").await.unwrap();
+    let all: Vec<(&str, u16)> = found.all.iter().map(|(host, port)| (host.as_str(), *port)).collect();
+    assert_eq!(all, [("a.example", 443), ("a.example", 8443), ("b.example", 443)]);
+    assert_eq!(found.ttl.as_secs(), 20);
+    // Not offered here, and no record at all: both are answers.
+    server.set("_y._tcp.example.", SRV, Reply::Records(vec![service("_y._tcp.example.", 60, ".", 0)]));
+    assert_eq!(dns.services("_y._tcp.example").await.unwrap().all, []);
+    server.set("_z._tcp.example.", SRV, Reply::Code(ResponseCode::NoError));
+    assert_eq!(dns.services("_z._tcp.example").await.unwrap().all, []);
+    // A name that does not exist, and a resolver that fails, are none.
+    assert_eq!(dns.services("_n._tcp.example").await, Err(Failure::NoName));
+    server.set("_f._tcp.example.", SRV, Reply::Code(ResponseCode::ServFail));
+    assert!(matches!(dns.services("_f._tcp.example").await, Err(Failure::Error(..))));
 }

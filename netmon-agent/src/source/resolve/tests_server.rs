@@ -8,7 +8,10 @@ use std::{
 
 use hickory_resolver::proto::{
     op::{Message, OpCode, ResponseCode},
-    rr::{Name, RData, Record, RecordType, rdata::CNAME},
+    rr::{
+        Name, RData, Record, RecordType,
+        rdata::{CNAME, SRV},
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -18,7 +21,7 @@ use tokio::{
 
 /// What a question is answered with.
 #[derive(Clone)]
-pub(super) enum Reply {
+pub(in crate::source) enum Reply {
     /// These records, each with its time to live.
     Records(Vec<Record>),
     /// No record and this code; NOERROR is a name without an address.
@@ -31,24 +34,29 @@ pub(super) enum Reply {
 type Zone = HashMap<(String, RecordType), Reply>;
 
 /// Ends with it.
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(in crate::source) struct Server {
+    pub(in crate::source) address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
     asked: Arc<Mutex<Vec<(String, RecordType)>>>,
     _tasks: JoinSet<()>,
 }
 
-pub(super) fn address(name: &str, ttl: u32, address: &str) -> Record {
+pub(in crate::source) fn address(name: &str, ttl: u32, address: &str) -> Record {
     Record::from_rdata(Name::from_ascii(name).unwrap(), ttl, RData::from(address.parse::<IpAddr>().unwrap()))
 }
 
-pub(super) fn alias(name: &str, ttl: u32, other: &str) -> Record {
+pub(in crate::source) fn alias(name: &str, ttl: u32, other: &str) -> Record {
     let other = Name::from_ascii(other).unwrap();
     Record::from_rdata(Name::from_ascii(name).unwrap(), ttl, RData::CNAME(CNAME(other)))
 }
 
+pub(in crate::source) fn service(name: &str, ttl: u32, host: &str, port: u16) -> Record {
+    let host = Name::from_ascii(host).unwrap();
+    Record::from_rdata(Name::from_ascii(name).unwrap(), ttl, RData::SRV(SRV::new(0, 0, port, host)))
+}
+
 impl Server {
-    pub(super) async fn start(at: &str) -> Self {
+    pub(in crate::source) async fn start(at: &str) -> Self {
         let (udp, tcp) = loop {
             let udp = UdpSocket::bind(at).await.unwrap();
             // The same port may be taken for TCP.
@@ -81,12 +89,12 @@ impl Server {
         Self { address, zone, asked, _tasks: tasks }
     }
 
-    pub(super) fn set(&self, name: &str, family: RecordType, reply: Reply) {
+    pub(in crate::source) fn set(&self, name: &str, family: RecordType, reply: Reply) {
         self.zone.lock().unwrap().insert((name.to_owned(), family), reply);
     }
 
     /// Addresses of both families, a minute to live.
-    pub(super) fn addresses(&self, name: &str, addresses: &[&str]) {
+    pub(in crate::source) fn addresses(&self, name: &str, addresses: &[&str]) {
         for family in [RecordType::A, RecordType::AAAA] {
             let of = |a: &&&str| a.contains(':') == (family == RecordType::AAAA);
             let records: Vec<Record> = addresses.iter().filter(of).map(|a| address(name, 60, a)).collect();
@@ -96,13 +104,13 @@ impl Server {
     }
 
     /// The same to both questions.
-    pub(super) fn both(&self, name: &str, reply: &Reply) {
+    pub(in crate::source) fn both(&self, name: &str, reply: &Reply) {
         self.set(name, RecordType::A, reply.clone());
         self.set(name, RecordType::AAAA, reply.clone());
     }
 
     /// The names asked for so far, IPv4 addresses; one that is asked for again and again stands once.
-    pub(super) fn asked(&self) -> Vec<String> {
+    pub(in crate::source) fn asked(&self) -> Vec<String> {
         let asked = self.asked.lock().unwrap();
         let mut names: Vec<String> =
             asked.iter().filter(|(_, f)| *f == RecordType::A).map(|(n, _)| n.clone()).collect();
@@ -110,7 +118,7 @@ impl Server {
         names
     }
 
-    pub(super) fn questions(&self) -> usize {
+    pub(in crate::source) fn questions(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
 }

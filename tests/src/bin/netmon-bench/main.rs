@@ -1,5 +1,5 @@
 //! Measurements in the lab, printed plainly. Each is one subcommand; none given means all but `kills`, `probes`, `targets`,
-//! `verdict`, `retry` and `s3`, which take long.
+//! `reload`, `verdict`, `retry` and `s3`, which take long.
 
 mod churn;
 mod events;
@@ -10,6 +10,7 @@ mod kernel;
 mod kills;
 mod probes;
 mod read;
+mod reload;
 mod retry;
 mod s3;
 mod targets;
@@ -76,6 +77,8 @@ enum Which {
     },
     /// What many targets cost the whole agent.
     Targets(targets::Arguments),
+    /// One target of many becomes another: how soon, at what cost, and nothing of the others is lost.
+    Reload(reload::Arguments),
     /// How soon the agent says `down` and `up`, and that a starved machine makes it say neither.
     Verdict(verdict::Arguments),
     /// Transfers that an outage cuts: a plain loop beside `netmon retry` and the Retryer.
@@ -133,6 +136,7 @@ fn measure(which: Option<&Which>) -> Result<()> {
         Some(Which::Kills(arguments)) => kills::measure(arguments),
         Some(Which::Verdict(arguments)) => verdict::measure(arguments),
         Some(Which::Targets(arguments)) => targets::measure(arguments),
+        Some(Which::Reload(arguments)) => reload::measure(arguments),
         Some(Which::Retry(arguments)) => retry::measure(arguments),
         Some(Which::S3(arguments)) => s3::measure(arguments),
         Some(Which::Read | Which::ReadLoop { .. } | Which::ProbesEngine(_)) => read::measure(),

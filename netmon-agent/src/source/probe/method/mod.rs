@@ -9,6 +9,8 @@ mod probers;
 mod tcp;
 mod udp;
 
+pub use http::trusted_roots;
+
 use std::{
     io,
     net::{IpAddr, SocketAddr, SocketAddrV6},

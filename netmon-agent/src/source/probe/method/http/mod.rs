@@ -46,6 +46,7 @@ use tokio::{
     task::AbortHandle,
 };
 
+pub use self::trust::trusted_roots;
 use self::{exchange::Exchange, pace::Pace, question::Question, trust::Trust};
 use super::{
     super::{

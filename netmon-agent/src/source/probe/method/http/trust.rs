@@ -131,6 +131,19 @@ impl Whom {
     }
 }
 
+/// Certificates of the authorities in a file, or the system's where none is given, for those who ask otherwise than by
+/// probes. Reads files.
+///
+/// # Errors
+/// There are none, in words for a person.
+pub fn trusted_roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
+    let roots = match ca_file {
+        Some(path) => file(path).map_err(|e| e.to_string())?.0,
+        None => system(),
+    };
+    if roots.is_empty() { Err(TrustError::System.to_string()) } else { Ok(roots) }
+}
+
 fn system() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     // What can't be read among many is passed over; none at all is told by the judge.

@@ -1,0 +1,240 @@
+//! One question to a server, as Prometheus' http_sd asks it.
+
+use std::{io, path::Path, sync::Arc, time::Duration};
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, crypto::ring, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::{
+    config::{Credentials, HttpSource, MAX_DOCUMENT},
+    source::{probe::trusted_roots, resolve::Ask},
+};
+
+/// How long one question may take, name and connection included; a shorter refresh interval is the limit instead.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Of an answer's head.
+const HEAD: usize = 64 << 10;
+
+/// A secret is no document.
+const SECRET: u64 = 16 << 10;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    #[error("{0} can't be resolved: {1}")]
+    Name(String, crate::source::resolve::Failure),
+    #[error("can't connect to {0}: {1}")]
+    Connect(String, io::Error),
+    #[error("TLS: {0}")]
+    Tls(String),
+    #[error("no HTTP answer: {0}")]
+    Http(#[from] hyper::Error),
+    #[error("it can't be asked for: {0}")]
+    Request(#[from] http::Error),
+    #[error("the answer is {0}, not 200{1}")]
+    Status(StatusCode, String),
+    #[error("the answer's Content-Type is {0}, not \"application/json\" (in UTF-8)")]
+    ContentType(String),
+    #[error("the answer is larger than {} MiB, or broke off: {_0}", MAX_DOCUMENT >> 20)]
+    Body(Box<dyn std::error::Error + Send + Sync>),
+    #[error("the answer is no UTF-8")]
+    NotUtf8,
+    #[error("{0}")]
+    Secret(String),
+}
+
+/// The document that the server answers with, or why there is none, in one line.
+pub(super) async fn fetch(source: &HttpSource, ask: &Ask) -> Result<String, String> {
+    let limit = LIMIT.min(source.refresh);
+    let answer = tokio::time::timeout(limit, exchange(source, ask)).await;
+    answer.unwrap_or(Err(Failure::Timeout(limit))).map_err(|e| format!("{}: {e}", source.url))
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+async fn exchange(source: &HttpSource, ask: &Ask) -> Result<String, Failure> {
+    let request = request(source)?;
+    let stream = open(source, ask).await?;
+    let (mut sender, connection) =
+        http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await?;
+    // Ends with the exchange, which lets go of its side.
+    let driver = tokio::spawn(connection);
+    let answer = answer(sender.send_request(request)).await;
+    drop(sender);
+    driver.abort();
+    answer
+}
+
+async fn answer(
+    sent: impl Future<Output = hyper::Result<hyper::Response<hyper::body::Incoming>>>,
+) -> Result<String, Failure> {
+    let answer = sent.await?;
+    let text_of = |name: header::HeaderName| {
+        let value = answer.headers().get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+        value.map(|v| v.escape_default().to_string())
+    };
+    if answer.status() != StatusCode::OK {
+        // Elsewhere the secrets would go elsewhere, too.
+        let to = text_of(header::LOCATION).map(|l| format!("; redirections are not followed: {l}"));
+        return Err(Failure::Status(answer.status(), to.unwrap_or_default()));
+    }
+    let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if !is_json(kind) {
+        let shown = text_of(header::CONTENT_TYPE).map_or("missing".to_owned(), |v| format!("\"{v}\""));
+        return Err(Failure::ContentType(shown));
+    }
+    let body = Limited::new(answer.into_body(), MAX_DOCUMENT).collect().await.map_err(Failure::Body)?;
+    String::from_utf8(body.to_bytes().into()).map_err(|_| Failure::NotUtf8)
+}
+
+/// `application/json`, alone or with UTF-8 as its character set: what Prometheus takes (discovery/http/http.go).
+fn is_json(content_type: &str) -> bool {
+    let (kind, parameter) = match content_type.trim().split_once(';') {
+        Some((kind, parameter)) => (kind, Some(parameter.trim_start())),
+        None => (content_type.trim(), None),
+    };
+    let utf8 =
+        |p: &str| ["charset=utf-8", "charset=\"utf-8\""].iter().any(|known| known.eq_ignore_ascii_case(p));
+    kind.eq_ignore_ascii_case("application/json") && parameter.is_none_or(utf8)
+}
+
+fn request(source: &HttpSource) -> Result<Request<Empty<Bytes>>, Failure> {
+    let asked = &source.request;
+    let usual = if asked.tls { 443 } else { 80 };
+    let host = if asked.host.contains(':') { format!("[{}]", asked.host) } else { asked.host.clone() };
+    let authority = if asked.port == usual { host } else { format!("{host}:{}", asked.port) };
+    let mut request = Request::get(&asked.path)
+        .header(header::HOST, authority)
+        .header(header::USER_AGENT, concat!("netmon/", env!("CARGO_PKG_VERSION")))
+        .header(header::ACCEPT, "application/json")
+        .header(header::CONNECTION, "close")
+        .header("X-Prometheus-Refresh-Interval-Seconds", source.refresh.as_secs_f64().to_string());
+    if let Some(credentials) = &source.credentials {
+        let value = match credentials {
+            Credentials::Bearer(file) => format!("Bearer {}", secret(file)?),
+            Credentials::Basic(user, file) => {
+                format!("Basic {}", base64(&format!("{user}:{}", secret(file)?)))
+            }
+        };
+        let mut value = header::HeaderValue::from_str(&value).map_err(http::Error::from)?;
+        value.set_sensitive(true);
+        request = request.header(header::AUTHORIZATION, value);
+    }
+    Ok(request.body(Empty::new())?)
+}
+
+/// What a file holds, without the end of its line. Read each time: a secret may be given anew.
+fn secret(path: &Path) -> Result<String, Failure> {
+    use std::{io::Read, os::unix::fs::MetadataExt};
+
+    let failed = |why: String| Failure::Secret(format!("{}: {why}", path.display()));
+    let file = std::fs::File::open(path).map_err(|e| failed(format!("can't be read: {e}")))?;
+    let mode = file.metadata().map_err(|e| failed(e.to_string()))?.mode();
+    if mode & 0o007 != 0 {
+        let shown = path.display();
+        return Err(failed(format!("everybody may read this secret; chmod o= {shown}")));
+    }
+    let mut text = String::new();
+    file.take(SECRET).read_to_string(&mut text).map_err(|e| failed(format!("can't be read: {e}")))?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(failed("is empty".to_owned())),
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// RFC 4648, section 4.
+fn base64(text: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for three in text.as_bytes().chunks(3) {
+        let of = |i: usize| u32::from(three.get(i).copied().unwrap_or_default());
+        let bits = of(0) << 16 | of(1) << 8 | of(2);
+        for digit in 0..4 {
+            let place = bits >> (18 - 6 * digit) & 63;
+            out.push(if digit <= three.len() { DIGITS[place as usize].into() } else { '=' });
+        }
+    }
+    out
+}
+
+/// A connection to the first of the host's addresses that takes one.
+async fn open(source: &HttpSource, ask: &Ask) -> Result<Box<dyn Stream>, Failure> {
+    let asked = &source.request;
+    let addresses = ask.addresses(&asked.host).await.map_err(|e| Failure::Name(asked.host.clone(), e))?;
+    // One that is silent leaves time for the others.
+    let share = LIMIT.min(source.refresh) / (addresses.len().max(1) as u32 + 1);
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for address in addresses {
+        let connected = tokio::time::timeout(share, TcpStream::connect((address, asked.port))).await;
+        match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(stream) if !asked.tls => return Ok(Box::new(stream)),
+            Ok(stream) => return secured(stream, source).await,
+            Err(e) => last = io::Error::new(e.kind(), format!("{address}: {e}")),
+        }
+    }
+    Err(Failure::Connect(format!("{} port {}", asked.host, asked.port), last))
+}
+
+async fn secured(stream: TcpStream, source: &HttpSource) -> Result<Box<dyn Stream>, Failure> {
+    let asked = &source.request;
+    let file = asked.ca_file.clone();
+    let roots = tokio::task::spawn_blocking(move || trusted_roots(file.as_deref())).await;
+    let roots = roots.map_err(|e| Failure::Tls(e.to_string()))?.map_err(Failure::Tls)?;
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| Failure::Tls(e.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(asked.host.clone()).map_err(|e| Failure::Tls(e.to_string()))?;
+    let secured = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+    Ok(Box::new(secured.map_err(|e| Failure::Tls(e.to_string()))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_content_type_is_judged_as_prometheus_does() {
+        for good in [
+            "application/json",
+            " Application/JSON ",
+            "application/json; charset=utf-8",
+            "application/json;charset=\"UTF-8\"",
+        ] {
+            assert!(is_json(good), "{good}");
+        }
+        for bad in
+            ["", "text/plain", "application/jsonp", "application/json; charset=latin1", "application/json;"]
+        {
+            assert!(!is_json(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn base64_is_that_of_rfc_4648() {
+        for (text, expected) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(text), expected);
+        }
+    }
+}
