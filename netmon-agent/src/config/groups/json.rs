@@ -5,15 +5,16 @@ use std::{collections::BTreeMap, fmt, marker::PhantomData, ops::Range};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+    de::{Error, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
-use super::{Fault, Gatherer, Group, NO_GROUP, NO_LIST, NO_LIST_HINT, Word, unknown_key};
+use super::{Fault, Gatherer, Group, MAX_TARGETS, NO_GROUP, NO_LIST, NO_LIST_HINT, Word, unknown_key};
 
 pub(super) fn parse(text: &str) -> Result<Vec<Group>, Fault> {
-    let all: Vec<&RawValue> = match serde_json::from_str(text) {
+    let List(all) = match serde_json::from_str(text) {
         Ok(all) => all,
+        Err(e) if is_long(&e) => return Err(Fault::at(0..0, format!("more than {MAX_TARGETS} groups"))),
         // A document that is JSON and no list.
         Err(e) if e.is_data() => return Err(Fault::at(0..0, NO_LIST).hint(NO_LIST_HINT)),
         Err(e) => return Err(located(&e, text, 0)),
@@ -28,8 +29,15 @@ pub(super) fn parse(text: &str) -> Result<Vec<Group>, Fault> {
 fn group(raw: &RawValue, text: &str, out: &mut Gatherer) -> Result<(), Fault> {
     let at = place(raw, text);
     out.group(at.start)?;
-    let Ok(Members(members)) = serde_json::from_str(raw.get()) else {
-        return Err(Fault::at(at.start..at.start, NO_GROUP).hint(NO_LIST_HINT));
+    let Members(members) = match serde_json::from_str(raw.get()) {
+        Ok(members) => members,
+        Err(e) if is_long(&e) => {
+            return Err(Fault::at(
+                at.start..at.start,
+                "a group has many more keys than `targets` and `labels`",
+            ));
+        }
+        Err(_) => return Err(Fault::at(at.start..at.start, NO_GROUP).hint(NO_LIST_HINT)),
     };
     for (key, value) in members {
         let value_at = place(value, text);
@@ -38,8 +46,10 @@ fn group(raw: &RawValue, text: &str, out: &mut Gatherer) -> Result<(), Fault> {
         match key.as_str() {
             "targets" | "labels" if value.get() == "null" => {}
             "targets" => {
-                let targets: Vec<&RawValue> =
-                    serde_json::from_str(value.get()).map_err(|_| fault("`targets` is a list of texts"))?;
+                let List(targets) = serde_json::from_str(value.get()).map_err(|e| match is_long(&e) {
+                    true => fault(&format!("more than {MAX_TARGETS} targets")),
+                    false => fault("`targets` is a list of texts"),
+                })?;
                 for target in targets {
                     out.target(word(target, text, "a target")?)?;
                 }
@@ -84,6 +94,42 @@ fn located(error: &serde_json::Error, text: &str, from: usize) -> Fault {
     Fault::at(at..at + 1, format!("no JSON: {message}"))
 }
 
+/// What is said of a list or object with more in it than any document has. Each part takes eight times what it was
+/// written in, so it is not gathered first and counted then.
+const LONG: &str = "too long";
+/// Members of a group at most; two are known.
+const MAX_MEMBERS: usize = 16;
+
+fn is_long(error: &serde_json::Error) -> bool {
+    error.is_data() && error.to_string().starts_with(LONG)
+}
+
+/// The parts of a list, no more than there may be targets.
+struct List<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct All<'a>(PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for All<'a> {
+            type Value = List<'a>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut all = Vec::new();
+                while let Some(part) = list.next_element()? {
+                    if all.len() >= MAX_TARGETS {
+                        return Err(A::Error::custom(LONG));
+                    }
+                    all.push(part);
+                }
+                Ok(List(all))
+            }
+        }
+        d.deserialize_seq(All(PhantomData))
+    }
+}
+
 /// The members of an object, in their order.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
@@ -98,6 +144,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut all = Vec::new();
                 while let Some(member) = map.next_entry()? {
+                    if all.len() >= MAX_MEMBERS {
+                        return Err(A::Error::custom(LONG));
+                    }
                     all.push(member);
                 }
                 Ok(Members(all))

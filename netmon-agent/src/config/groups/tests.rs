@@ -103,6 +103,19 @@ fn what_is_wrong_is_told_with_its_place() {
 }
 
 #[test]
+fn a_list_that_is_far_too_long_is_not_gathered_first() {
+    let list = |n: usize| vec!["0"; n].join(",");
+    let said = |text: String| parse(&text, Format::Json).unwrap_err().message;
+    assert_eq!(said(format!("[{}]", list(MAX_TARGETS + 1))), format!("more than {MAX_TARGETS} groups"));
+    let targets = format!("[{{\"targets\":[{}]}}]", list(MAX_TARGETS + 1));
+    assert_eq!(said(targets), format!("more than {MAX_TARGETS} targets"));
+    let members = format!("[{{{}}}]", vec!["\"targets\":0"; 100].join(","));
+    assert!(said(members).contains("many more keys"));
+    // As many as there may be are looked at.
+    assert_eq!(said(format!("[{}]", list(MAX_TARGETS))), NO_GROUP);
+}
+
+#[test]
 fn aliases_are_followed_and_no_bomb_is_set_off() {
     let text =
         "- &g\n  targets: &t [a, b]\n  labels: &l {__netmon_scope: s}\n- targets: *t\n  labels: *l\n- *g\n";

@@ -33,9 +33,11 @@ pub(super) fn list(patterns: &[PathBuf]) -> Listed {
         }
         match fs::read_dir(folder) {
             Ok(entries) => {
+                // Made once: a directory may have a hundred thousand others.
+                let Some(glob) = glob(&last) else { continue };
                 let all = entries.flatten().map(|entry| entry.path());
                 let there = |path: &PathBuf| fs::metadata(path).is_ok_and(|m| m.is_file());
-                listed.files.extend(all.filter(|path| matches(&last, path)).filter(there));
+                listed.files.extend(all.filter(|path| matches(&glob, &last, path)).filter(there));
             }
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
             Err(e) => listed.unread.push((folder.to_owned(), e)),
@@ -48,8 +50,9 @@ pub(super) fn list(patterns: &[PathBuf]) -> Listed {
 pub(super) fn is_meant(patterns: &[PathBuf], path: &Path) -> bool {
     patterns.iter().any(|pattern| {
         pattern == path
-            || parts(pattern)
-                .is_some_and(|(folder, last)| path.parent() == Some(folder) && matches(&last, path))
+            || parts(pattern).is_some_and(|(folder, last)| {
+                path.parent() == Some(folder) && glob(&last).is_some_and(|glob| matches(&glob, &last, path))
+            })
     })
 }
 
@@ -62,11 +65,16 @@ fn parts(pattern: &Path) -> Option<(&Path, String)> {
     Some((pattern.parent()?, pattern.file_name()?.to_str()?.to_owned()))
 }
 
+fn glob(pattern: &str) -> Option<globset::GlobMatcher> {
+    // The configuration has checked that it is one.
+    globset::Glob::new(pattern).ok().map(|glob| glob.compile_matcher())
+}
+
 /// As in the shell: what begins with a dot is meant only by what does so.
-fn matches(pattern: &str, path: &Path) -> bool {
+fn matches(glob: &globset::GlobMatcher, pattern: &str, path: &Path) -> bool {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
     let hidden = name.starts_with('.') && !pattern.starts_with('.');
-    !hidden && globset::Glob::new(pattern).is_ok_and(|glob| glob.compile_matcher().is_match(name))
+    !hidden && glob.is_match(name)
 }
 
 /// Whether everything in the file's directory is complete: a link to another directory was put in a place there.
@@ -154,6 +162,13 @@ impl Looks {
         self.0.entry(path.to_owned()).or_default().judge(stamp.ok(), complete)
     }
 
+    /// It could not be read though it is there: the next look tries again, as it is.
+    pub(super) fn forget(&mut self, path: &Path) {
+        if let Some(seen) = self.0.get_mut(path) {
+            seen.read = None;
+        }
+    }
+
     pub(super) fn retain(&mut self, files: &BTreeSet<PathBuf>) {
         self.0.retain(|path, _| files.contains(path));
     }
@@ -179,6 +194,18 @@ mod tests {
         assert_eq!(seen.judge(None, false), Look::Now);
         assert_eq!(seen.judge(None, false), Look::Now);
         assert_eq!(seen.judge(stamp(40), false), Look::Later);
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_tried_again_though_it_is_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        fs::write(&path, "[]").unwrap();
+        let mut looks = Looks::default();
+        assert_eq!(looks.of(&path, true), Look::Now);
+        assert_eq!(looks.of(&path, false), Look::Same);
+        looks.forget(&path);
+        assert_eq!(looks.of(&path, false), Look::Now);
     }
 
     #[test]

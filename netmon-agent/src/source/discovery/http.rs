@@ -9,6 +9,7 @@ use rustls::{ClientConfig, crypto::ring, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    task::JoinSet,
 };
 use tokio_rustls::TlsConnector;
 
@@ -22,6 +23,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// Of an answer's head.
 const HEAD: usize = 64 << 10;
+
+/// Characters of a header that a message repeats: it stands in the log and in the status.
+const SHOWN: usize = 200;
 
 /// A secret is no document.
 const SECRET: u64 = 16 << 10;
@@ -57,7 +61,12 @@ enum Failure {
 pub(super) async fn fetch(source: &HttpSource, ask: &Ask) -> Result<String, String> {
     let limit = LIMIT.min(source.refresh);
     let answer = tokio::time::timeout(limit, exchange(source, ask)).await;
-    answer.unwrap_or(Err(Failure::Timeout(limit))).map_err(|e| format!("{}: {e}", source.url))
+    answer.unwrap_or(Err(Failure::Timeout(limit))).map_err(|e| format!("{}: {e}", shown(&source.url)))
+}
+
+/// A URL as others may see it, in the log and in the status: a query may be a secret.
+pub(super) fn shown(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(url, _)| url)
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -69,12 +78,10 @@ async fn exchange(source: &HttpSource, ask: &Ask) -> Result<String, Failure> {
     let stream = open(source, ask).await?;
     let (mut sender, connection) =
         http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await?;
-    // Ends with the exchange, which lets go of its side.
-    let driver = tokio::spawn(connection);
-    let answer = answer(sender.send_request(request)).await;
-    drop(sender);
-    driver.abort();
-    answer
+    // Ends with the exchange, also with one that is given up.
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    answer(sender.send_request(request)).await
 }
 
 async fn answer(
@@ -83,7 +90,7 @@ async fn answer(
     let answer = sent.await?;
     let text_of = |name: header::HeaderName| {
         let value = answer.headers().get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
-        value.map(|v| v.escape_default().to_string())
+        value.map(|v| v.chars().take(SHOWN).collect::<String>().escape_default().to_string())
     };
     if answer.status() != StatusCode::OK {
         // Elsewhere the secrets would go elsewhere, too.
@@ -137,12 +144,20 @@ fn request(source: &HttpSource) -> Result<Request<Empty<Bytes>>, Failure> {
 
 /// What a file holds, without the end of its line. Read each time: a secret may be given anew.
 fn secret(path: &Path) -> Result<String, Failure> {
-    use std::{io::Read, os::unix::fs::MetadataExt};
+    use std::{io::Read, os::unix::fs::MetadataExt, os::unix::fs::OpenOptionsExt};
 
     let failed = |why: String| Failure::Secret(format!("{}: {why}", path.display()));
-    let file = std::fs::File::open(path).map_err(|e| failed(format!("can't be read: {e}")))?;
-    let mode = file.metadata().map_err(|e| failed(e.to_string()))?.mode();
-    if mode & 0o007 != 0 {
+    // A pipe without a writer must not hold up the thread, which serves others, too.
+    let opened = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = opened.map_err(|e| failed(format!("can't be read: {e}")))?;
+    let meta = file.metadata().map_err(|e| failed(e.to_string()))?;
+    if !meta.is_file() {
+        return Err(failed("is no file".to_owned()));
+    }
+    if meta.len() > SECRET {
+        return Err(failed(format!("has more than {SECRET} bytes")));
+    }
+    if meta.mode() & 0o007 != 0 {
         let shown = path.display();
         return Err(failed(format!("everybody may read this secret; chmod o= {shown}")));
     }
@@ -221,6 +236,29 @@ mod tests {
         {
             assert!(!is_json(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_secret_is_a_file_of_its_owner_and_nothing_else() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let allow = |mode| std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        let said = || secret(&path).unwrap_err().to_string();
+        std::fs::write(&path, "s3cret\r\n").unwrap();
+        allow(0o640);
+        assert_eq!(secret(&path).unwrap(), "s3cret");
+        allow(0o644);
+        assert!(said().contains("chmod o="), "{}", said());
+        allow(0o600);
+        std::fs::write(&path, "\n").unwrap();
+        assert!(said().ends_with("is empty"), "{}", said());
+        std::fs::write(&path, vec![b'x'; SECRET as usize + 1]).unwrap();
+        assert!(said().contains("has more than"), "{}", said());
+        std::fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(said().ends_with("is no file"), "{}", said());
     }
 
     #[test]

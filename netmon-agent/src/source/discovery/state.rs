@@ -9,6 +9,7 @@ use std::{
 use super::{
     News, Report,
     files::{self, Looks},
+    http,
 };
 use crate::{
     config::{Config, Difference, Format, LeftOut, Source, SourceKind, TargetConfig, merge},
@@ -244,7 +245,13 @@ impl Told {
                 files::Look::Later => again = true,
                 files::Look::Now => match files::read(path) {
                     Ok((text, format)) => self.take(&key, Raw::Text(text.into(), format)),
-                    Err(error) => self.fail(&key, format!("{key}: {error}")),
+                    Err(error) => {
+                        // For want of descriptors, say: nothing that changes the file tells when that is over.
+                        if matches!(error, files::ReadError::Io(_)) {
+                            self.looks.forget(path);
+                        }
+                        self.fail(&key, format!("{key}: {error}"));
+                    }
                 },
             }
         }
@@ -262,11 +269,12 @@ impl Told {
         let template = &self.source.template;
         let read = match (&raw, &self.source.kind) {
             (Raw::Text(text, format), _) => {
-                let read = template.read(text, *format, Path::new(key)).map_err(|e| e.one_line());
+                let place = Path::new(self.shown(key));
+                let read = template.read(text, *format, place).map_err(|e| e.one_line());
                 read.map(|found| {
                     if found.other_labels > 0 {
                         let (labels, source) = (found.other_labels, &self.source.name);
-                        tracing::debug!(%source, document = key, labels, "labels that are not netmon's");
+                        tracing::debug!(%source, document = self.shown(key), labels, "labels that are not netmon's");
                     }
                     found.targets
                 })
@@ -299,10 +307,15 @@ impl Told {
         }
     }
 
+    /// A key as others may see it.
+    fn shown<'a>(&self, key: &'a str) -> &'a str {
+        if matches!(self.source.kind, SourceKind::Http(_)) { http::shown(key) } else { key }
+    }
+
     fn well(&mut self, key: &str) {
         self.answered = true;
         if self.problems.remove(key).is_some() {
-            tracing::info!(source = %self.source.name, "{key}: can be used again");
+            tracing::info!(source = %self.source.name, "{}: can be used again", self.shown(key));
         }
     }
 
