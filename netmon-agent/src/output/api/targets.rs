@@ -75,16 +75,18 @@ pub(super) fn route() -> MethodRouter<Arc<App>> {
 
 /// Those that were added. Whoever may open the socket may know: `/v1/status` tells more.
 pub(super) async fn all(State(app): State<Arc<App>>, member: Member) -> Response {
-    let told = || -> Result<AddedTargets, Fault> {
+    let told = async {
         local(member.as_ref())?;
         let of = |(name, entry): (String, crate::added::Entry)| AddedTarget {
             name,
             persist: entry.persist,
             keys: entry.keys,
         };
-        Ok(AddedTargets { targets: keeper(&app)?.added.all().into_iter().map(of).collect() })
+        // In turn: a change holds them while it waits for a disk, and no thread of the server's is to wait with it.
+        let all = keeper(&app)?.work(|added| Ok(added.all())).await?;
+        Ok::<_, Fault>(AddedTargets { targets: all.into_iter().map(of).collect() })
     };
-    match told() {
+    match told.await {
         Ok(all) => reply::json(StatusCode::OK, &all),
         Err((status, said)) => reply::error(status, &said),
     }

@@ -2,8 +2,9 @@
 
 use std::{
     collections::HashMap,
-    fs,
-    os::unix::fs::MetadataExt,
+    fs::{self, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -23,6 +24,9 @@ use crate::{observation::HttpRequest, time::Mono};
 
 /// The system's certificates are read again when they are older, seconds: packages change them. Some 10 ms of work.
 const SYSTEM_AGE: i64 = 3_600;
+
+/// Largest file of certificates, bytes: those of all authorities of a system are a quarter of a million.
+const LARGEST: u64 = 8 << 20;
 
 /// Why there is nobody to trust.
 #[derive(Debug, thiserror::Error)]
@@ -154,8 +158,9 @@ fn system() -> RootCertStore {
 fn file(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TrustError> {
     let failed = |why: String| TrustError::File { path: path.to_owned(), why };
     let mut roots = RootCertStore::empty();
-    let read = CertificateDer::pem_file_iter(path).and_then(|all| all.collect::<Result<Vec<_>, _>>());
-    let given = read.map_err(|e| failed(e.to_string()))?;
+    let text = read(path).map_err(|e| failed(e.to_string()))?;
+    let all = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    let given = all.map_err(|e| failed(e.to_string()))?;
     for certificate in &given {
         roots.add(certificate.clone()).map_err(|e| failed(e.to_string()))?;
     }
@@ -163,6 +168,25 @@ fn file(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), Tr
         return Err(failed("there is none in it".to_owned()));
     }
     Ok((roots, given))
+}
+
+/// Only a file, and of a bounded size: who may add targets names it, and is not always who the agent runs as.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let no_file = || io::Error::other("it is no file");
+    // To open some devices is to do something.
+    if !fs::metadata(path)?.is_file() {
+        return Err(no_file());
+    }
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(no_file());
+    }
+    let mut text = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        return Err(io::Error::other(format!("it has more than {} MiB", LARGEST >> 20)));
+    }
+    Ok(text)
 }
 
 fn judge(
@@ -212,6 +236,21 @@ mod tests {
     fn pem() -> String {
         let params = CertificateParams::new(vec!["an authority".to_owned()]).unwrap();
         params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+    }
+
+    #[test]
+    fn certificates_are_read_from_files_alone_and_not_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        fs::write(&path, pem()).unwrap();
+        assert_eq!(file(&path).unwrap().1.len(), 1);
+        fs::write(&path, vec![b'x'; LARGEST as usize + 1]).unwrap();
+        assert!(file(&path).unwrap_err().to_string().ends_with("it has more than 8 MiB"));
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for no_file in [&*path, folder.path(), Path::new("/dev/zero")] {
+            assert!(file(no_file).unwrap_err().to_string().ends_with("it is no file"), "{no_file:?}");
+        }
     }
 
     /// Whether two are one and the same.
