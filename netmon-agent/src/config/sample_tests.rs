@@ -131,7 +131,8 @@ fn sample() -> String {
         }
         if name.contains('.') {
             let told = if name.starts_with("notify.") { &mut notified } else { &mut found };
-            for (_, example) in notifiers().iter().chain(&sources()).filter(|(table, _)| *table == name) {
+            let own = name.strip_prefix("discovery.").unwrap_or(name);
+            for (_, example) in notifiers().iter().chain(&sources()).filter(|(table, _)| *table == own) {
                 text.push_str(&told.example(name, of, keys, example));
             }
             continue;

@@ -1,6 +1,6 @@
 //! The configuration in effect, as a file would have it: every value with its default filled in. Where targets are found
-//! elsewhere it has where, and not what. Where secrets are is in it, and they are not; a webhook's URL is the file's, whose
-//! path may be one.
+//! elsewhere it has where, and not what. Where secrets are is in it, and they are not; URLs are the file's, and a part of one
+//! may be one.
 
 use std::time::Duration;
 

@@ -241,7 +241,7 @@ async fn a_server_is_asked_again_and_again_and_its_last_good_answer_stays() {
     }
     for (bad, said) in [
         (reply("500 Oops", ""), "the answer is 500 Internal Server Error, not 200"),
-        (ok("[{\"targets\": [\"127.0.0.9\"]}]"), "/sd?x=1:1:15: a tcp target needs a port"),
+        (ok("[{\"targets\": [\"127.0.0.9\"]}]"), "/sd:1:15: a tcp target needs a port"),
     ] {
         answer.send_replace(bad);
         whole.until(|w| w.last.reports[0].problems.iter().any(|p| p.contains(said))).await;
