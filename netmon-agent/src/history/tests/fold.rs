@@ -227,7 +227,7 @@ fn each_part_has_the_place_that_was_known_by_its_end() {
         Sees(Down, 5),
         long.clone(),
         Sees(Down, 5),
-        long.clone(),
+        long,
         Step::Diagnosed,
         Sees(Down, 5),
         Stalls(5, Down),
