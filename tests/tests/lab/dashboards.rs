@@ -117,6 +117,8 @@ fn configuration(world: &World, folder: &std::path::Path) -> String {
         drop_reasons = ["NO_SOCKET"]
         [history]
         path = "{}"
+        [[notify.command]]
+        command = ["/bin/true"]
         [[target]]
         name = "node-a"
         host = "{gateway}"
