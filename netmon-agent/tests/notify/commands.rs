@@ -100,6 +100,9 @@ fn a_change_of_the_configuration_tells_nothing_twice_and_forgets_who_is_gone() {
     world.target("gone", Down);
     world.await_count("hook", "delivered", 2);
     world.remove_target("gone");
+    // Once this is told, it has been seen who is gone.
+    world.target("a", Degraded);
+    world.await_count("hook", "delivered", 3);
     // The same, another rule, and another name.
     world.configure(&toml);
     let (other, _) =
@@ -107,10 +110,16 @@ fn a_change_of_the_configuration_tells_nothing_twice_and_forgets_who_is_gone() {
     world.configure(&other);
     world.target("a", Up);
     world.target("gone", Down);
-    world.await_count("hook", "delivered", 4);
+    world.await_count("hook", "delivered", 5);
     assert_eq!(
         lines(&file),
-        ["a unknown down 0", "gone unknown down 0", "a down up 0", "gone unknown down 0"]
+        [
+            "a unknown down 0",
+            "gone unknown down 0",
+            "a down degraded 0",
+            "a degraded up 0",
+            "gone unknown down 0"
+        ]
     );
     world.configure("");
     world.target("a", Down);
