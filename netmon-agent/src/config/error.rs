@@ -1,12 +1,14 @@
 //! What is wrong with a configuration, and where.
 
 use std::{
+    borrow::Cow,
     fmt,
     io::{self, ErrorKind},
     ops::Range,
     path::{Path, PathBuf},
 };
 
+use super::veil::{is_secretive, unquoted, veiled};
 use crate::observation::disguises;
 
 /// Longest file, bytes: a hundred thousand targets take a tenth of it.
@@ -127,7 +129,7 @@ impl Fault {
         self
     }
 
-    /// With line, column and the line itself.
+    /// With line, column and the line itself, in which values that may be secrets are made out.
     pub(super) fn locate(self, text: &str, path: &Path) -> ConfigError {
         let span = self.span.unwrap_or(0..0);
         let start = floor_char(text, span.start);
@@ -137,13 +139,18 @@ impl Fault {
         let line_of = |at| text[..at].matches('\n').count() + 1;
         let column = text[line_start..start].chars().count() + 1;
         let width = text[start..end].trim_end().chars().count().max(1);
-        let (source, caret) = excerpt(text[line_start..line_end].trim_end(), column - 1);
+        let source = text[line_start..line_end].trim_end();
+        let secretive = is_secretive(text, line_start);
+        let source = if secretive { Cow::Owned(veiled(source)) } else { Cow::Borrowed(source) };
+        let (source, caret) = excerpt(&source, column - 1);
         let width = width.min(source.chars().count().saturating_sub(caret)).max(1);
+        let quotes = secretive && self.message.starts_with("invalid ");
+        let message = if quotes { unquoted(&self.message) } else { self.message };
         let message = match self.other {
             Some((other, words)) => {
-                format!("{}; {words} line {}", self.message, line_of(floor_char(text, other.start)))
+                format!("{message}; {words} line {}", line_of(floor_char(text, other.start)))
             }
-            None => self.message,
+            None => message,
         };
         let (line, message) = (line_of(start), printable(&message));
         let hint = self.hint.as_deref().map(printable);

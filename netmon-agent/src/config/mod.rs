@@ -24,6 +24,7 @@ mod target;
 mod template;
 mod thresholds;
 mod validate;
+mod veil;
 
 #[cfg(test)]
 mod place_tests;

@@ -136,3 +136,24 @@ fn a_url_that_holds_a_secret_is_in_no_log() {
         "{said}"
     );
 }
+
+#[test]
+fn no_error_shows_what_may_be_a_secret() {
+    let table = "[[notify.webhook]]\nurl = \"https://a.example/\"";
+    for fault in [
+        "secret = \"s3cr3t\"",
+        "secret_file = \"s3cr3t\"",
+        "allow = \"s3cr3t\"",
+        "body = '{\"text\": s3cr3t}'",
+        "secret_env = \"s3cr3t",
+        "secret_env = s3cr3t",
+        "s3cr3t==",
+    ] {
+        let error = Config::parse(&format!("{table}\n{fault}"), Path::new("netmon.toml")).unwrap_err();
+        let said = format!("{error}\n{}", error.one_line());
+        assert!(!said.contains("s3cr3t") && said.contains("netmon.toml:3:"), "{said}");
+    }
+    let text = "[[notify.webhook]]\nurl = \"https://user:s3cr3t@a.example/\"";
+    let said = Config::parse(text, Path::new("netmon.toml")).unwrap_err().to_string();
+    assert!(!said.contains("s3cr3t") && said.contains("2 | url = "), "{said}");
+}
