@@ -18,6 +18,9 @@ use crate::{
 
 /// The manager's line is changed no more often than this.
 const PAUSE: Duration = Duration::from_secs(1);
+/// A loop is said to stand still at the second look in a row: at the first, the machine may just have slept, or the agent
+/// have started.
+const SAID_AT: u32 = 2;
 /// Longest line, bytes.
 const LINE: usize = 200;
 
@@ -82,26 +85,27 @@ async fn tell_state(board: Board) {
 }
 
 async fn feed(limit: Duration, board: Board, pulse: Pulse) {
-    let mut still = None;
+    // Looks in a row at which a loop stood still.
+    let mut still = 0;
     loop {
         let vitals = Vitals {
             core: Boot::now().since(board.last_evaluated()),
             probe: Mono::now().since(pulse.last_turn()),
         };
-        let judged = vitals::judge(limit, vitals);
-        if judged.is_ok() {
-            tell(&[NotifyState::Watchdog]);
-        }
-        match (judged, still.is_some()) {
-            (Err(why), false) => {
-                tracing::error!("{why}: the service manager's watchdog is not told that all is well");
-                still = Some(why);
+        match vitals::judge(limit, vitals) {
+            Ok(()) => {
+                tell(&[NotifyState::Watchdog]);
+                if still >= SAID_AT {
+                    tracing::warn!("every loop turns again");
+                }
+                still = 0;
             }
-            (Ok(()), true) => {
-                tracing::warn!("every loop turns again");
-                still = None;
+            Err(why) => {
+                still += 1;
+                if still == SAID_AT {
+                    tracing::error!("{why}: the service manager's watchdog is not told that all is well");
+                }
             }
-            _ => {}
         }
         pulse.knock();
         sleep(vitals::pace(limit)).await;
