@@ -27,13 +27,16 @@ const LOOKED_AT: libc::c_int = 4096;
 /// # Errors
 /// The program can't be executed, or there is no room for a process.
 pub fn spawn_apart(command: &mut Command) -> io::Result<Child> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let limits = getrlimit(Resource::RLIMIT_NOFILE);
     let prepare = move || -> io::Result<()> {
         keep_descriptors();
         // A kernel without ambient capabilities (before 4.3) has none to give on.
         // SAFETY: the call takes numbers alone.
         unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
-        setrlimit(Resource::RLIMIT_NOFILE, soft.min(FILES), hard)?;
+        // A limit that can't be set is no reason not to tell anybody.
+        if let Ok((soft, hard)) = limits {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, soft.min(FILES), hard);
+        }
         Ok(())
     };
     // SAFETY: between fork and exec only close_range, fcntl, prctl and setrlimit are called, which are system calls and

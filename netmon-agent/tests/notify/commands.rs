@@ -164,5 +164,6 @@ fn the_end_of_the_agent_ends_what_runs_and_counts_what_waits() {
     let own = world.own.clone();
     world.stop();
     assert!(!Path::new(&format!("/proc/{}", pid.trim())).exists(), "{pid} lives on");
-    assert_eq!(own.notify.notices.with_label_values(&["hook", "dropped"]).get(), 1);
+    let dropped = own.notify.notices.with_label_values(&["hook", "dropped"]).get();
+    assert_eq!(dropped, 2, "what was cut off, and what waited");
 }

@@ -110,6 +110,24 @@ fn what_passes_is_tried_again_and_is_the_same_notice() {
 }
 
 #[test]
+fn a_change_of_the_configuration_loses_nothing_that_is_on_its_way() {
+    let (port, seen) = serve(answers(&["503 Busy\r\nRetry-After: 1000", "200 OK"]));
+    let mut world = plain(port, "");
+    world.network(Down);
+    until("tried", || (seen.requests().len() == 1).then_some(()));
+    // It waits for long, and another behind it.
+    world.network(Up);
+    world.configure(&hook(&format!("http://127.0.0.1:{port}/hook?key=k"), &format!("{HERE}queue = 7")));
+    world.await_count("hook", "delivered", 2);
+    let requests = seen.requests();
+    let told: Vec<_> = requests.iter().map(|r| r.json()["state"].clone()).collect();
+    assert_eq!(told, ["down", "down", "up"]);
+    assert_eq!(requests[0].header("netmon-delivery"), requests[1].header("netmon-delivery"));
+    assert_eq!(world.count("hook", "dropped"), 0);
+    world.stop();
+}
+
+#[test]
 fn what_will_never_be_taken_is_not_tried_again() {
     let (elsewhere, seen_elsewhere) = serve(answers(&["200 OK"]));
     let redirect = format!("307 Go\r\nLocation: http://127.0.0.1:{elsewhere}/");

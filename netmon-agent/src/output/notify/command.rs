@@ -34,6 +34,9 @@ use crate::sys;
 const GRACE: Duration = Duration::from_secs(5);
 /// How long others may hold the output of a program that has ended.
 const LINGER: Duration = Duration::from_secs(1);
+/// How often, and after how long, it is looked whether a program that was ended with the agent has ended.
+const ENDING: u32 = 100;
+const ENDING_STEP: Duration = Duration::from_millis(5);
 /// What is kept of the output, bytes.
 const OUTPUT: usize = 4096;
 
@@ -180,9 +183,16 @@ impl Job {
 impl Drop for Job {
     fn drop(&mut self) {
         // Once it was waited for, its number may be another's.
-        if matches!(self.0.try_wait(), Ok(None)) {
-            self.signal(Signal::SIGKILL);
-            let _ = self.0.wait();
+        if !matches!(self.0.try_wait(), Ok(None)) {
+            return;
+        }
+        self.signal(Signal::SIGKILL);
+        // One that waits for a disk ends when the disk answers: that is not waited for.
+        for _ in 0..ENDING {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(ENDING_STEP);
         }
     }
 }

@@ -15,7 +15,7 @@ pub enum Fate {
     Expired,
     /// A newer one of the same subject stands for it, for want of room.
     Collapsed,
-    /// There was no room, or the agent ended before its turn.
+    /// There was no room, or the agent ended before it was told.
     Dropped,
 }
 

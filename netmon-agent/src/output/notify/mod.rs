@@ -11,11 +11,13 @@
 //! | `template`, `message` | a notice in words (pure) |
 //! | `command` | programs that are run |
 //! | `webhook` | requests that are sent |
-//! | `outbox`, `service` | the thread and its workers |
+//! | `service`, `following` | the thread: it follows the board for all of them |
+//! | `outbox`, `worker` | what waits for one of them, and who tells it |
 //! | `counters` | what is counted |
 
 mod command;
 mod counters;
+mod following;
 mod hold;
 mod message;
 mod outbox;
@@ -24,6 +26,7 @@ mod rule;
 mod service;
 pub mod template;
 pub mod webhook;
+mod worker;
 
 pub use command::{Hook, HookError, Output};
 pub use counters::{Counters, Fate};

@@ -1,6 +1,12 @@
 //! What waits for a notifier's worker.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::{Notify, watch};
 
@@ -17,6 +23,7 @@ pub(super) struct Outbox {
     queue: Mutex<Queue>,
     more: Notify,
     closed: watch::Sender<bool>,
+    forgotten: AtomicBool,
     counters: Counters,
 }
 
@@ -25,7 +32,11 @@ impl Outbox {
     pub(super) fn new(notifier: &str, room: usize, counters: Counters) -> Self {
         counters.know(notifier);
         let (queue, closed) = (Mutex::new(Queue::new(room)), watch::Sender::new(false));
-        Self { notifier: notifier.to_owned(), queue, more: Notify::new(), closed, counters }
+        let (notifier, more, forgotten) = (notifier.to_owned(), Notify::new(), AtomicBool::new(false));
+        let outbox = Self { notifier, queue, more, closed, forgotten, counters };
+        // One by the same name may have left another figure.
+        outbox.waiting(0);
+        outbox
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -50,7 +61,7 @@ impl Outbox {
     /// The next to be told; none when it is closed.
     pub(super) async fn next(&self) -> Option<Notice> {
         loop {
-            if *self.closed.borrow() {
+            if self.is_closed() {
                 return None;
             }
             let (notice, waiting) = {
@@ -75,10 +86,34 @@ impl Outbox {
         std::iter::from_fn(|| queue.pop()).collect()
     }
 
+    /// Whether it is closed.
+    pub(super) fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
     /// When it is closed.
     pub(super) async fn closed(&self) {
         // The sender lives as long as this.
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
+    /// Its notifier is no more: nothing is counted from now on, lest its series come back.
+    pub(super) fn forget(&self) {
+        self.forgotten.store(true, Ordering::Relaxed);
+    }
+
+    /// One notice came to this.
+    pub(super) fn count(&self, fate: Fate) {
+        if !self.forgotten.load(Ordering::Relaxed) {
+            self.counters.count(&self.notifier, fate, 1);
+        }
+    }
+
+    /// One was delivered, so long after it was due.
+    pub(super) fn delivered(&self, delay: Duration) {
+        if !self.forgotten.load(Ordering::Relaxed) {
+            self.counters.delivered(&self.notifier, delay);
+        }
     }
 
     fn waiting(&self, n: usize) {

@@ -122,8 +122,8 @@ impl<'a> Postman<'a> {
         Self { webhook, notifier, trust: Trust::new(webhook.ca_file.clone()), look_up, board, retries }
     }
 
-    /// Sends a message until it is taken, or worth nothing any more, or the outbox is closed.
-    pub(super) async fn deliver(&mut self, message: &Message, outbox: &Outbox) -> Fate {
+    /// Sends a message until it is taken, or worth nothing any more: what came of it. None when the outbox is closed before.
+    pub(super) async fn deliver(&mut self, message: &Message, outbox: &Outbox) -> Option<Fate> {
         let (id, body) = (message.words.get(Field::Id), self.webhook.body(message));
         let mut delivery = Delivery::new(Mono::now(), self.webhook.max_age);
         let (notifier, to) = (self.notifier, self.webhook.origin());
@@ -136,11 +136,11 @@ impl<'a> Postman<'a> {
             let (why, wish, reached) = match self.attempt(id, body.clone()).await {
                 Ok(Answered { status, retry_after }) => {
                     match delivery::judge(status, retry_after.as_deref()) {
-                        Answer::Taken => return Fate::Delivered,
+                        Answer::Taken => return Some(Fate::Delivered),
                         Answer::Later(wish) => (format!("answered {status}"), wish, true),
                         Answer::Never => {
                             tracing::warn!(notifier, to, attempts, "refused: answered {status}");
-                            return Fate::Failed;
+                            return Some(Fate::Failed);
                         }
                     }
                 }
@@ -151,7 +151,7 @@ impl<'a> Postman<'a> {
             let again = match next {
                 Next::Expired => {
                     tracing::warn!(notifier, to, attempts, "given up as too old: {why}");
-                    return Fate::Expired;
+                    return Some(Fate::Expired);
                 }
                 Next::At(at) | Next::Network(at) => at,
             };
@@ -167,10 +167,10 @@ impl<'a> Postman<'a> {
                     let at = delivery.network_is_back(Mono::now(), rand::random());
                     tokio::select! {
                         () = sleep_until(at) => {}
-                        () = outbox.closed() => return Fate::Dropped,
+                        () = outbox.closed() => return None,
                     }
                 }
-                () = outbox.closed() => return Fate::Dropped,
+                () = outbox.closed() => return None,
             }
         }
     }
