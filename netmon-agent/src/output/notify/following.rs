@@ -105,18 +105,17 @@ impl Following {
             Some(first) => self.take(&first),
             None => {
                 self.owed = true;
-                self.settle();
+                self.settle(&self.shared.board.snapshot());
             }
         }
     }
 
     /// Takes the state of everything where that is owed, once the board shows all the changes that were taken: a change
     /// stands in the backlog a moment before the state that has it.
-    fn settle(&mut self) {
-        let snapshot = self.shared.board.snapshot();
+    fn settle(&mut self, snapshot: &Arc<Snapshot>) {
         if self.owed && snapshot.seq >= self.seq {
             self.owed = false;
-            self.take(&snapshot);
+            self.take(snapshot);
         }
     }
 
@@ -170,8 +169,8 @@ impl Following {
             // So many that some were missed: what is so now is what counts.
             Err(_) => self.take(&board.snapshot()),
         }
-        self.settle();
         let snapshot = board.snapshot();
+        self.settle(&snapshot);
         if snapshot.seq <= self.seq && !snapshot.same_names(&self.names) {
             let is: HashSet<Subject> = snapshot.verdicts().map(|(subject, ..)| subject).collect();
             self.lines.iter_mut().for_each(|line| line.tracker.retain(|subject| is.contains(subject)));
@@ -264,19 +263,43 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_change_of_the_configuration_amid_changes_of_the_network_tells_each_once_and_in_order() {
+    fn told(room: usize) -> Arc<Vec<Notifier>> {
+        let toml = format!("[[notify.command]]\ncommand = [\"true\"]\nqueue = {room}");
+        Arc::new(Config::parse(&toml, std::path::Path::new("t")).unwrap().notifiers)
+    }
+
+    fn following() -> (Board, watch::Sender<Arc<Vec<Notifier>>>, Following) {
         let board = Board::new(Snapshot::default(), Duration::from_secs(60));
         let look_up: LookUp = Arc::new(|_| Box::pin(async { Ok(Vec::new()) }));
         let counters = crate::output::metrics::Own::new().notify;
         let shared = Shared { board: board.clone(), counters, look_up, walls: Arc::default() };
-        let told = |room: usize| {
-            let toml = format!("[[notify.command]]\ncommand = [\"true\"]\nqueue = {room}");
-            Arc::new(Config::parse(&toml, std::path::Path::new("t")).unwrap().notifiers)
-        };
         let (configure, configured) = watch::channel(told(10_000));
         let mut following = Following::new(shared, configured);
         following.configure();
+        (board, configure, following)
+    }
+
+    #[tokio::test]
+    async fn a_state_older_than_the_changes_taken_is_not_taken() {
+        let (board, _configure, mut following) = following();
+        let old = board.snapshot();
+        flap(&board, 3);
+        following.look();
+        // As it is seen by whoever looks between a change and the state that has it.
+        following.owed = true;
+        following.settle(&old);
+        assert!(following.owed);
+        following.settle(&board.snapshot());
+        assert!(!following.owed);
+        following.look();
+        following.tell(Mono::now());
+        let told: Vec<u64> = following.lines[0].outbox.close().iter().map(|n| n.change.seq).collect();
+        assert_eq!(told, [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_change_of_the_configuration_amid_changes_of_the_network_tells_each_once_and_in_order() {
+        let (board, configure, mut following) = following();
         let flaps = AtomicBool::new(true);
         // Its worker never runs: nothing here waits.
         thread::scope(|scope| {
