@@ -1,7 +1,8 @@
 //! What the socket API costs, in plain figures: `cargo bench -p netmon-agent --bench api -- waiters 1 10000`.
 //!
 //! - `wait`: all that a crowd of waiters costs and does: `waiters`, `conditions` and `arrivals`;
-//! - `waiters [COUNT…]`: programs that wait on the socket, woken by one publication (1, 1000 and 10000);
+//! - `waiters [COUNT…]`: programs that wait on the socket, woken by one publication (1, 1000 and 10000), beside a program
+//!   that only writes their answers;
 //! - `conditions [COUNT]`: waiters who each wait for something of their own (10000);
 //! - `arrivals [JOBS [SECONDS]]`: how many of so many released `netmon wait` go on within 100 ms, with and without
 //!   `--spread`, after an outage of so many seconds (1000 and 30);
@@ -11,6 +12,7 @@
 //! Without a word all of them. Ten thousand waiters need 10,400 descriptors here and as many in the crowd's process.
 
 mod arrivals;
+mod bare;
 mod crowd;
 mod read;
 mod scrape;

@@ -10,6 +10,7 @@ use nix::{
 };
 
 use crate::{
+    bare,
     crowd::Crowd,
     world::{LOOK, World},
 };
@@ -71,6 +72,16 @@ fn measure_one(count: usize, own_conditions: bool) -> Result<()> {
     println!(
         "  until the waiter has its answer, by its own clock: p50 {p50:.2?}, p99 {p99:.2?}, max {max:.2?}"
     );
+    if !own_conditions {
+        let mut least = bare::measure(count, rounds)?;
+        let [least50, least99] = [0.5, 0.99].map(|share| quantile(&mut least, share));
+        println!(
+            "  of a program that does no more than write these answers: p50 {least50:.2?}, p99 {least99:.2?}; \
+             the agent takes {:.2} and {:.2} times as long",
+            p50.as_secs_f64() / least50.as_secs_f64(),
+            p99.as_secs_f64() / least99.as_secs_f64()
+        );
+    }
     let [p50, max] = [0.5, 1.0].map(|share| quantile(&mut written, share));
     println!(
         "  until the agent has written it (netmon_wait_wake_seconds): mean {mean:.2?}; the last of all: \
