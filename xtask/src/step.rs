@@ -1,4 +1,5 @@
-//! Running programs one after another, each with its time, ending at the first that fails.
+//! Running programs one after another, each with its time. Most end the run when they fail; suites of tests let the others
+//! have their say.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use crate::debian;
 pub struct Steps {
     done: Vec<(String, Duration)>,
     results: Vec<String>,
+    failed: Vec<String>,
 }
 
 impl Steps {
@@ -43,15 +45,26 @@ impl Steps {
     pub fn measure(&mut self, name: &str, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         println!("== {name}");
         let start = now();
-        work(self)?;
+        let result = work(self);
         let took = start.elapsed();
         println!("-- {name}: {:.1} s", took.as_secs_f64());
         self.done.push((name.to_owned(), took));
-        Ok(())
+        result
+    }
+
+    /// Runs `command` as [`Steps::run`] does; where it fails, [`Steps::report`] says so.
+    pub fn suite(&mut self, name: &str, command: &mut Command) {
+        if let Err(e) = self.run(name, command) {
+            eprintln!("xtask: {e:#}");
+            self.failed.push(name.to_owned());
+        }
     }
 
     /// Prints what was done, how long it took, and what the test runners said of themselves.
-    pub fn report(&self) {
+    ///
+    /// # Errors
+    /// When a suite failed.
+    pub fn report(&self) -> Result<()> {
         println!("== summary");
         for (name, took) in &self.done {
             println!("{:>8.1} s  {name}", took.as_secs_f64());
@@ -59,6 +72,10 @@ impl Steps {
         let all: Duration = self.done.iter().map(|(_, took)| *took).sum();
         println!("{:>8.1} s  in all", all.as_secs_f64());
         self.results.iter().for_each(|line| println!("{line}"));
+        if !self.failed.is_empty() {
+            bail!("failed: {}", self.failed.join(", "));
+        }
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::step::{Steps, cargo, target};
 /// Everything: packages, lint, build, unit tests, the lab, the kernel object, the kernels that have to take it.
 ///
 /// # Errors
-/// At the first step that fails.
+/// At the first step that fails; of the two suites of tests, both are run.
 pub fn test() -> Result<()> {
     let mut steps = Steps::default();
     steps.measure("packages", |_| debian::provide())?;
@@ -20,19 +20,16 @@ pub fn test() -> Result<()> {
     steps.measure("types of dashboards", |_| dashboards::check_types())?;
     steps
         .run("build", &mut cargo(&["build", "--release", "--package", "netmon-agent", "--bin", "netmon"]))?;
-    steps.run("tests", &mut cargo(&["test", "--workspace", "--exclude", "netmon-tests"]))?;
+    steps.suite("tests", &mut cargo(&["test", "--workspace", "--exclude", "netmon-tests", "--no-fail-fast"]));
     if !debian::is_root() {
         println!("the lab's trials need root and will be ignored");
     }
-    steps.run(
-        "lab",
-        cargo(&["test", "--package", "netmon-tests"]).env("NETMON_BIN", target().join("release/netmon")),
-    )?;
+    let mut lab = cargo(&["test", "--package", "netmon-tests", "--no-fail-fast"]);
+    steps.suite("lab", lab.env("NETMON_BIN", target().join("release/netmon")));
     let options = ebpf::Options { install: debian::is_root() };
     steps.measure("kernel object", |_| ebpf::verify(&options))?;
     steps.measure("kernels", |_| kernels::pass())?;
-    steps.report();
-    Ok(())
+    steps.report()
 }
 
 /// Formatting, generated files, clippy, documentation.

@@ -24,6 +24,7 @@ mod verdict;
 mod world;
 
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -36,7 +37,7 @@ type Scenario = (&'static str, fn() -> Result<()>);
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // More at once on two cores, and the agents' own lateness would show as inconclusive probes.
-    arguments.test_threads.get_or_insert(3);
+    let at_once = *arguments.test_threads.get_or_insert(3);
     if let Err(e) = lab::clean_up_on_signals() {
         eprintln!("lab: a run ended by a signal will leave its namespaces to the next one: {e}");
     }
@@ -45,7 +46,22 @@ fn main() -> ExitCode {
     if let Some(why) = &obstacle {
         eprintln!("lab: every trial is ignored: {why}");
     }
-    let in_ci = std::env::var_os("CI").is_some();
+    let ignored = obstacle.is_some() && std::env::var_os("CI").is_none();
+    let conclusion = libtest_mimic::run(&arguments, trials(|_| true, ignored));
+    let failed = failures();
+    let all = failed.len() as u64 == conclusion.num_failed;
+    if at_once == 1 || !all || failed.is_empty() || failed.len() > SECOND_CHANCES {
+        return conclusion.exit_code();
+    }
+    // Trials hold the agent to deadlines, which are for a machine that does little else: what failed beside others is played
+    // again by itself, for all to see.
+    eprintln!("lab: failed beside others, and played again, each alone: {}", failed.join(", "));
+    arguments.test_threads = Some(1);
+    libtest_mimic::run(&arguments, trials(|name| failed.iter().any(|f| f == name), ignored)).exit_code()
+}
+
+/// Those of the trials that are wanted.
+fn trials(wanted: impl Fn(&str) -> bool, ignored: bool) -> Vec<Trial> {
     let trials = [
         world::SCENARIOS,
         verdict::SCENARIOS,
@@ -72,10 +88,18 @@ fn main() -> ExitCode {
     .map(|(name, scenario)| Trial::test(name, move || attempt(name, scenario)));
     let of_files = scenarios::trials()
         .unwrap_or_else(|why| vec![Trial::test("scenario::the_files_can_be_read", || Err(why))]);
-    let ignored = obstacle.is_some() && !in_ci;
-    let trials = trials.chain(of_files).map(|t| t.with_ignored_flag(ignored)).collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    trials.chain(of_files).filter(|t| wanted(t.name())).map(|t| t.with_ignored_flag(ignored)).collect()
 }
+
+/// More failures than these are no accident.
+const SECOND_CHANCES: usize = 3;
+
+/// The trials that have failed since the last call.
+fn failures() -> Vec<String> {
+    std::mem::take(&mut FAILED.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+static FAILED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Many times what the longest trial takes.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -85,5 +109,19 @@ fn attempt(name: &str, scenario: impl FnOnce() -> Result<()>) -> Result<(), Fail
     let _watchdog = lab::Watchdog::new(name, LIMIT);
     // Those of the trials before this one on the same thread.
     drop(agent::logs_of_this_thread());
-    scenario().map_err(|e| Failed::from(format!("{e:#}\n{}", agent::logs_of_this_thread())))
+    let failed = Mark(name);
+    let result = scenario().map_err(|e| Failed::from(format!("{e:#}\n{}", agent::logs_of_this_thread())));
+    if result.is_ok() {
+        std::mem::forget(failed);
+    }
+    result
+}
+
+/// Notes a trial as failed, also when it panics.
+struct Mark<'a>(&'a str);
+
+impl Drop for Mark<'_> {
+    fn drop(&mut self) {
+        FAILED.lock().unwrap_or_else(PoisonError::into_inner).push(self.0.to_owned());
+    }
 }
