@@ -56,6 +56,11 @@ pub enum LogError {
         "the log goes to a file or to systemd's journal: leave the file out, or let the format be text or json"
     )]
     Both,
+    /// A size and nothing that has one.
+    #[error(
+        "the log goes to no file that could be too large: name one with --log-file, or leave the size out"
+    )]
+    NoFile,
     /// The thread that writes the file can't be had.
     #[error("no thread to write the log's file: {0}")]
     Thread(#[source] io::Error),

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    os::unix::fs::MetadataExt,
     time::Duration,
 };
 
@@ -10,6 +11,8 @@ use tracing_rolling_file::{RollingConditionBase, RollingFileAppenderBase};
 use super::settings::FileSettings;
 use crate::time::Mono;
 
+/// How often it is looked whether the file still goes by its name.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a file that can't be written is left alone.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -21,6 +24,9 @@ pub(super) struct Rolling<E> {
     file: Option<RollingFileAppenderBase>,
     /// Bytes in it.
     size: u64,
+    /// Which file that is (`stat(2)`: device and number), and when it is looked at next.
+    is: Option<(u64, u64)>,
+    look: Mono,
     /// When it may be tried again.
     again: Option<Mono>,
     /// Lines that went elsewhere since it failed.
@@ -33,8 +39,9 @@ pub(super) struct Rolling<E> {
 impl<E: Write> Rolling<E> {
     /// Opens the file, or says why it can't be.
     pub(super) fn open(settings: FileSettings, stderr: E, now: Mono) -> Self {
+        let (file, is, look) = (None, None, now + LOOK);
         let mut rolling =
-            Self { settings, file: None, size: 0, again: None, elsewhere: 0, told_full: false, stderr };
+            Self { settings, file, size: 0, is, look, again: None, elsewhere: 0, told_full: false, stderr };
         if let Err(error) = rolling.reopen() {
             rolling.fail(&error, now);
         }
@@ -47,6 +54,15 @@ impl<E: Write> Rolling<E> {
             match self.reopen() {
                 Ok(()) => {}
                 Err(_) => self.again = Some(now + PAUSE),
+            }
+        }
+        // Others put logs aside too (logrotate(8)), and make no new one.
+        if self.file.is_some() && self.look <= now {
+            self.look = now + LOOK;
+            if self.named().map(|(is, _)| is) != self.is
+                && let Err(error) = self.reopen()
+            {
+                self.fail(&error, now);
             }
         }
         let length = line.len() as u64;
@@ -74,8 +90,14 @@ impl<E: Write> Rolling<E> {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "its name is no UTF-8"));
         }
         self.file = Some(RollingFileAppenderBase::new(path, never, *max_files)?);
-        self.size = path.metadata().map_or(0, |file| file.len());
+        (self.is, self.size) = self.named().map_or((None, 0), |(is, size)| (Some(is), size));
         Ok(())
+    }
+
+    /// Which file goes by the name now, and its size.
+    fn named(&self) -> Option<((u64, u64), u64)> {
+        let file = self.settings.path.metadata().ok()?;
+        Some(((file.dev(), file.ino()), file.len()))
     }
 
     /// Puts the full file aside and begins a new one. Where that can't be done, the old one goes on: better a long file
@@ -83,7 +105,10 @@ impl<E: Write> Rolling<E> {
     fn put_aside(&mut self) {
         let Some(file) = &mut self.file else { return };
         match file.rollover() {
-            Ok(()) => (self.size, self.told_full) = (0, false),
+            Ok(()) => {
+                (self.size, self.told_full) = (0, false);
+                self.is = self.named().map(|(is, _)| is);
+            }
             Err(error) => {
                 // Not to be tried again for each line.
                 self.size = 0;
@@ -164,6 +189,21 @@ mod tests {
         assert_eq!(read(""), "one more line\n");
         rolling.write(&[b'x'; 100], at(0));
         assert_eq!(fs::metadata(&path).unwrap().len(), 100, "a line longer than the file has one of its own");
+    }
+
+    #[test]
+    fn a_file_that_others_put_aside_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, aside) = (folder.path().join("netmon.log"), folder.path().join("netmon.log-20261129"));
+        let mut rolling = Rolling::open(settings(&path, 1000, 2), Vec::new(), at(0));
+        rolling.write(b"first\n", at(0));
+        fs::rename(&path, &aside).unwrap();
+        rolling.write(b"second\n", at(2));
+        fs::remove_file(&path).unwrap();
+        rolling.write(b"third\n", at(4));
+        assert_eq!(fs::read_to_string(&aside).unwrap(), "first\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "third\n");
+        assert_eq!(said(&rolling), "");
     }
 
     #[test]

@@ -80,8 +80,9 @@ impl Settings {
     /// other out, and the other way round.
     ///
     /// # Errors
-    /// A file and the journal in one place.
+    /// A file and the journal in one place; a size on the command line and no file.
     pub fn over(self, configured: Self) -> Result<Self, LogError> {
+        let sized = self.max_size.is_some() || self.max_files.is_some();
         let (file, format) = match (self.file, self.format) {
             (Some(_), Some(LogFormat::Journald)) => return Err(LogError::Both),
             (None, Some(LogFormat::Journald)) => (None, Some(LogFormat::Journald)),
@@ -100,6 +101,7 @@ impl Settings {
         };
         match &all {
             Self { file: Some(_), format: Some(LogFormat::Journald), .. } => Err(LogError::Both),
+            Self { file: None, .. } if sized => Err(LogError::NoFile),
             _ => Ok(all),
         }
     }
@@ -147,6 +149,15 @@ mod tests {
         }
         assert!(of(Some("/f"), Some(Journald)).over(Settings::default()).is_err());
         assert!(Settings::default().over(of(Some("/f"), Some(Journald))).is_err());
+    }
+
+    #[test]
+    fn a_size_is_that_of_a_file() {
+        let sized = || Settings { max_size: Some(MAX_SIZE), ..Settings::default() };
+        assert!(matches!(sized().over(of(None, None)), Err(LogError::NoFile)));
+        assert!(sized().over(of(Some("/c"), None)).is_ok());
+        // In a file that several machines share, it may stand beside none.
+        assert!(Settings::default().over(sized()).is_ok());
     }
 
     #[test]
