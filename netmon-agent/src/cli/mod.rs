@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod again;
 mod bars;
 mod busy;
 pub mod completions;

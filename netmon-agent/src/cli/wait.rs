@@ -10,6 +10,7 @@ use netmon_client::{
 use nix::unistd::getppid;
 
 use super::{
+    again::{LONGEST, Pauses, RESTART},
     busy::Busy,
     text::{duration, failed, reasons, say},
 };
@@ -17,10 +18,6 @@ use crate::{history::jobs, observation::IfName, output::api::MAX_TIMEOUT, time::
 
 /// `EX_TEMPFAIL` of sysexits(3): not by the deadline. Schedulers and borgmatic try again later.
 const TEMPFAIL: u8 = 75;
-/// How long an agent that went away is waited for: as long as a restart takes.
-const RESTART: Duration = Duration::from_secs(3);
-/// First and longest pause before another connection.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// Wait until the network, a device or a target is in a state
 ///
@@ -106,7 +103,7 @@ fn wait(args: &WaitArgs, client: &Client, started: Boot) -> Result<Waited, Error
         timeout: args.timeout,
         job: Some(args.job.clone().unwrap_or_else(|| jobs::name_of(Some(getppid().as_raw())))),
     };
-    let (mut met, mut lost_at, mut pause) = (false, None, PAUSES.0);
+    let (mut met, mut lost_at, mut pauses) = (false, None, Pauses::new());
     loop {
         let asked = Boot::now();
         let left = args.timeout.map(|t| t.saturating_sub(asked.since(started)));
@@ -123,8 +120,8 @@ fn wait(args: &WaitArgs, client: &Client, started: Boot) -> Result<Waited, Error
         };
         let now = Boot::now();
         // A connection that lasted was a new agent: patience begins anew with its loss.
-        if now.since(asked) > PAUSES.1 {
-            (lost_at, pause) = (None, PAUSES.0);
+        if now.since(asked) > LONGEST {
+            (lost_at, pauses) = (None, Pauses::new());
         }
         let lost = *lost_at.get_or_insert(now);
         if matches!(error, Error::Busy { .. }) {
@@ -143,8 +140,7 @@ fn wait(args: &WaitArgs, client: &Client, started: Boot) -> Result<Waited, Error
                 e => Err(e),
             };
         }
-        thread::sleep(pause.mul_f64(rand::random_range(0.5..=1.0)).min(left));
-        pause = (pause * 2).min(PAUSES.1);
+        thread::sleep(pauses.next(rand::random()).min(left));
     }
 }
 

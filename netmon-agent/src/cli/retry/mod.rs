@@ -39,13 +39,14 @@ use self::{
     network::Watcher,
     signals::Signals,
 };
-use super::text::{UNAVAILABLE, printable, reasons, say};
+use super::{
+    again::RESTART,
+    text::{UNAVAILABLE, printable, reasons, say},
+};
 use crate::time::Boot;
 
 /// netmon's own error, as with timeout(1), nohup(1) and env(1): no code that a command means something by.
 pub(super) const OWN_ERROR: u8 = 125;
-/// How long an agent that has no room or is being restarted is waited for.
-const RESTART: Duration = Duration::from_secs(3);
 
 /// Runs the command by the agent at `socket`.
 ///

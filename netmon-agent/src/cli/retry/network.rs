@@ -17,8 +17,7 @@ use netmon_client::{
 };
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-/// First and longest pause before another connection.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+use crate::cli::again::Pauses;
 
 /// Whose state counts.
 #[derive(Clone, Debug, Default)]
@@ -143,16 +142,18 @@ impl Post {
 }
 
 fn follow(client: &Client, subject: &Subject, post: &Post) {
-    let mut pause = PAUSES.0;
+    let mut pauses = Pauses::new();
     loop {
         let mut heard = false;
         let lost = match one_connection(client, subject, post, &mut heard) {
             Ok(()) => Error::Disconnected,
             Err(e) => e,
         };
-        pause = if heard { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
+        if heard {
+            pauses = Pauses::new();
+        }
         post.tell(News::Lost(lost.to_string()));
-        thread::sleep(pause.mul_f64(rand::random_range(0.5..=1.0)));
+        thread::sleep(pauses.next(rand::random()));
     }
 }
 
