@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    company::{Company, Turn},
+    company::{BATCH, Company, Turn},
     condition::{Condition, Memory, Outcome},
     reply::Prepared,
     ticket::Ticket,
@@ -27,6 +27,9 @@ use crate::{
     state::{Board, Snapshot},
     time::{Boot, Moment, Wall},
 };
+
+/// Answers, about, after which others may run on the same worker: some milliseconds' worth.
+const SLICE: usize = 16 * BATCH;
 
 /// Time that one clock counted and the other did not, from which on the machine was suspended.
 const SUSPENDED: Duration = Duration::from_millis(100);
@@ -209,18 +212,22 @@ async fn evaluate(group: Arc<Group>) {
 
 /// Releases whoever is to be released now. When to look again, and whether members have to be woken.
 async fn serve(group: &Group, publications: &mut watch::Receiver<Arc<Snapshot>>) -> (Option<Boot>, bool) {
-    let mut answered = false;
+    let mut answered = 0usize;
     loop {
         publications.mark_unchanged();
         match group.turn() {
             Turn::Release { state, seq, published, batch } => {
-                answered = true;
+                answered += batch.len();
                 let mut prepared = Prepared::new(wire_map::state(state), seq, Wall::now());
                 group.answer(&mut prepared, published, batch, publications);
-                yield_now().await;
+                // Not after each batch: whoever is let in between may be moved to another worker, which has to be woken for it
+                // on a processor that a reader of these answers has.
+                if answered % SLICE < BATCH {
+                    yield_now().await;
+                }
             }
             Turn::Look { until } => return (Some(until), true),
-            Turn::Rest { until } => return (until, answered),
+            Turn::Rest { until } => return (until, answered > 0),
         }
     }
 }
