@@ -19,6 +19,7 @@ pub mod config;
 pub mod diagnosis;
 pub mod health;
 pub mod history;
+pub mod http;
 pub mod observation;
 pub mod output;
 pub mod packet;

@@ -164,11 +164,12 @@ impl Shared {
         let mut inner = self.lock();
         inner.forget_gone();
         inner.subscribers.push(queue.clone());
-        if inner.wants_reopen() {
-            if let Some(stream) = &inner.stream {
-                let _ = stream.shutdown(Shutdown::Both);
-            }
-            #[cfg(feature = "tokio")]
+        let reopen = inner.wants_reopen();
+        if reopen && let Some(stream) = &inner.stream {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        #[cfg(feature = "tokio")]
+        if reopen {
             self.reopen.notify_one();
         }
         queue

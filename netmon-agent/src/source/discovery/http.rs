@@ -1,21 +1,16 @@
 //! One question to a server, as Prometheus' http_sd asks it.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::Path, time::Duration};
 
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header};
-use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, crypto::ring, pki_types::ServerName};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    task::JoinSet,
-};
-use tokio_rustls::TlsConnector;
+use http_body_util::Empty;
+use hyper::{Request, StatusCode, body::Bytes, header};
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
 
 use crate::{
     config::{Credentials, HttpSource, MAX_DOCUMENT},
-    source::{probe::trusted_roots, resolve::Ask},
+    http::{self, Answer, BodyError, Stream, USER_AGENT, authority},
+    source::resolve::Ask,
 };
 
 /// How long one question may take, name and connection included; a shorter refresh interval is the limit instead.
@@ -44,13 +39,13 @@ enum Failure {
     #[error("no HTTP answer: {0}")]
     Http(#[from] hyper::Error),
     #[error("it can't be asked for: {0}")]
-    Request(#[from] http::Error),
+    Request(#[from] hyper::http::Error),
     #[error("the answer is {0}, not 200{1}")]
     Status(StatusCode, String),
     #[error("the answer's Content-Type is {0}, not \"application/json\" (in UTF-8)")]
     ContentType(String),
     #[error("the answer is larger than {} MiB, or broke off: {_0}", MAX_DOCUMENT >> 20)]
-    Body(Box<dyn std::error::Error + Send + Sync>),
+    Body(BodyError),
     #[error("the answer is no UTF-8")]
     NotUtf8,
     #[error("{0}")]
@@ -69,25 +64,13 @@ pub(super) fn shown(url: &str) -> &str {
     url.split_once('?').map_or(url, |(url, _)| url)
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
 async fn exchange(source: &HttpSource, ask: &Ask) -> Result<String, Failure> {
     let request = request(source)?;
     let stream = open(source, ask).await?;
-    let (mut sender, connection) =
-        http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await?;
-    // Ends with the exchange, also with one that is given up.
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
-    answer(sender.send_request(request)).await
+    answer(http::ask(stream, request, HEAD).await?).await
 }
 
-async fn answer(
-    sent: impl Future<Output = hyper::Result<hyper::Response<hyper::body::Incoming>>>,
-) -> Result<String, Failure> {
-    let answer = sent.await?;
+async fn answer(answer: Answer) -> Result<String, Failure> {
     let text_of = |name: header::HeaderName| {
         let value = answer.headers().get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
         value.map(|v| v.chars().take(SHOWN).collect::<String>().escape_default().to_string())
@@ -102,8 +85,8 @@ async fn answer(
         let shown = text_of(header::CONTENT_TYPE).map_or("missing".to_owned(), |v| format!("\"{v}\""));
         return Err(Failure::ContentType(shown));
     }
-    let body = Limited::new(answer.into_body(), MAX_DOCUMENT).collect().await.map_err(Failure::Body)?;
-    String::from_utf8(body.to_bytes().into()).map_err(|_| Failure::NotUtf8)
+    let body = answer.body(MAX_DOCUMENT).await.map_err(Failure::Body)?;
+    String::from_utf8(body.into()).map_err(|_| Failure::NotUtf8)
 }
 
 /// `application/json`, alone or with UTF-8 as its character set: what Prometheus takes (discovery/http/http.go).
@@ -119,12 +102,9 @@ fn is_json(content_type: &str) -> bool {
 
 fn request(source: &HttpSource) -> Result<Request<Empty<Bytes>>, Failure> {
     let asked = &source.request;
-    let usual = if asked.tls { 443 } else { 80 };
-    let host = if asked.host.contains(':') { format!("[{}]", asked.host) } else { asked.host.clone() };
-    let authority = if asked.port == usual { host } else { format!("{host}:{}", asked.port) };
     let mut request = Request::get(&asked.path)
-        .header(header::HOST, authority)
-        .header(header::USER_AGENT, concat!("netmon/", env!("CARGO_PKG_VERSION")))
+        .header(header::HOST, authority(asked.tls, &asked.host, asked.port))
+        .header(header::USER_AGENT, USER_AGENT)
         .header(header::ACCEPT, "application/json")
         .header(header::CONNECTION, "close")
         .header("X-Prometheus-Refresh-Interval-Seconds", source.refresh.as_secs_f64().to_string());
@@ -135,7 +115,7 @@ fn request(source: &HttpSource) -> Result<Request<Empty<Bytes>>, Failure> {
                 format!("Basic {}", base64(&format!("{user}:{}", secret(file)?)))
             }
         };
-        let mut value = header::HeaderValue::from_str(&value).map_err(http::Error::from)?;
+        let mut value = header::HeaderValue::from_str(&value).map_err(hyper::http::Error::from)?;
         value.set_sensitive(true);
         request = request.header(header::AUTHORIZATION, value);
     }
@@ -188,33 +168,26 @@ fn base64(text: &str) -> String {
 async fn open(source: &HttpSource, ask: &Ask) -> Result<Box<dyn Stream>, Failure> {
     let asked = &source.request;
     let addresses = ask.addresses(&asked.host).await.map_err(|e| Failure::Name(asked.host.clone(), e))?;
-    // One that is silent leaves time for the others.
-    let share = LIMIT.min(source.refresh) / (addresses.len().max(1) as u32 + 1);
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in addresses {
-        let connected = tokio::time::timeout(share, TcpStream::connect((address, asked.port))).await;
-        match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(stream) if !asked.tls => return Ok(Box::new(stream)),
-            Ok(stream) => return secured(stream, source).await,
-            Err(e) => last = io::Error::new(e.kind(), format!("{address}: {e}")),
+    let to = addresses.into_iter().map(|address| SocketAddr::new(address, asked.port));
+    match http::connect(to, LIMIT.min(source.refresh)).await {
+        Ok((stream, _)) if !asked.tls => Ok(Box::new(stream)),
+        Ok((stream, _)) => secured(stream, source).await,
+        Err(last) => {
+            let why = match last {
+                Some((to, e)) => io::Error::new(e.kind(), format!("{}: {e}", to.ip())),
+                None => io::ErrorKind::NotFound.into(),
+            };
+            Err(Failure::Connect(format!("{} port {}", asked.host, asked.port), why))
         }
     }
-    Err(Failure::Connect(format!("{} port {}", asked.host, asked.port), last))
 }
 
 async fn secured(stream: TcpStream, source: &HttpSource) -> Result<Box<dyn Stream>, Failure> {
     let asked = &source.request;
-    let file = asked.ca_file.clone();
-    let roots = tokio::task::spawn_blocking(move || trusted_roots(file.as_deref())).await;
-    let roots = roots.map_err(|e| Failure::Tls(e.to_string()))?.map_err(Failure::Tls)?;
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| Failure::Tls(e.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    // Read each time: a minute at least is between two questions.
+    let config = http::configured(asked.ca_file.clone()).await.map_err(|e| Failure::Tls(e.to_string()))?;
     let name = ServerName::try_from(asked.host.clone()).map_err(|e| Failure::Tls(e.to_string()))?;
-    let secured = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-    Ok(Box::new(secured.map_err(|e| Failure::Tls(e.to_string()))?))
+    http::secure(stream, name, config).await.map_err(|e| Failure::Tls(e.to_string()))
 }
 
 #[cfg(test)]

@@ -40,7 +40,6 @@ mod wheel;
 mod worker;
 
 pub use engine::{Engine, EngineError, EngineHandle, Options, Pulse};
-pub use method::trusted_roots;
 pub use schedule::TargetSpec;
 pub use sockets::{Access, Capabilities, Sockets};
 pub use stats::{LAG_BUCKETS, SkipReason, Stats};

@@ -3,32 +3,23 @@
 use std::{
     future::Future,
     io,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    pin::{Pin, pin},
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
 
-use futures_util::FutureExt;
-use http_body_util::BodyExt;
-use hyper::{HeaderMap, Method, Response, body::Incoming, client::conn::http1, header};
-use hyper_util::rt::TokioIo;
+use hyper::{HeaderMap, Method, header};
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::timeout,
-};
-use tokio_rustls::TlsConnector;
+use tokio::net::TcpStream;
 
-use super::{Webhook, address::Refused, secret::SecretError, sign, trust::TrustError};
+use super::{Webhook, address::Refused, secret::SecretError, sign};
+use crate::http::{self, Stream, TrustError};
 
 /// Longest head of an answer, bytes.
 const HEAD: usize = 16 << 10;
-/// Bytes of an answer's body that are read, for as orderly an end as can be had …
+/// Bytes of an answer's body that are read, for as orderly an end as can be had.
 const BODY: usize = 64 << 10;
-/// … and the time that this may take.
-const LINGER: Duration = Duration::from_secs(1);
 /// Addresses of a name that are tried.
 const ADDRESSES: usize = 4;
 
@@ -78,10 +69,6 @@ pub struct Answered {
     pub retry_after: Option<String>,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
 /// Sends a body.
 pub(super) async fn attempt(
     webhook: &Webhook,
@@ -98,11 +85,14 @@ pub(super) async fn attempt(
         Some(config) => {
             let host = webhook.url.host.clone();
             let name = ServerName::try_from(host).map_err(|e| AttemptError::Request(e.to_string()))?;
-            let secure = TlsConnector::from(config).connect(name, stream).await;
-            Box::new(secure.map_err(|e| AttemptError::Tls(address, e))?)
+            http::secure(stream, name, config).await.map_err(|e| AttemptError::Tls(address, e))?
         }
     };
-    ask(stream, request).await
+    let answer = http::ask(stream, request, HEAD).await.map_err(AttemptError::Http)?;
+    let after = answer.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok());
+    let answered = Answered { status: answer.status().as_u16(), retry_after: after.map(str::to_owned) };
+    answer.drain(BODY).await;
+    Ok(answered)
 }
 
 /// Connects to the first address that may be connected to and answers: to the very address that was looked at.
@@ -120,24 +110,12 @@ async fn connect(webhook: &Webhook, look_up: &LookUp) -> Result<(TcpStream, Sock
         }
     }
     good.truncate(ADDRESSES);
-    let mut failed = match refused {
-        Some(why) => AttemptError::Refused(why),
-        None => AttemptError::Name(host.clone(), "it has no address".to_owned()),
-    };
-    // One that keeps silent leaves the others some time.
-    let share = webhook.timeout / (good.len() as u32 + 1);
-    for address in good {
-        let to = SocketAddr::new(address, webhook.url.port);
-        let connected = timeout(share, TcpStream::connect(to)).await;
-        match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(stream) => {
-                let _ = stream.set_nodelay(true);
-                return Ok((stream, to));
-            }
-            Err(e) => failed = AttemptError::Connect(to, e),
-        }
-    }
-    Err(failed)
+    let to = good.into_iter().map(|address| SocketAddr::new(address, webhook.url.port));
+    http::connect(to, webhook.timeout).await.map_err(|failed| match (failed, refused) {
+        (Some((to, e)), _) => AttemptError::Connect(to, e),
+        (None, Some(why)) => AttemptError::Refused(why),
+        (None, None) => AttemptError::Name(host.clone(), "it has no address".to_owned()),
+    })
 }
 
 fn request(
@@ -155,7 +133,7 @@ fn request(
         Ok::<(), AttemptError>(())
     };
     set(header::HOST, webhook.authority().as_bytes(), false)?;
-    set(header::USER_AGENT, concat!("netmon/", env!("CARGO_PKG_VERSION")).as_bytes(), false)?;
+    set(header::USER_AGENT, http::USER_AGENT.as_bytes(), false)?;
     set(header::CONTENT_TYPE, webhook.content_type.as_bytes(), false)?;
     set(header::CONNECTION, b"close", false)?;
     set(header::HeaderName::from_static("netmon-delivery"), id.as_bytes(), false)?;
@@ -173,53 +151,4 @@ fn request(
         .map_err(|e| odd(&e))?;
     *request.headers_mut() = headers;
     Ok(request)
-}
-
-async fn ask(stream: Box<dyn Stream>, request: hyper::Request<String>) -> Result<Answered, AttemptError> {
-    let made = http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = made.map_err(AttemptError::Http)?;
-    let mut connection = pin!(connection.fuse());
-    let answer =
-        beside(connection.as_mut(), sender.send_request(request)).await.map_err(AttemptError::Http)?;
-    let after = answer.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok());
-    let answered = Answered { status: answer.status().as_u16(), retry_after: after.map(str::to_owned) };
-    let _ = timeout(LINGER, beside(connection, drain(answer))).await;
-    Ok(answered)
-}
-
-/// Does something over a connection, which has to be driven meanwhile.
-async fn beside<T>(
-    mut connection: Pin<&mut futures_util::future::Fuse<impl Future>>,
-    work: impl Future<Output = T>,
-) -> T {
-    let mut work = pin!(work);
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            _ = &mut connection => {}
-        }
-    }
-}
-
-/// Reads a body to its end: a connection that is closed over bytes unread is reset, and the answer may be lost with it.
-async fn drain(mut answer: Response<Incoming>) {
-    let mut left = BODY;
-    while let Some(Ok(frame)) = answer.frame().await {
-        let length = frame.data_ref().map_or(0, |data| data.len());
-        match left.checked_sub(length) {
-            Some(rest) => left = rest,
-            None => return,
-        }
-    }
-}
-
-/// The value of the Host header (RFC 9110, section 7.2): the port where it is not the scheme's own.
-pub(super) fn authority(tls: bool, host: &str, port: u16) -> String {
-    let usual = if tls { 443 } else { 80 };
-    let port = if port == usual { String::new() } else { format!(":{port}") };
-    match host.parse::<Ipv6Addr>() {
-        Ok(address) => format!("[{address}]{port}"),
-        Err(_) => format!("{host}{port}"),
-    }
 }

@@ -6,7 +6,6 @@
 //! | `delivery` | what an answer means, and when it is tried again (pure) |
 //! | `sign` | the signature of a body (pure) |
 //! | `secret` | secrets, in files and variables |
-//! | `trust` | certificates of authorities |
 //! | `exchange` | one attempt |
 
 pub mod address;
@@ -14,7 +13,6 @@ pub mod delivery;
 mod exchange;
 mod secret;
 pub mod sign;
-mod trust;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -23,12 +21,10 @@ use prometheus::IntCounter;
 use self::{
     address::Allowed,
     delivery::{Answer, Delivery, Next},
-    trust::Trust,
 };
 pub use self::{
     exchange::{Answered, AttemptError, LookUp, Looking},
     secret::{Secret, SecretError},
-    trust::TrustError,
 };
 use super::{
     counters::Fate,
@@ -38,6 +34,7 @@ use super::{
 };
 use crate::{
     health::State,
+    http::{self, Trust},
     observation::HttpRequest,
     state::Board,
     time::{Boot, Mono, Wall, sleep_until},
@@ -73,7 +70,7 @@ impl Webhook {
     }
 
     fn authority(&self) -> String {
-        exchange::authority(self.url.tls, &self.url.host, self.url.port)
+        http::authority(self.url.tls, &self.url.host, self.url.port)
     }
 
     /// Whether the body is JSON.

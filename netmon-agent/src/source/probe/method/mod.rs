@@ -9,8 +9,6 @@ mod probers;
 mod tcp;
 mod udp;
 
-pub use http::trusted_roots;
-
 use std::{
     io,
     net::{IpAddr, SocketAddr, SocketAddrV6},

@@ -1,24 +1,9 @@
 //! One probe, from the connection to the answer's head.
 
-use std::{
-    error::Error,
-    future::Future,
-    io,
-    pin::{Pin, pin},
-    sync::Arc,
-    time::Duration,
-};
+use std::{error::Error, io, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, future::Fuse};
-use http_body_util::BodyExt;
-use hyper::{Response, body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
 use socket2::{SockRef, Socket};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
-use tokio_rustls::TlsConnector;
+use tokio::net::TcpStream;
 
 use super::{
     super::tcp,
@@ -28,12 +13,15 @@ use super::{
     question::Question,
     trust::{Common, Trust},
 };
-use crate::{observation::FailureReason, sys::Batch, time::Mono};
+use crate::{
+    http::{self, Stream},
+    observation::FailureReason,
+    sys::Batch,
+    time::Mono,
+};
 
 /// Bytes of an answer read at most: those of its head, and of its body for as orderly an end as can be had.
 const ANSWER: usize = 64 << 10;
-/// For so long the body may take, when nothing hangs on it any more.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// A connection that is being made, and what is to be done with it.
 #[derive(Debug)]
@@ -46,10 +34,6 @@ pub(super) struct Exchange {
     pub(super) known: Known,
     pub(super) trust: Arc<Trust>,
 }
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Exchange {
     /// Runs to the end, and tells what came of it as soon as that is known: the time of all phases together.
@@ -121,13 +105,13 @@ async fn secured(
     known: &Known,
     common: Common,
 ) -> Result<(Box<dyn Stream>, Duration), Failure> {
-    let connector = TlsConnector::from(common.of_one(known.clone()));
+    let config = common.of_one(known.clone());
     let begun = Mono::now();
-    let secured = connector.connect(question.name.clone(), stream).await;
+    let secured = http::secure(stream, question.name.clone(), config).await;
     let stream = secured.map_err(|e| broken(&e, FailureReason::Tls))?;
     let took = Mono::now().since(begun);
     learn(known, |detail| detail.tls = Some(took));
-    Ok((Box::new(stream), took))
+    Ok((stream, took))
 }
 
 /// Sends the request, tells what its answer's head says, and reads on for a while.
@@ -140,10 +124,7 @@ async fn ask(
 ) {
     let (stream, first) = FirstByte::new(stream);
     let begun = Mono::now();
-    let made = http1::Builder::new().max_buf_size(ANSWER).handshake(TokioIo::new(stream)).await;
-    let Ok((mut sender, connection)) = made else { return tell(Err(FailureReason::Protocol.into())) };
-    let mut connection = pin!(connection.fuse());
-    let answer = beside(connection.as_mut(), sender.send_request(question.request.clone())).await;
+    let answer = http::ask(stream, question.request.clone(), ANSWER).await;
     let request = first.get().map(|at| at.since(begun));
     learn(known, |detail| detail.request = request);
     let answer = match answer {
@@ -157,31 +138,7 @@ async fn ask(
     } else {
         Err(FailureReason::Status.into())
     });
-    let _ = tokio::time::timeout(LINGER, beside(connection, drain(answer))).await;
-}
-
-/// Does something over a connection, which has to be driven meanwhile.
-async fn beside<T>(mut connection: Pin<&mut Fuse<impl Future>>, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            _ = &mut connection => {}
-        }
-    }
-}
-
-/// Reads a body to its end: a connection that is closed over bytes unread is reset.
-async fn drain(mut answer: Response<Incoming>) {
-    let mut left = ANSWER;
-    while let Some(Ok(frame)) = answer.frame().await {
-        let length = frame.data_ref().map_or(0, |data| data.len());
-        match left.checked_sub(length) {
-            Some(rest) => left = rest,
-            None => return,
-        }
-    }
+    answer.drain(ANSWER).await;
 }
 
 fn of_http(error: &hyper::Error) -> Failure {

@@ -46,7 +46,6 @@ use tokio::{
     task::AbortHandle,
 };
 
-pub use self::trust::trusted_roots;
 use self::{exchange::Exchange, pace::Pace, question::Question, trust::Trust};
 use super::{
     super::{

@@ -1,15 +1,14 @@
 //! What is asked, and which answer is a good one. Pure.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv6Addr},
-    sync::Arc,
-};
+use std::{io, net::IpAddr, sync::Arc};
 
 use hyper::{Method, header};
 use rustls::pki_types::ServerName;
 
-use crate::observation::HttpRequest;
+use crate::{
+    http::{USER_AGENT, authority},
+    observation::HttpRequest,
+};
 
 /// One request, ready to be sent.
 #[derive(Debug)]
@@ -29,8 +28,8 @@ impl Question {
         let request = hyper::Request::builder()
             .method(if spec.head { Method::HEAD } else { Method::GET })
             .uri(&*spec.path)
-            .header(header::HOST, authority(spec, &host))
-            .header(header::USER_AGENT, concat!("netmon/", env!("CARGO_PKG_VERSION")))
+            .header(header::HOST, authority(spec.tls, &host, spec.port))
+            .header(header::USER_AGENT, USER_AGENT)
             .header(header::ACCEPT, "*/*")
             .header(header::CONNECTION, "close")
             .body(String::new())
@@ -54,16 +53,6 @@ fn invalid(why: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 fn host(configured: &str, address: IpAddr) -> String {
     let bare = configured.trim_start_matches('[').trim_end_matches(']').split('%').next().unwrap_or_default();
     if bare.is_empty() { address.to_string() } else { bare.to_owned() }
-}
-
-/// The value of the Host header (RFC 9110, section 7.2): the port where it is not the scheme's own.
-fn authority(spec: &HttpRequest, host: &str) -> String {
-    let usual = if spec.tls { 443 } else { 80 };
-    let port = if spec.port == usual { String::new() } else { format!(":{}", spec.port) };
-    match host.parse::<Ipv6Addr>() {
-        Ok(address) => format!("[{address}]{port}"),
-        Err(_) => format!("{host}{port}"),
-    }
 }
 
 #[cfg(test)]

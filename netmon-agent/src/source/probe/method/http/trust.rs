@@ -2,44 +2,30 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, OpenOptions},
-    io::{self, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    fs,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig,
     client::{Resumption, WebPkiServerVerifier},
-    crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, pem::PemObject},
+    crypto::CryptoProvider,
 };
 
 use super::{
     Known,
     certificate::{Judge, Witness},
 };
-use crate::{observation::HttpRequest, time::Mono};
+use crate::{
+    http::{Roots, TrustError, provider, system},
+    observation::HttpRequest,
+    time::Mono,
+};
 
 /// The system's certificates are read again when they are older, seconds: packages change them. Some 10 ms of work.
 const SYSTEM_AGE: i64 = 3_600;
-
-/// Largest file of certificates, bytes: those of all authorities of a system are a quarter of a million.
-const LARGEST: u64 = 8 << 20;
-
-/// Why there is nobody to trust.
-#[derive(Debug, thiserror::Error)]
-enum TrustError {
-    #[error(
-        "no certificates of authorities on this system; install ca-certificates, or give the target a ca_file"
-    )]
-    System,
-    #[error("cannot read certificates of authorities from {}: {why}", path.display())]
-    File { path: PathBuf, why: String },
-    #[error("cannot set up TLS: {0}")]
-    Tls(String),
-}
 
 /// Whom a target trusts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -122,82 +108,20 @@ impl Whom {
     }
 
     fn common(&self) -> Result<Common, TrustError> {
-        let provider = Arc::new(ring::default_provider());
-        let judge = match self {
+        let provider = provider();
+        let roots = match self {
             Self::Anybody => None,
-            Self::System => Some(judge(system(), Vec::new(), &provider)?),
-            Self::File(path) => {
-                let (roots, given) = file(path)?;
-                Some(judge(roots, given, &provider)?)
-            }
+            Self::System => Some(Roots { store: system()?, given: Vec::new() }),
+            Self::File(path) => Some(Roots::read(path)?),
         };
+        let judge = roots.map(|roots| judge(roots, &provider)).transpose()?;
         Common::new(provider, judge)
     }
 }
 
-/// Certificates of the authorities in a file, or the system's where none is given, for those who ask otherwise than by
-/// probes. Reads files.
-///
-/// # Errors
-/// There are none, in words for a person.
-pub fn trusted_roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
-    let roots = match ca_file {
-        Some(path) => file(path).map_err(|e| e.to_string())?.0,
-        None => system(),
-    };
-    if roots.is_empty() { Err(TrustError::System.to_string()) } else { Ok(roots) }
-}
-
-fn system() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    // What can't be read among many is passed over; none at all is told by the judge.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
-}
-
-fn file(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TrustError> {
-    let failed = |why: String| TrustError::File { path: path.to_owned(), why };
-    let mut roots = RootCertStore::empty();
-    let text = read(path).map_err(|e| failed(e.to_string()))?;
-    let all = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
-    let given = all.map_err(|e| failed(e.to_string()))?;
-    for certificate in &given {
-        roots.add(certificate.clone()).map_err(|e| failed(e.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(failed("there is none in it".to_owned()));
-    }
-    Ok((roots, given))
-}
-
-/// Only a file, and of a bounded size: who may add targets names it, and is not always who the agent runs as.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let no_file = || io::Error::other("it is no file");
-    // To open some devices is to do something.
-    if !fs::metadata(path)?.is_file() {
-        return Err(no_file());
-    }
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(no_file());
-    }
-    let mut text = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > LARGEST {
-        return Err(io::Error::other(format!("it has more than {} MiB", LARGEST >> 20)));
-    }
-    Ok(text)
-}
-
-fn judge(
-    roots: RootCertStore,
-    given: Vec<CertificateDer<'static>>,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<Judge>, TrustError> {
-    if roots.is_empty() {
-        return Err(TrustError::System);
-    }
-    let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+fn judge(roots: Roots, provider: &Arc<CryptoProvider>) -> Result<Arc<Judge>, TrustError> {
+    let Roots { store, given } = roots;
+    let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone())
         .build()
         .map_err(|e| TrustError::Tls(e.to_string()))?;
     Ok(Arc::new(Judge { authorities, given }))
@@ -236,21 +160,6 @@ mod tests {
     fn pem() -> String {
         let params = CertificateParams::new(vec!["an authority".to_owned()]).unwrap();
         params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
-    }
-
-    #[test]
-    fn certificates_are_read_from_files_alone_and_not_without_end() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ca.pem");
-        fs::write(&path, pem()).unwrap();
-        assert_eq!(file(&path).unwrap().1.len(), 1);
-        fs::write(&path, vec![b'x'; LARGEST as usize + 1]).unwrap();
-        assert!(file(&path).unwrap_err().to_string().ends_with("it has more than 8 MiB"));
-        fs::remove_file(&path).unwrap();
-        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        for no_file in [&*path, folder.path(), Path::new("/dev/zero")] {
-            assert!(file(no_file).unwrap_err().to_string().ends_with("it is no file"), "{no_file:?}");
-        }
     }
 
     /// Whether two are one and the same.
