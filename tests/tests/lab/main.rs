@@ -17,6 +17,7 @@ mod kernel;
 mod life;
 mod links;
 mod notify;
+mod page;
 mod retry;
 mod scenarios;
 mod targets;
@@ -79,6 +80,7 @@ fn trials(wanted: impl Fn(&str) -> bool, ignored: bool) -> Vec<Trial> {
         figures::SCENARIOS,
         dashboards::SCENARIOS,
         history::SCENARIOS,
+        page::SCENARIOS,
         kernel::SCENARIOS,
         scenarios::SCENARIOS,
         examples::SCENARIOS,

@@ -204,3 +204,30 @@ proptest! {
         check(&stats.figures(Span::Minute, Mono::from_nanos(now), &mut quantiles), &minute)?;
     }
 }
+
+#[test]
+fn samples_and_pieces_are_what_the_windows_are_made_of() {
+    let mut stats = AddressStats::default();
+    let mut quantiles = Quantiles::default();
+    let start = 7200 + 90;
+    for t in (start..start + 4000).step_by(2) {
+        stats.record(s(t), &if t % 600 == 0 { lost() } else { reply(1 + t % 7) });
+    }
+    let now = s(start + 4000);
+    let samples: Vec<_> = stats.samples(now).collect();
+    assert_eq!((samples.len(), samples[0].0), (30, Duration::from_secs(60)));
+    assert!(samples.windows(2).all(|w| w[0].0 > w[1].0), "oldest first");
+    let rtts: Vec<_> = samples.iter().filter_map(|(_, rtt)| *rtt).collect();
+    assert_eq!(rtts, stats.rtts(now).collect::<Vec<_>>());
+
+    let pieces = stats.pieces(now, &mut quantiles);
+    assert!(pieces.windows(2).all(|w| w[0].to <= w[1].from), "no moment twice: {pieces:?}");
+    assert!(pieces.iter().all(|p| p.figures.p50.is_some() && p.figures.p99 <= p.figures.max));
+    let hour = stats.figures(Span::Hour, now, &mut quantiles);
+    let (answered, lost) =
+        pieces.iter().fold((0, 0), |sum, p| (sum.0 + p.figures.answered, sum.1 + p.figures.lost));
+    assert_eq!((answered, lost), (hour.answered, hour.lost));
+    assert_eq!(pieces.iter().filter(|p| p.to.since(p.from) == Duration::from_secs(300)).count(), 12);
+    // An hour later nothing of it is shown.
+    assert_eq!(stats.pieces(s(start + 12_000), &mut quantiles), []);
+}
