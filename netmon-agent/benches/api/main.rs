@@ -5,13 +5,16 @@
 //! - `conditions [COUNT]`: waiters who each wait for something of their own (10000);
 //! - `arrivals [JOBS [SECONDS]]`: how many of so many released `netmon wait` go on within 100 ms, with and without
 //!   `--spread`, after an outage of so many seconds (1000 and 30);
-//! - `scrape [TARGETS]`: one rendering of the metrics (10000 targets);
+//! - `scrape [TARGETS]`: one rendering of the metrics, beside vectors of the `prometheus` crate (10000 targets);
 //! - `read`: one `Monitor::is_up()`.
 //!
 //! Without a word all of them. Ten thousand waiters need 10,400 descriptors here and as many in the crowd's process.
 
 mod arrivals;
+#[path = "../common/cpu.rs"]
+mod cpu;
 mod crowd;
+mod peer;
 mod read;
 mod scrape;
 mod waiters;
@@ -36,7 +39,7 @@ fn main() -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).filter(|w| *w != "--bench").collect();
     let Some((command, rest)) = words.split_first() else {
         wait()?;
-        scrape::measure(MANY as u32);
+        scrape::measure(MANY as u32)?;
         return read::measure();
     };
     let numbers = || -> Result<Vec<usize>> {
@@ -51,10 +54,7 @@ fn main() -> Result<()> {
             arrivals(*numbers.first().unwrap_or(&JOBS), *numbers.get(1).unwrap_or(&OUTAGE))
         }
         "conditions" => waiters::measure_own_conditions(*numbers()?.first().unwrap_or(&MANY)),
-        "scrape" => {
-            scrape::measure(u32::try_from(*numbers()?.first().unwrap_or(&MANY))?);
-            Ok(())
-        }
+        "scrape" => scrape::measure(u32::try_from(*numbers()?.first().unwrap_or(&MANY))?),
         "read" => read::measure(),
         "crowd" => crowd::run(rest),
         _ => bail!("no {command:?}; there are: wait, waiters, conditions, arrivals, scrape, read"),
