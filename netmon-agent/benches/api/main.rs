@@ -6,7 +6,7 @@
 //! - `conditions [COUNT]`: waiters who each wait for something of their own (10000);
 //! - `arrivals [JOBS [SECONDS]]`: how many of so many released `netmon wait` go on within 100 ms, with and without
 //!   `--spread`, after an outage of so many seconds (1000 and 30);
-//! - `scrape [TARGETS]`: one rendering of the metrics (10000 targets);
+//! - `scrape [TARGETS]`: one rendering of the metrics, beside vectors of the `prometheus` crate (10000 targets);
 //! - `page [TARGETS…]`: one status page (10, 1000 and 10000 targets);
 //! - `read`: one `Monitor::is_up()`.
 //!
@@ -14,8 +14,11 @@
 
 mod arrivals;
 mod bare;
+#[path = "../common/cpu.rs"]
+mod cpu;
 mod crowd;
 mod page;
+mod peer;
 mod read;
 mod scrape;
 mod waiters;
@@ -41,7 +44,7 @@ fn main() -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).filter(|w| *w != "--bench").collect();
     let Some((command, rest)) = words.split_first() else {
         wait()?;
-        scrape::measure(MANY as u32);
+        scrape::measure(MANY as u32)?;
         PAGES.into_iter().try_for_each(page::measure)?;
         return read::measure();
     };
@@ -57,10 +60,7 @@ fn main() -> Result<()> {
             arrivals(*numbers.first().unwrap_or(&JOBS), *numbers.get(1).unwrap_or(&OUTAGE))
         }
         "conditions" => waiters::measure_own_conditions(*numbers()?.first().unwrap_or(&MANY)),
-        "scrape" => {
-            scrape::measure(u32::try_from(*numbers()?.first().unwrap_or(&MANY))?);
-            Ok(())
-        }
+        "scrape" => scrape::measure(u32::try_from(*numbers()?.first().unwrap_or(&MANY))?),
         "page" if rest.is_empty() => PAGES.into_iter().try_for_each(page::measure),
         "page" => numbers()?.into_iter().try_for_each(page::measure),
         "read" => read::measure(),

@@ -125,7 +125,7 @@ impl AddressStats {
 
     /// RTTs of the last [`WINDOW`].
     pub fn rtts(&self, now: Mono) -> impl Iterator<Item = Duration> {
-        self.recent.samples(now).flatten()
+        self.recent.samples(now).flatten().map(Duration::from_nanos)
     }
 
     /// All RTTs since the target was made, where a native histogram is kept.

@@ -1,6 +1,6 @@
 //! The last minute's samples as they were.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use super::WINDOW;
 use crate::time::Mono;
@@ -32,10 +32,10 @@ impl Recent {
         all.push_back(Sample { at, rtt_ns: rtt_ns.map_or(LOST, |ns| ns.min(LOST - 1)) });
     }
 
-    /// RTTs of the samples of the last [`WINDOW`], none for a lost one.
-    pub(super) fn samples(&self, now: Mono) -> impl Iterator<Item = Option<Duration>> {
+    /// RTTs of the samples of the last [`WINDOW`], ns, none for a lost one.
+    pub(super) fn samples(&self, now: Mono) -> impl Iterator<Item = Option<u64>> {
         let recent = self.0.iter().filter(move |s| now.since(s.at) <= WINDOW);
-        recent.map(|s| (s.rtt_ns != LOST).then(|| Duration::from_nanos(s.rtt_ns)))
+        recent.map(|s| (s.rtt_ns != LOST).then_some(s.rtt_ns))
     }
 
     /// The same with their age, oldest first.

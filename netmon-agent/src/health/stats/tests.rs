@@ -200,7 +200,7 @@ proptest! {
             check(&figures, &naive.window(span, now))?;
         }
         let minute: Vec<Option<u64>> =
-            stats.recent.samples(Mono::from_nanos(now)).map(|d| d.map(|d| d.as_nanos() as u64)).collect();
+            stats.recent.samples(Mono::from_nanos(now)).collect();
         check(&stats.figures(Span::Minute, Mono::from_nanos(now), &mut quantiles), &minute)?;
     }
 }

@@ -14,7 +14,7 @@ use netmon_client::wire;
 use super::{App, budget, events, held, history, page, reply, reports, targets, wait, wire_map};
 use crate::{
     health,
-    output::metrics::{self, Format},
+    output::metrics::{self, Format, Writer},
     time::Boot,
 };
 
@@ -129,8 +129,8 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
         let _permit = permit;
         exposition(&worker, format, gzip)
     };
-    let made = if big { tokio::task::spawn_blocking(work).await.ok().flatten() } else { work() };
-    let Some(body) = made else {
+    let made = if big { tokio::task::spawn_blocking(work).await } else { Ok(work()) };
+    let Ok(body) = made else {
         return reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written");
     };
     let response = reply::body(StatusCode::OK, format.content_type(), body);
@@ -145,13 +145,13 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     response
 }
 
-fn exposition(app: &App, format: Format, gzip: bool) -> Option<Vec<u8>> {
+fn exposition(app: &App, format: Format, gzip: bool) -> Vec<u8> {
     let stale = app.board.is_stale(Boot::now());
     let (snapshot, walls) = (app.board.snapshot(), app.walls.now());
     budget::tell(app);
     let connections = app.connections.all();
-    let text = metrics::render(&snapshot, &connections, stale, walls, &app.own, app.metrics, format);
-    if gzip { metrics::gzip(&text).ok() } else { Some(text) }
+    let writer = if gzip { Writer::compressed(format) } else { Writer::new(format) };
+    metrics::render(&snapshot, &connections, stale, walls, &app.own, app.metrics, writer)
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {

@@ -26,13 +26,13 @@ pub(super) fn write(w: &mut Writer, snapshot: &Snapshot) {
     for target in &snapshot.targets {
         if let Some(took) = target.look_up {
             let labels = labels(&[("target", &target.name), ("probe", target.method)]);
-            w.sample(&labels, &[("phase", "resolve")], took.as_secs_f64());
+            w.sample(&labels, &[("phase", "resolve")], took);
         }
     }
     for (labels, target) in &targets {
         for (phase, of) in PHASES {
             if let Some(worst) = details(target).filter_map(of).max() {
-                w.sample(labels, &[("phase", phase)], worst.as_secs_f64());
+                w.sample(labels, &[("phase", phase)], worst);
             }
         }
     }

@@ -10,10 +10,9 @@ use crate::health::NativeHistogram;
 /// Below this a time counts as none; the value of Prometheus' own clients, 2⁻¹²⁸.
 const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39;
 
-/// Messages so far, and the one that is being written.
+/// The family's message that is being written.
 #[derive(Debug, Default)]
 pub(super) struct Encoder {
-    out: Vec<u8>,
     /// Metrics of the family, as its fields.
     metrics: Vec<u8>,
     metric: Vec<u8>,
@@ -59,8 +58,8 @@ impl Encoder {
         self.metric(labels, &[], 7);
     }
 
-    /// The family's metrics are complete. One without any does not appear.
-    pub(super) fn end(&mut self, family: &Family) {
+    /// The family's metrics are complete, and go to `out` as a message. One without any does not appear.
+    pub(super) fn end(&mut self, family: &Family, out: &mut Vec<u8>) {
         if self.metrics.is_empty() {
             return;
         }
@@ -72,13 +71,9 @@ impl Encoder {
         if let Some(unit) = family.unit() {
             put_bytes(head, 5, unit.as_bytes());
         }
-        varint(&mut self.out, (head.len() + self.metrics.len()) as u64);
-        self.out.append(head);
-        self.out.append(&mut self.metrics);
-    }
-
-    pub(super) fn finish(self) -> Vec<u8> {
-        self.out
+        varint(out, (head.len() + self.metrics.len()) as u64);
+        out.append(head);
+        out.append(&mut self.metrics);
     }
 
     /// Labels, and what stands in `self.value` as this field.

@@ -120,8 +120,8 @@ fn a_native_histogram_is_spans_and_differences() {
     let mut encoder = Encoder::default();
     let buckets = Buckets { bounds: &[1.0], counts: &[8, 1], sum: 5.56, native: Some(&native) };
     encoder.histogram("a=\"b\"", &buckets);
-    encoder.end(&catalogue::PROBE_RTT);
-    let exposition = encoder.finish();
+    let mut exposition = Vec::new();
+    encoder.end(&catalogue::PROBE_RTT, &mut exposition);
     let family = bytes(&mut &*exposition);
     assert_eq!(
         (text(&family, 1).as_str(), text(&family, 5).as_str()),

@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// A target's addresses as one: those that it has, and in the sums those that it had.
-struct Together {
+struct Together<'a> {
     labels: String,
     method: &'static str,
-    counters: ProbeCounters,
+    counters: Cow<'a, ProbeCounters>,
     jitter: Option<Duration>,
     ttl: Option<u8>,
     /// Where every address has one.
@@ -51,7 +51,7 @@ pub(super) fn write(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset, opti
     let spans = if options.windows { &Span::ALL[..] } else { &[Span::Minute] };
     let mut quantiles = Quantiles::default();
     let at = snapshot.at.mono;
-    let targets: Vec<Together> =
+    let targets: Vec<Together<'_>> =
         targets.iter().map(|t| together(t, spans.iter().map(|s| worst(t, *s, at, &mut quantiles)))).collect();
     counts(w, &targets, options.lean);
     round_trips(w, &targets, options.lean);
@@ -61,7 +61,7 @@ pub(super) fn write(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset, opti
     w.family(&catalogue::PROBE_BURST);
     for t in &targets {
         let (bounds, counts) = buckets(options.lean, &bounds, &t.counters.burst_buckets);
-        w.histogram(&t.labels, bounds, &counts, t.counters.burst_sum as f64);
+        w.histogram(&t.labels, bounds, &counts, t.counters.burst_sum);
     }
 }
 
@@ -90,7 +90,7 @@ fn buckets<'a>(lean: bool, bounds: &'a [f64], counts: &'a [u64]) -> (&'a [f64], 
     if lean { (&[], vec![counts.iter().sum()].into()) } else { (bounds, counts.into()) }
 }
 
-fn counts(w: &mut Writer, targets: &[Together], lean: bool) {
+fn counts(w: &mut Writer, targets: &[Together<'_>], lean: bool) {
     type Field = fn(&ProbeCounters) -> u64;
     let families: [(&Family, Field); 9] = [
         (&catalogue::PROBES, |c| c.concluded),
@@ -123,23 +123,22 @@ fn counts(w: &mut Writer, targets: &[Together], lean: bool) {
 /// A local send error is no failure of the target, and has a family of its own.
 const SEND_ERROR: usize = FailureReason::SendError as usize;
 
-fn round_trips(w: &mut Writer, targets: &[Together], lean: bool) {
+fn round_trips(w: &mut Writer, targets: &[Together<'_>], lean: bool) {
     w.family(&catalogue::PROBE_RTT);
     for t in targets {
-        let (counters, sum) = (&t.counters, t.counters.rtt_sum.as_secs_f64());
-        let (bounds, counts) = buckets(lean, &RTT_BUCKETS, &counters.rtt_buckets);
-        w.native_histogram(&t.labels, bounds, &counts, sum, t.native.as_ref());
+        let (bounds, counts) = buckets(lean, &RTT_BUCKETS, &t.counters.rtt_buckets);
+        w.native_histogram(&t.labels, bounds, &counts, t.counters.rtt_sum, t.native.as_ref());
     }
     w.family(&catalogue::PROBE_RTT_QUANTILE);
     for t in targets {
         for minute in t.windows.iter().take(1) {
-            quantiles(w, &t.labels, &[], minute);
+            quantiles(w, &t.labels, minute, false);
         }
     }
     w.family(&catalogue::PROBE_JITTER);
     for t in targets {
         if let Some(jitter) = t.jitter {
-            w.sample(&t.labels, &[], jitter.as_secs_f64());
+            w.sample(&t.labels, &[], jitter);
         }
     }
     w.family(&catalogue::PROBE_LOSS);
@@ -157,11 +156,11 @@ fn round_trips(w: &mut Writer, targets: &[Together], lean: bool) {
 }
 
 /// Families of the windows beyond the last minute.
-fn windows(w: &mut Writer, targets: &[Together]) {
+fn windows(w: &mut Writer, targets: &[Together<'_>]) {
     w.family(&catalogue::PROBE_RTT_WINDOW);
     for t in targets {
         for window in t.windows.iter().skip(1) {
-            quantiles(w, &t.labels, &[("window", window.name)], window);
+            quantiles(w, &t.labels, window, true);
         }
     }
     w.family(&catalogue::PROBE_WINDOW_LOSS);
@@ -174,20 +173,21 @@ fn windows(w: &mut Writer, targets: &[Together]) {
     }
 }
 
-fn quantiles(w: &mut Writer, labels: &str, more: &[(&str, &str)], window: &Worst) {
+fn quantiles(w: &mut Writer, labels: &str, window: &Worst, is_named: bool) {
     for (quantile, rtt) in QUANTILES.into_iter().zip(window.quantiles) {
         if let Some(rtt) = rtt {
-            let more: Vec<_> = more.iter().copied().chain([("quantile", quantile)]).collect();
-            w.sample(labels, &more, rtt.as_secs_f64());
+            let more = [("window", window.name), ("quantile", quantile)];
+            w.sample(labels, &more[usize::from(!is_named)..], rtt);
         }
     }
 }
 
-fn together(target: &TargetView, windows: impl Iterator<Item = Worst>) -> Together {
-    let mut counters = target.departed.as_ref().map(|d| d.counters.clone()).unwrap_or_default();
-    for address in &target.addresses {
-        counters.add(&address.stats.counters);
-    }
+fn together<'a>(target: &'a TargetView, windows: impl Iterator<Item = Worst>) -> Together<'a> {
+    let departed = target.departed.iter().map(|d| &d.counters);
+    let mut all = departed.chain(target.addresses.iter().map(|a| &a.stats.counters));
+    // Most targets have one address, and had no other.
+    let mut counters = all.next().map(Cow::Borrowed).unwrap_or_default();
+    all.for_each(|more| counters.to_mut().add(more));
     Together {
         labels: labels(&[("target", &target.name), ("probe", target.method)]),
         method: target.method,

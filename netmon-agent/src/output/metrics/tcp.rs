@@ -128,7 +128,7 @@ fn round_trips(w: &mut Writer, reading: &TcpReading, devices: &[(String, &Device
             // Samples are opt-in; the other two are there at 0 from the start.
             if phase != "sampled" || all.count() > 0 {
                 let labels = labels(&[("device", device), ("phase", phase)]);
-                w.histogram(&labels, &bounds, &published(&all), all.sum.as_secs_f64());
+                w.histogram(&labels, &bounds, &published(&all), all.sum);
             }
         };
         for (_, device) in devices {

@@ -459,11 +459,24 @@ fn both_formats_hold_the_same_series() {
 }
 
 #[test]
-fn gzip_gives_the_text_back() {
-    let text = text(Format::Text);
-    let mut back = String::new();
-    flate2::read::GzDecoder::new(&*gzip(text.as_bytes()).unwrap()).read_to_string(&mut back).unwrap();
-    assert_eq!(back, text);
+fn what_is_compressed_is_the_same_exposition() {
+    let mut snapshot = full();
+    // More than is compressed at once.
+    let one =
+        |n| Arc::new(TargetView { name: format!("target-{n}").into(), ..(*snapshot.targets[0]).clone() });
+    let many: Vec<_> = (0..200).map(one).collect();
+    snapshot.targets.extend(many);
+    let walls = WallOffset::default();
+    let render = |writer| render(&snapshot, &[], false, walls, &own(), Options::default(), writer);
+    for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
+        let (plain, packed) = (render(Writer::new(format)), render(Writer::compressed(format)));
+        let mut back = Vec::new();
+        flate2::read::GzDecoder::new(&*packed).read_to_end(&mut back).unwrap();
+        assert!(plain.len() > 200_000 && packed.len() * 4 < plain.len(), "{} {}", packed.len(), plain.len());
+        // The agent's own come last, and the process goes on meanwhile.
+        let of_targets = plain.windows(15).position(|w| w == b"netmon_throttle").unwrap();
+        assert!(plain[..of_targets] == back[..of_targets], "{format:?}");
+    }
 }
 
 #[test]

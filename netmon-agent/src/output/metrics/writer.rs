@@ -1,6 +1,10 @@
-//! Writes one exposition: Prometheus text 0.0.4, OpenMetrics 1.0, or protobuf.
+//! Writes one exposition: Prometheus text 0.0.4, OpenMetrics 1.0, or protobuf; compressed, if asked.
+//!
+//! Ten thousand targets are half a million lines, so a line is put together from pieces that are there already.
 
-use std::fmt::Write;
+use std::{io::Write, time::Duration};
+
+use flate2::{Compression, write::GzEncoder};
 
 use super::{
     catalogue::{Family, Kind},
@@ -38,6 +42,8 @@ impl Format {
 pub enum Value {
     /// A count.
     Int(u64),
+    /// A time in seconds, told exactly.
+    Time(Duration),
     /// Anything else.
     Float(f64),
 }
@@ -46,9 +52,42 @@ impl Value {
     fn as_f64(self) -> f64 {
         match self {
             Self::Int(n) => n as f64,
+            // The float nearest to it, as whoever reads the text has it, up to a quarter of a year.
+            Self::Time(t) => t.as_nanos() as f64 / 1e9,
             Self::Float(x) => x,
         }
     }
+
+    /// A space, the value and the end of the line.
+    fn put(self, out: &mut Vec<u8>) {
+        out.push(b' ');
+        let mut digits = itoa::Buffer::new();
+        match self {
+            Self::Int(n) => out.extend_from_slice(digits.format(n).as_bytes()),
+            Self::Time(t) => {
+                out.extend_from_slice(digits.format(t.as_secs()).as_bytes());
+                put_fraction(out, t.subsec_nanos());
+            }
+            Self::Float(x) if x == f64::INFINITY => out.extend_from_slice(b"+Inf"),
+            // Writing to memory can't fail.
+            Self::Float(x) => _ = write!(out, "{x}"),
+        }
+        out.push(b'\n');
+    }
+}
+
+/// Billionths as a decimal fraction, without zeros at its end.
+fn put_fraction(out: &mut Vec<u8>, nanos: u32) {
+    if nanos == 0 {
+        return;
+    }
+    let (mut rest, mut fraction) = (nanos, *b".000000000");
+    for digit in fraction[1..].iter_mut().rev() {
+        *digit += (rest % 10) as u8;
+        rest /= 10;
+    }
+    let end = fraction.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+    out.extend_from_slice(&fraction[..end]);
 }
 
 impl From<u64> for Value {
@@ -69,22 +108,53 @@ impl From<f64> for Value {
     }
 }
 
+impl From<Duration> for Value {
+    fn from(t: Duration) -> Self {
+        Self::Time(t)
+    }
+}
+
+/// So much is compressed at once: a processor's nearer memory holds it.
+const PIECE: usize = 64 << 10;
+
+/// The fastest level of zlib that makes codes of its own for what it compresses; the one below takes fixed ones.
+const LEVEL: u32 = 2;
+
 /// The exposition so far. A family's header is written with its first sample: one without series does not appear.
 #[derive(Debug)]
 pub struct Writer {
-    out: String,
-    /// In place of `out`.
+    out: Vec<u8>,
+    /// Takes `out` whenever it is a piece, if the exposition is to be compressed.
+    packer: Option<GzEncoder<Vec<u8>>>,
+    /// A family's messages, in place of lines.
     messages: Encoder,
     format: Format,
     family: Option<Family>,
     headed: bool,
+    /// What the lines of one histogram begin with.
+    beginning: Vec<u8>,
+    bounds: Bounds,
 }
 
 impl Writer {
     /// An empty exposition.
     pub fn new(format: Format) -> Self {
-        let out = String::with_capacity(64 << 10);
-        Self { out, messages: Encoder::default(), format, family: None, headed: false }
+        Self {
+            out: Vec::with_capacity(PIECE),
+            packer: None,
+            messages: Encoder::default(),
+            format,
+            family: None,
+            headed: false,
+            beginning: Vec::new(),
+            bounds: Bounds::default(),
+        }
+    }
+
+    /// One that is compressed as it is written (RFC 1952), so that its text is never there as a whole, at a fast
+    /// level: a scrape's time counts more than its bytes.
+    pub fn compressed(format: Format) -> Self {
+        Self { packer: Some(GzEncoder::new(Vec::new(), Compression::new(LEVEL))), ..Self::new(format) }
     }
 
     /// Samples that follow are of this family. Each family once.
@@ -97,16 +167,28 @@ impl Writer {
 
     /// One sample. `labels` are written already ([`labels`]); `more` are appended.
     pub fn sample(&mut self, labels: &str, more: &[(&str, &str)], value: impl Into<Value>) {
-        match (self.format, self.family) {
-            (Format::Protobuf, Some(family)) => {
-                self.messages.sample(&family, labels, more, value.into().as_f64());
-            }
-            _ => self.line("", labels, more, None, value.into()),
+        let Some(family) = self.family else { return };
+        if self.format == Format::Protobuf {
+            self.messages.sample(&family, labels, more, value.into().as_f64());
+            return;
         }
+        self.head(&family);
+        self.out.extend_from_slice(family.name.as_bytes());
+        if !labels.is_empty() || !more.is_empty() {
+            self.out.push(b'{');
+            self.out.extend_from_slice(labels.as_bytes());
+            let mut first = labels.is_empty();
+            for (name, value) in more {
+                put_label(&mut self.out, &mut first, name, value);
+            }
+            self.out.push(b'}');
+        }
+        value.into().put(&mut self.out);
+        self.pack(PIECE);
     }
 
     /// A histogram of counts per bucket, not cumulative; the last is above every bound.
-    pub fn histogram(&mut self, labels: &str, bounds: &[f64], counts: &[u64], sum: f64) {
+    pub fn histogram(&mut self, labels: &str, bounds: &[f64], counts: &[u64], sum: impl Into<Value>) {
         self.native_histogram(labels, bounds, counts, sum, None);
     }
 
@@ -116,72 +198,80 @@ impl Writer {
         labels: &str,
         bounds: &[f64],
         counts: &[u64],
-        sum: f64,
+        sum: impl Into<Value>,
         native: Option<&NativeHistogram>,
     ) {
+        let Some(family) = self.family else { return };
+        let sum = sum.into();
         if self.format == Format::Protobuf {
-            self.messages.histogram(labels, &Buckets { bounds, counts, sum, native });
+            self.messages.histogram(labels, &Buckets { bounds, counts, sum: sum.as_f64(), native });
             return;
         }
+        self.head(&family);
+        self.begin(&family, "_bucket", labels, "le=\"");
+        self.bounds.follow(bounds, self.format);
         let mut total = 0;
-        for (i, count) in counts.iter().enumerate() {
+        for (count, bound) in counts.iter().zip(self.bounds.written()) {
             total += count;
-            let bound = bounds.get(i).copied().unwrap_or(f64::INFINITY);
-            self.line("_bucket", labels, &[], Some(bound), Value::Int(total));
+            self.out.extend_from_slice(&self.beginning);
+            self.out.extend_from_slice(bound);
+            Value::Int(total).put(&mut self.out);
         }
-        self.line("_sum", labels, &[], None, Value::Float(sum));
-        self.line("_count", labels, &[], None, Value::Int(total));
+        for (suffix, value) in [("_sum", sum), ("_count", Value::Int(total))] {
+            self.begin(&family, suffix, labels, "");
+            self.out.extend_from_slice(&self.beginning);
+            value.put(&mut self.out);
+        }
+        self.pack(PIECE);
     }
 
     /// The whole exposition.
     pub fn finish(mut self) -> Vec<u8> {
         self.end_family();
-        match self.format {
-            Format::Text => self.out.into_bytes(),
-            Format::OpenMetrics => {
-                self.out.push_str("# EOF\n");
-                self.out.into_bytes()
-            }
-            Format::Protobuf => self.messages.finish(),
+        if self.format == Format::OpenMetrics {
+            self.out.extend_from_slice(b"# EOF\n");
+        }
+        self.pack(0);
+        match self.packer {
+            None => self.out,
+            Some(packer) => packer.finish().expect(IN_MEMORY),
         }
     }
 
     fn end_family(&mut self) {
         if let Some(family) = self.family.filter(|_| self.format == Format::Protobuf) {
-            self.messages.end(&family);
+            self.messages.end(&family, &mut self.out);
+            self.pack(PIECE);
         }
     }
 
-    fn line(&mut self, suffix: &str, labels: &str, more: &[(&str, &str)], bound: Option<f64>, value: Value) {
-        let Some(family) = self.family else { return };
-        if !self.headed {
-            self.head(&family);
-            self.headed = true;
+    /// Compresses what there is, if it is so much.
+    fn pack(&mut self, least: usize) {
+        if let Some(packer) = self.packer.as_mut().filter(|_| self.out.len() >= least) {
+            packer.write_all(&self.out).expect(IN_MEMORY);
+            self.out.clear();
         }
-        self.out.push_str(family.name);
-        self.out.push_str(suffix);
-        if !labels.is_empty() || !more.is_empty() || bound.is_some() {
-            self.out.push('{');
-            self.out.push_str(labels);
-            let mut first = labels.is_empty();
-            for (name, value) in more {
-                push_label(&mut self.out, &mut first, name, value);
-            }
-            if let Some(bound) = bound {
-                let bound = self.bound(bound);
-                push_label(&mut self.out, &mut first, "le", &bound);
-            }
-            self.out.push('}');
-        }
-        // Writing to a String can't fail.
-        let _ = match value {
-            Value::Int(n) => writeln!(self.out, " {n}"),
-            Value::Float(x) if x == f64::INFINITY => writeln!(self.out, " +Inf"),
-            Value::Float(x) => writeln!(self.out, " {x}"),
+    }
+
+    /// Sets what a histogram's line begins with, up to `more` of the last label.
+    fn begin(&mut self, family: &Family, suffix: &str, labels: &str, more: &str) {
+        let Self { beginning, .. } = self;
+        beginning.clear();
+        let (open, comma, close) = match (labels.is_empty(), more.is_empty()) {
+            (true, true) => ("", "", ""),
+            (true, false) => ("{", "", ""),
+            (false, true) => ("{", "", "}"),
+            (false, false) => ("{", ",", ""),
         };
+        for piece in [family.name, suffix, open, labels, comma, more, close] {
+            beginning.extend_from_slice(piece.as_bytes());
+        }
     }
 
     fn head(&mut self, family: &Family) {
+        if std::mem::replace(&mut self.headed, true) {
+            return;
+        }
         let open = self.format == Format::OpenMetrics;
         let (name, kind) = match family.kind {
             Kind::Counter if open => (family.name.trim_end_matches("_total"), "counter"),
@@ -193,43 +283,81 @@ impl Writer {
             let _ = writeln!(self.out, "# UNIT {name} {unit}");
         }
     }
+}
 
-    /// OpenMetrics wants bounds to look like floats.
-    fn bound(&self, bound: f64) -> String {
-        if bound == f64::INFINITY {
-            return "+Inf".into();
+impl From<Format> for Writer {
+    fn from(format: Format) -> Self {
+        Self::new(format)
+    }
+}
+
+/// Why neither writing nor compressing fails.
+const IN_MEMORY: &str = "there is no writing to memory that fails";
+
+/// The bounds of the last histogram as they are written: the next one mostly has the same.
+#[derive(Debug, Default)]
+struct Bounds {
+    of: Vec<f64>,
+    format: Format,
+    written: Vec<String>,
+}
+
+impl Bounds {
+    fn follow(&mut self, bounds: &[f64], format: Format) {
+        if self.of == bounds && self.format == format && !self.written.is_empty() {
+            return;
         }
-        match self.format {
-            Format::OpenMetrics if bound.fract() == 0.0 => format!("{bound:.1}"),
-            _ => bound.to_string(),
-        }
+        let all = bounds.iter().copied().chain([f64::INFINITY]);
+        self.written = all.map(|bound| format!("{}\"}}", written(bound, format))).collect();
+        (self.of, self.format) = (bounds.to_vec(), format);
+    }
+
+    /// Each with what ends the labels, and +Inf in the place of those that are missing.
+    fn written(&self) -> impl Iterator<Item = &[u8]> {
+        let last = self.written.last();
+        self.written.iter().chain(last.into_iter().cycle()).map(String::as_bytes)
+    }
+}
+
+/// OpenMetrics wants bounds to look like floats.
+fn written(bound: f64, format: Format) -> String {
+    if bound == f64::INFINITY {
+        return "+Inf".into();
+    }
+    match format {
+        Format::OpenMetrics if bound.fract() == 0.0 => format!("{bound:.1}"),
+        _ => bound.to_string(),
     }
 }
 
 /// Label pairs as text, to be used for many samples.
 pub fn labels(pairs: &[(&str, &str)]) -> String {
-    let (mut out, mut first) = (String::new(), true);
+    let (mut out, mut first) = (Vec::new(), true);
     for (name, value) in pairs {
-        push_label(&mut out, &mut first, name, value);
+        put_label(&mut out, &mut first, name, value);
     }
-    out
+    String::from_utf8(out).expect("strings, cut where a character is one byte")
 }
 
-fn push_label(out: &mut String, first: &mut bool, name: &str, value: &str) {
+fn put_label(out: &mut Vec<u8>, first: &mut bool, name: &str, value: &str) {
     if !std::mem::take(first) {
-        out.push(',');
+        out.push(b',');
     }
-    out.push_str(name);
-    out.push_str("=\"");
-    for c in value.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            c => out.push(c),
-        }
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"=\"");
+    let is_odd = |b: &u8| matches!(b, b'\\' | b'"' | b'\n');
+    let mut rest = value.as_bytes();
+    while let Some(at) = rest.iter().position(is_odd) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(match rest[at] {
+            b'\n' => b"\\n",
+            b'"' => b"\\\"",
+            _ => b"\\\\",
+        });
+        rest = &rest[at + 1..];
     }
-    out.push('"');
+    out.extend_from_slice(rest);
+    out.push(b'"');
 }
 
 #[cfg(test)]
@@ -283,5 +411,33 @@ mod tests {
                 && open.contains("le=\"2.5\"")
         );
         assert!(open.ends_with("\n# EOF\n"));
+    }
+
+    #[test]
+    fn a_time_is_told_to_the_nanosecond() {
+        let told = |nanos| {
+            let (mut out, value) = (Vec::new(), Value::from(Duration::from_nanos(nanos)));
+            value.put(&mut out);
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(text.trim().parse::<f64>().unwrap(), value.as_f64(), "{text}");
+            text
+        };
+        assert_eq!(told(0), " 0\n");
+        assert_eq!(told(1), " 0.000000001\n");
+        assert_eq!(told(20_050_000_000), " 20.05\n");
+        assert_eq!(told(3_600_000_000_123), " 3600.000000123\n");
+    }
+
+    #[test]
+    fn fewer_bounds_than_the_last_time_are_other_bounds() {
+        let mut w = Writer::new(Format::Text);
+        w.family(&catalogue::PROBE_BURST).histogram("", &[1.0, 2.0], &[1, 1, 1], 3.0);
+        w.histogram("a=\"b\"", &[], &[3], 4.5);
+        let text = String::from_utf8(w.finish()).unwrap();
+        let name = "netmon_probe_loss_burst_length";
+        let expected = format!(
+            "{name}_bucket{{a=\"b\",le=\"+Inf\"}} 3\n{name}_sum{{a=\"b\"}} 4.5\n{name}_count{{a=\"b\"}} 3\n"
+        );
+        assert!(text.ends_with(&expected), "{text}");
     }
 }
