@@ -1,6 +1,6 @@
 //! The last minute's samples as they were.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use super::WINDOW;
 use crate::time::Mono;
