@@ -17,6 +17,7 @@ mod kernel;
 mod life;
 mod links;
 mod notify;
+mod package;
 mod retry;
 mod scenarios;
 mod targets;
@@ -73,7 +74,8 @@ fn main() -> ExitCode {
     let of_files = scenarios::trials()
         .unwrap_or_else(|why| vec![Trial::test("scenario::the_files_can_be_read", || Err(why))]);
     let ignored = obstacle.is_some() && !in_ci;
-    let trials = trials.chain(of_files).map(|t| t.with_ignored_flag(ignored)).collect();
+    let trials = trials.chain(of_files).map(|t| t.with_ignored_flag(ignored));
+    let trials = trials.chain(package::trials()).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
