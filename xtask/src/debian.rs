@@ -6,10 +6,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::kernels::packages::Mirrors;
 use crate::step::{run, target};
 
 /// Program and package of what the tests call.
-const NEEDED: [(&str, &str); 16] = [
+const NEEDED: [(&str, &str); 17] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("ping", "iputils-ping"),
@@ -17,6 +18,7 @@ const NEEDED: [(&str, &str); 16] = [
     ("strace", "strace"),
     ("bpftool", "bpftool"),
     ("xz", "xz-utils"),
+    ("shellcheck", "shellcheck"),
     // What the examples are of: a few seconds, and 25 MB with what restic, rclone and borg bring along.
     ("systemd-analyze", "systemd"),
     ("python3", "python3"),
@@ -39,6 +41,18 @@ const PEERS: [(&str, &str); 4] =
 /// The one of them whose package would start a server.
 const PEERS_UNPACKED: [(&str, &str); 1] = [("prometheus-blackbox-exporter", "prometheus-blackbox-exporter")];
 
+/// What packs, each in its own format.
+const PACKERS: [(&str, &str); 4] =
+    [("dpkg-buildpackage", "dpkg-dev"), ("dh", "debhelper"), ("rpmbuild", "rpm"), ("buildah", "buildah")];
+/// What looks at the packages, and makes the roots into which they are installed.
+const CHECKERS: [(&str, &str); 5] = [
+    ("lintian", "lintian"),
+    ("rpmlint", "rpmlint"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("shellcheck", "shellcheck"),
+    ("crun", "crun"),
+];
+
 /// Installs what the tests miss when this is root on Debian; otherwise says what it is.
 ///
 /// # Errors
@@ -53,6 +67,22 @@ pub fn provide() -> Result<()> {
 /// When a package cannot be had.
 pub fn provide_peers() -> Result<()> {
     have(&PEERS, &PEERS_UNPACKED)
+}
+
+/// Likewise what makes packages.
+///
+/// # Errors
+/// When a package cannot be had.
+pub fn provide_packers() -> Result<()> {
+    have(&PACKERS, &[])
+}
+
+/// Likewise what proves them.
+///
+/// # Errors
+/// When a package cannot be had.
+pub fn provide_checkers() -> Result<()> {
+    have(&CHECKERS, &[])
 }
 
 fn have(installed: &[(&str, &'static str)], unpacked: &[(&str, &'static str)]) -> Result<()> {
@@ -106,6 +136,11 @@ fn unpack(package: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where this machine has Debian from: the mirror of its own sources, or Debian's public one.
+pub fn mirror() -> String {
+    Mirrors::of_machine().main
 }
 
 fn apt_get() -> Command {

@@ -2,6 +2,7 @@
 
 mod dashboards;
 mod debian;
+mod dist;
 mod ebpf;
 mod example;
 mod kernels;
@@ -32,6 +33,9 @@ enum Task {
     /// Write Grafana's dashboards and the reference of metrics, made from the catalogue of families. With `--check` hold what
     /// is committed against them; with `--types` against Grafana's published types; with `--plot` draw every panel (root).
     Dashboards(dashboards::Options),
+    /// Make what people install, in target/dist: a .deb, an .rpm, a container, a bill of materials, sums. With `--check` prove
+    /// them (root); with `--twice` build again elsewhere and compare.
+    Dist(dist::Options),
     /// Build the kernel object and its note anew, in netmon-ebpf/prebuilt.
     BuildEbpf(ebpf::Options),
     /// Prove that the committed kernel object is what the source gives.
@@ -86,6 +90,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Test => test::test(),
         Task::Lint => test::lint(&mut step::Steps::default()),
         Task::Dashboards(options) => dashboards::perform(options),
+        Task::Dist(options) => dist::perform(&options),
         Task::BuildEbpf(options) => ebpf::build(&options),
         Task::VerifyEbpf(options) => ebpf::verify(&options),
         Task::Kernels(options) => kernels::perform(&options),

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::dashboards;
 use crate::debian;
+use crate::dist;
 use crate::ebpf;
 use crate::example;
 use crate::kernels;
@@ -18,6 +19,7 @@ pub fn test() -> Result<()> {
     steps.measure("packages", |_| debian::provide())?;
     lint(&mut steps)?;
     steps.measure("types of dashboards", |_| dashboards::check_types())?;
+    steps.measure("packaging", |_| dist::metadata::check())?;
     steps
         .run("build", &mut cargo(&["build", "--release", "--package", "netmon-agent", "--bin", "netmon"]))?;
     steps.suite("tests", &mut cargo(&["test", "--workspace", "--exclude", "netmon-tests", "--no-fail-fast"]));

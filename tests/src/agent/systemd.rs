@@ -15,7 +15,7 @@ use super::{await_until, binary};
 use crate::lab::{World, find_program, run};
 
 /// Far beyond what systemd needs to start, even on a loaded machine.
-const START: Duration = Duration::from_secs(60);
+pub(super) const START: Duration = Duration::from_secs(60);
 
 /// Where the workspace is.
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -77,9 +77,31 @@ pub struct Systemd<'a> {
 
 /// The script around it. What it has started ends with it, and it then takes away what it made.
 #[derive(Debug)]
-struct Script {
+pub(super) struct Script {
     child: Child,
     init: Option<Pid>,
+}
+
+impl Script {
+    /// Starts it, and waits until its systemd is there.
+    ///
+    /// # Errors
+    /// When there is none within a minute: with what it said.
+    pub(super) fn start(world: &World, command: &mut Command) -> Result<(Self, Log, Pid)> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn().context("starting systemd")?;
+        let mut script = Self { child, init: None };
+        let log = Log::follow(script.child.stderr.take().context("its standard error")?);
+        let init = await_until(START, || {
+            if let Some(status) = script.child.try_wait()? {
+                anyhow::bail!("systemd ended with {status}: {}", log.lines().join("\n"));
+            }
+            first_process(world)
+        })?;
+        let init = init.with_context(|| format!("no systemd after {START:?}: {}", log.lines().join("\n")))?;
+        script.init = Some(init);
+        Ok((script, log, init))
+    }
 }
 
 impl Drop for Script {
@@ -131,22 +153,7 @@ impl<'a> Systemd<'a> {
             .arg(binary()?)
             .args(&units)
             .arg(BOUND);
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("starting systemd")?;
-        let mut script = Script { child, init: None };
-        let log = Log::follow(script.child.stderr.take().context("its standard error")?);
-        let init = await_until(START, || {
-            if let Some(status) = script.child.try_wait()? {
-                anyhow::bail!("systemd ended with {status}: {}", log.lines().join("\n"));
-            }
-            first_process(world)
-        })?;
-        let init = init.with_context(|| format!("no systemd after {START:?}: {}", log.lines().join("\n")))?;
-        script.init = Some(init);
+        let (script, log, init) = Script::start(world, &mut command)?;
         let systemd = Self { _world: world, folder, init, _script: script };
         let running =
             await_until(START, || Ok(systemd.systemctl(&["is-active", "basic.target"])?.1.then_some(())))?;
@@ -285,7 +292,7 @@ fn processes() -> impl Iterator<Item = Pid> {
     entries.filter_map(|e| e.file_name().to_str()?.parse().ok().map(Pid::from_raw))
 }
 
-fn text(output: &Output) -> String {
+pub(super) fn text(output: &Output) -> String {
     let both = [&output.stdout[..], &output.stderr[..]].concat();
     String::from_utf8_lossy(&both).trim().to_owned()
 }

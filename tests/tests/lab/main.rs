@@ -17,6 +17,7 @@ mod kernel;
 mod life;
 mod links;
 mod notify;
+mod package;
 mod page;
 mod retry;
 mod scenarios;
@@ -90,7 +91,8 @@ fn trials(wanted: impl Fn(&str) -> bool, ignored: bool) -> Vec<Trial> {
     .map(|(name, scenario)| Trial::test(name, move || attempt(name, scenario)));
     let of_files = scenarios::trials()
         .unwrap_or_else(|why| vec![Trial::test("scenario::the_files_can_be_read", || Err(why))]);
-    trials.chain(of_files).filter(|t| wanted(t.name())).map(|t| t.with_ignored_flag(ignored)).collect()
+    let trials = trials.chain(of_files).filter(|t| wanted(t.name())).map(|t| t.with_ignored_flag(ignored));
+    trials.chain(package::trials().filter(|t| wanted(t.name()))).collect()
 }
 
 /// More failures than these are no accident.

@@ -6,7 +6,7 @@
 mod image;
 mod machine;
 mod modules;
-mod packages;
+pub mod packages;
 mod report;
 
 use std::fs;

@@ -146,14 +146,14 @@ impl Apt {
 
 /// Where Debian and its security updates are fetched from.
 #[derive(Debug, PartialEq, Eq)]
-struct Mirrors {
-    main: String,
+pub struct Mirrors {
+    pub main: String,
     security: String,
 }
 
 impl Mirrors {
     /// Those of the machine's sources; Debian's public ones when it has none.
-    fn of_machine() -> Self {
+    pub fn of_machine() -> Self {
         let format = ["indextargets", "--format", "$(REPO_URI)"];
         Self::among(&output(Command::new("apt-get").args(format)).unwrap_or_default())
     }

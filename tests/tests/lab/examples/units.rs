@@ -17,10 +17,10 @@ pub(super) const LONG: Duration = Duration::from_secs(60);
 
 pub(super) const AGENT: &str = "netmon.service";
 
-/// `CAP_NET_RAW`, `CAP_PERFMON` and `CAP_BPF` of capabilities(7).
-const CAPABILITIES: u64 = 1 << 13 | 1 << 38 | 1 << 39;
+/// `CAP_PERFMON` and `CAP_BPF` of capabilities(7).
+const CAPABILITIES: u64 = 1 << 38 | 1 << 39;
 
-/// Valid and tight; every capability of the agent with three of the kernel's; reload, a crash, the end.
+/// Valid and tight; every capability of the agent with two of the kernel's; reload, a crash, the end.
 pub fn agent() -> Result<()> {
     let world = World::new()?;
     let systemd = Systemd::start(&world, &[("backup", ""), ("export", ""), ("tunnel", "")])?;
@@ -35,8 +35,8 @@ pub fn agent() -> Result<()> {
     let verify = systemd.command("systemd-analyze").args(["verify", "--man=no"]).args(&units).output()?;
     let said = String::from_utf8_lossy(&verify.stderr).into_owned();
     ensure!(verify.status.success() && said.is_empty(), "{}: {said}", verify.status);
-    // Of 10; what is left is the host's network and its users, the three capabilities and bpf(2).
-    let security = ["security", "--no-pager", "--threshold=16", AGENT];
+    // Of 10; what is left is the host's network and its users, the two capabilities and bpf(2).
+    let security = ["security", "--no-pager", "--threshold=15", AGENT];
     let security = systemd.command("systemd-analyze").args(security).output()?;
     let said = String::from_utf8_lossy(&security.stdout).into_owned();
     ensure!(security.status.success(), "{said}");
