@@ -70,7 +70,7 @@ pub fn perform(options: &Options) -> Result<()> {
     if options.check {
         check::all(&mut steps, &made)?;
     }
-    steps.report();
+    steps.report()?;
     println!("== {}", folder().display());
     sums::show(&made.files)
 }
