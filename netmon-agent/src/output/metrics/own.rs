@@ -16,7 +16,10 @@ use super::{
     catalogue::{self, Family},
     writer::{Writer, labels},
 };
-use crate::{history::Counters, output::notify};
+use crate::{
+    history::Counters,
+    output::{log, notify},
+};
 
 /// How a wait ended: every value of the label `result`.
 pub const WAIT_RESULTS: [&str; 7] =
@@ -111,7 +114,9 @@ impl Own {
             Box::new(own.reports.clone()),
             Box::new(ProcessCollector::for_self()),
         ];
-        for collector in collectors.into_iter().chain(own.discovered.collectors()) {
+        for collector in
+            collectors.into_iter().chain(own.discovered.collectors())
+        {
             made(own.registry.register(collector));
         }
         own
@@ -161,6 +166,7 @@ impl Own {
                 write_family(writer, &gathered);
             }
         }
+        writer.family(&catalogue::LOG_LOST).sample("", &[], log::lost());
     }
 }
 
