@@ -20,15 +20,17 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use self::settings::Sink;
 pub use self::{
     limit::RateLimit,
     settings::{FileSettings, LEAST_SIZE, LEVEL, LogFormat, MAX_FILES, MAX_SIZE, MOST_FILES, Settings},
+    writer::lost,
 };
+use self::{rolling::Rolling, settings::Sink};
 use crate::{
     diagnosis::Diagnosis,
     health::{State, Subject},
     state::ChangeEvent,
+    time::Mono,
 };
 
 /// A library that tells hundreds of things a load at debug level, or warns of every odd answer, is asked by name.
@@ -61,19 +63,22 @@ pub enum LogError {
         "the log goes to no file that could be too large: name one with --log-file, or leave the size out"
     )]
     NoFile,
-    /// The thread that writes the file can't be had.
-    #[error("no thread to write the log's file: {0}")]
+    /// The thread that writes can't be had.
+    #[error("no thread to write the log: {0}")]
     Thread(#[source] io::Error),
 }
 
 /// The log while it is kept. When it goes, what was logged is written; what is logged afterwards is not.
 #[derive(Debug)]
-pub struct Log(Option<writer::Writer>);
+pub struct Log {
+    _writer: Option<writer::Writer>,
+    is_file: bool,
+}
 
 impl Log {
     /// Whether lines go to a file, where nobody sees them who has just started this.
     pub fn is_file(&self) -> bool {
-        self.0.is_some()
+        self.is_file
     }
 }
 
@@ -98,11 +103,12 @@ pub fn check(filter: &str) -> Result<(), LogError> {
 /// A filter that can't be read, a second call, no thread.
 pub fn init(settings: &Settings) -> Result<Log, LogError> {
     let levels = levels(settings.level.as_deref().unwrap_or(LEVEL))?;
-    let (mut log, mut missing) = (Log(None), None);
+    let (mut log, mut missing) = (Log { _writer: None, is_file: false }, None);
     let layer = match settings.sink(journal::is_stderr()) {
         Sink::Stderr { json } => on_stderr(json),
-        Sink::Journal => match journal::layer() {
-            Ok(layer) => {
+        Sink::Journal => match journal::start() {
+            Ok((layer, writer)) => {
+                log._writer = Some(writer);
                 MESSAGE_ONLY.store(true, Ordering::Relaxed);
                 layer.boxed()
             }
@@ -112,8 +118,9 @@ pub fn init(settings: &Settings) -> Result<Log, LogError> {
             }
         },
         Sink::File { json, file } => {
-            let (lines, writer) = writer::start(file).map_err(LogError::Thread)?;
-            log = Log(Some(writer));
+            let open = move || Rolling::open(file, io::stderr(), Mono::now());
+            let (lines, writer) = writer::start(open).map_err(LogError::Thread)?;
+            log = Log { _writer: Some(writer), is_file: true };
             written(json, false, lines)
         }
     };

@@ -8,8 +8,8 @@ use std::{
 
 use tracing_rolling_file::{RollingConditionBase, RollingFileAppenderBase};
 
-use super::settings::FileSettings;
-use crate::time::Mono;
+use super::{settings::FileSettings, writer::Sink};
+use crate::time::{Mono, Wall};
 
 /// How often it is looked whether the file still goes by its name.
 const LOOK: Duration = Duration::from_secs(1);
@@ -148,6 +148,17 @@ impl<E: Write> Rolling<E> {
     fn say(&mut self, line: &[u8]) {
         self.elsewhere += 1;
         let _ = self.stderr.write_all(line);
+    }
+}
+
+impl<E: Write> Sink for Rolling<E> {
+    fn write(&mut self, line: &[u8], _logged: Wall) {
+        Rolling::write(self, line, Mono::now());
+    }
+
+    fn lost(&mut self, lines: u64) {
+        let line = format!("netmon: lines lost here, as the log was not written in time: {lines}\n");
+        Rolling::write(self, line.as_bytes(), Mono::now());
     }
 }
 

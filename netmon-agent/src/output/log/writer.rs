@@ -1,10 +1,11 @@
-//! The thread that writes the log's file: a disk may take seconds, and those who log decide on verdicts.
+//! The thread that writes the log to its file, or sends it to the journal: a disk may take seconds, the journal may be
+//! stopped, and those who log decide on verdicts.
 
 use std::{
     io::{self, Write},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread,
@@ -14,30 +15,55 @@ use std::{
 use nix::sys::signal::{SigSet, SigmaskHow};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::{rolling::Rolling, settings::FileSettings};
-use crate::time::Mono;
+use crate::time::Wall;
 
-/// Lines that wait to be written: what a storm of changes brings while a disk hangs for some seconds.
+/// Lines that wait to be written: what a storm of changes brings while a disk hangs for some seconds …
 const ROOM: usize = 16_384;
-/// How long the end waits for a disk that hangs.
+/// … and their bytes.
+const BYTES: usize = 8 << 20;
+/// How long the end waits for a disk that hangs, or for the journal.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Lines that were not written, of the whole process.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines of the log were lost since the process began: they found no room, or could never be sent.
+pub fn lost() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
+
+/// So many more.
+pub(super) fn count_lost(lines: u64) {
+    LOST.fetch_add(lines, Ordering::Relaxed);
+}
+
+/// Where lines go, on the thread for it.
+pub(super) trait Sink {
+    /// Takes a line that was logged then. May wait.
+    fn write(&mut self, line: &[u8], logged: Wall);
+
+    /// Tells that so many lines found no room.
+    fn lost(&mut self, lines: u64);
+}
 
 /// Takes lines from everywhere.
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
     out: SyncSender<Work>,
-    /// Lines that found no room.
+    /// Bytes that wait.
+    waiting: Arc<AtomicUsize>,
+    /// Lines that found no room, and that nobody was told of.
     lost: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
 enum Work {
-    Line(Vec<u8>),
+    Line(Vec<u8>, Wall),
     /// Everything before it has been written.
     Written(SyncSender<()>),
 }
 
-/// The log's file while it is written. When it goes, what was logged has been written.
+/// The log while it is written. When it goes, what was logged has been written.
 #[derive(Debug)]
 pub(super) struct Writer {
     out: SyncSender<Work>,
@@ -47,37 +73,40 @@ pub(super) struct Writer {
 ///
 /// # Errors
 /// No thread can be had.
-pub(super) fn start(settings: FileSettings) -> io::Result<(Lines, Writer)> {
-    let (out, work) = sync_channel(ROOM);
-    let lost = Arc::new(AtomicU64::new(0));
-    let untold = lost.clone();
+pub(super) fn start<S: Sink>(open: impl FnOnce() -> S + Send + 'static) -> io::Result<(Lines, Writer)> {
+    let (lines, work) = lines(ROOM);
+    let ours = lines.clone();
     // It is there before the agent says what becomes of signals: one that came to this thread would end the process.
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
     let started = thread::Builder::new().name("log".to_owned()).spawn(move || {
-        let file = Rolling::open(settings, io::stderr(), Mono::now());
-        write(file, &work, &untold);
+        let Lines { out, waiting, lost } = ours;
+        // It ends when nobody logs any more.
+        drop(out);
+        write(open(), &work, &waiting, &lost);
     });
     before.thread_set_mask()?;
     started?;
-    Ok((Lines { out: out.clone(), lost }, Writer { out }))
+    Ok((lines.clone(), Writer { out: lines.out }))
 }
 
-fn write<E: Write>(mut file: Rolling<E>, work: &Receiver<Work>, lost: &AtomicU64) {
+fn lines(room: usize) -> (Lines, Receiver<Work>) {
+    let (out, work) = sync_channel(room);
+    (Lines { out, waiting: Arc::default(), lost: Arc::default() }, work)
+}
+
+fn write<S: Sink>(mut sink: S, work: &Receiver<Work>, waiting: &AtomicUsize, lost: &AtomicU64) {
     while let Ok(work) = work.recv() {
-        let now = Mono::now();
         let done = match work {
-            Work::Line(line) => {
-                file.write(&line, now);
+            Work::Line(line, logged) => {
+                sink.write(&line, logged);
+                waiting.fetch_sub(line.len(), Ordering::Relaxed);
                 None
             }
             Work::Written(done) => Some(done),
         };
         let lost = lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            file.write(
-                format!("netmon: lines lost here, as the log was not written in time: {lost}\n").as_bytes(),
-                now,
-            );
+            sink.lost(lost);
         }
         // After which the process may end.
         if let Some(done) = done {
@@ -102,7 +131,20 @@ impl Drop for Writer {
             work = back;
         }
         if written.recv_timeout(PATIENCE.saturating_sub(waited)) == Err(RecvTimeoutError::Timeout) {
-            let _ = writeln!(io::stderr(), "netmon: the log's file hangs; its last lines may be missing");
+            let _ = writeln!(io::stderr(), "netmon: the log is not taken; its last lines may be missing");
+        }
+    }
+}
+
+impl Lines {
+    /// Takes a line, or counts it where there is no room: it never waits.
+    pub(super) fn put(&self, line: Vec<u8>) {
+        let length = line.len();
+        let room = self.waiting.fetch_add(length, Ordering::Relaxed) + length <= BYTES;
+        if !room || self.out.try_send(Work::Line(line, Wall::now())).is_err() {
+            self.waiting.fetch_sub(length, Ordering::Relaxed);
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            count_lost(1);
         }
     }
 }
@@ -110,9 +152,7 @@ impl Drop for Writer {
 impl Write for Lines {
     /// Takes a whole line, which is how lines are written.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.out.try_send(Work::Line(line.to_owned())).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
+        self.put(line.to_owned());
         Ok(line.len())
     }
 
@@ -131,18 +171,27 @@ impl<'a> MakeWriter<'a> for Lines {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, path::Path};
 
     use nix::sys::signal::Signal;
 
     use super::*;
+    use crate::{
+        output::log::{rolling::Rolling, settings::FileSettings},
+        time::Mono,
+    };
+
+    fn file(path: &Path) -> Rolling<io::Stderr> {
+        let settings = FileSettings { path: path.to_owned(), max_size: 1 << 30, max_files: 1 };
+        Rolling::open(settings, io::stderr(), Mono::now())
+    }
 
     #[test]
     fn what_was_logged_is_written_when_it_goes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("netmon.log");
-        let settings = FileSettings { path: path.clone(), max_size: 1 << 30, max_files: 1 };
-        let (mut lines, writer) = start(settings).unwrap();
+        let to = path.clone();
+        let (mut lines, writer) = start(move || file(&to)).unwrap();
         for n in 0..5_000 {
             lines.write_all(format!("line {n}\n").as_bytes()).unwrap();
         }
@@ -155,15 +204,14 @@ mod tests {
     #[test]
     fn it_hears_no_signals() {
         let folder = tempfile::tempdir().unwrap();
-        let settings =
-            FileSettings { path: folder.path().join("netmon.log"), max_size: 1 << 30, max_files: 1 };
+        let path = folder.path().join("netmon.log");
         let blocked = |status: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
             u64::from_str_radix(line.trim(), 16).unwrap()
         };
         let own = || blocked(&fs::read_to_string("/proc/thread-self/status").unwrap());
         let before = own();
-        let (_lines, writer) = start(settings).unwrap();
+        let (_lines, writer) = start(move || file(&path)).unwrap();
         assert_eq!(own(), before);
         // After which it is there, with its name, and waits for lines.
         drop(writer);
@@ -185,20 +233,31 @@ mod tests {
     fn lines_that_find_no_room_are_counted_where_they_are_missing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("netmon.log");
-        let (out, work) = sync_channel(2);
-        let lost = Arc::new(AtomicU64::new(0));
-        let mut lines = Lines { out, lost: lost.clone() };
+        let (mut lines, work) = lines(2);
+        let (waiting, lost, before) = (lines.waiting.clone(), lines.lost.clone(), lost());
         for n in 0..5 {
             lines.write_all(format!("line {n}\n").as_bytes()).unwrap();
         }
+        assert_eq!(waiting.load(Ordering::Relaxed), 14, "of those that wait alone");
+        // Other tests may lose some, too.
+        assert!(super::lost() >= before + 3);
         drop(lines);
-        let settings = FileSettings { path: path.clone(), max_size: 1 << 30, max_files: 1 };
-        write(Rolling::open(settings, Vec::new(), Mono::now()), &work, &lost);
+        write(file(&path), &work, &waiting, &lost);
+        assert_eq!(waiting.load(Ordering::Relaxed), 0);
         let text = fs::read_to_string(&path).unwrap();
         assert!(
             text.starts_with("line 0\nnetmon: lines lost here") && text.contains(": 3\nline 1\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes_too() {
+        let (lines, work) = lines(100);
+        for _ in 0..9 {
+            lines.put(vec![b'x'; 1 << 20]);
+        }
+        assert_eq!((work.try_iter().count(), lines.lost.load(Ordering::Relaxed)), (8, 1));
     }
 
     /// Stands for standard error, and for who ends the process when all is written.
@@ -231,7 +290,7 @@ mod tests {
         drop(out);
         let told = Arc::new(AtomicU64::new(0));
         let file = Rolling::open(settings, Witness(written, told.clone()), Mono::now());
-        write(file, &work, &AtomicU64::new(3));
+        write(file, &work, &AtomicUsize::new(0), &AtomicU64::new(3));
         assert_eq!(told.load(Ordering::Relaxed), 1);
     }
 }

@@ -12,11 +12,14 @@ use prometheus::{
 };
 
 use super::{
-    Discovered,
+    Discovered, Exports,
     catalogue::{self, Family},
     writer::{Writer, labels},
 };
-use crate::{history::Counters, output::notify};
+use crate::{
+    history::Counters,
+    output::{log, notify},
+};
 
 /// How a wait ended: every value of the label `result`.
 pub const WAIT_RESULTS: [&str; 7] =
@@ -50,6 +53,8 @@ pub struct Own {
     pub notify: notify::Counters,
     /// What discovery found.
     pub discovered: Discovered,
+    /// What was exported.
+    pub exports: Exports,
     wait_requests: IntCounterVec,
     wait_wake: Histogram,
     scrapes: IntCounterVec,
@@ -82,6 +87,7 @@ impl Own {
                 }),
             },
             discovered: Discovered::new(),
+            exports: Exports::new(),
             wait_requests: counters(&catalogue::WAIT_REQUESTS, &WAIT_RESULTS),
             wait_wake: made(Histogram::with_opts(
                 HistogramOpts::from(opts(&catalogue::WAIT_WAKE)).buckets(WAKE_BUCKETS.to_vec()),
@@ -111,7 +117,9 @@ impl Own {
             Box::new(own.reports.clone()),
             Box::new(ProcessCollector::for_self()),
         ];
-        for collector in collectors.into_iter().chain(own.discovered.collectors()) {
+        for collector in
+            collectors.into_iter().chain(own.discovered.collectors()).chain(own.exports.collectors())
+        {
             made(own.registry.register(collector));
         }
         own
@@ -161,6 +169,7 @@ impl Own {
                 write_family(writer, &gathered);
             }
         }
+        writer.family(&catalogue::LOG_LOST).sample("", &[], log::lost());
     }
 }
 

@@ -8,7 +8,7 @@ use flate2::{Compression, write::GzEncoder};
 
 use super::{
     catalogue::{Family, Kind},
-    protobuf::{Buckets, Encoder},
+    protobuf::Encoder,
 };
 use crate::health::NativeHistogram;
 
@@ -49,7 +49,7 @@ pub enum Value {
 }
 
 impl Value {
-    fn as_f64(self) -> f64 {
+    pub(crate) fn as_f64(self) -> f64 {
         match self {
             Self::Int(n) => n as f64,
             // The float nearest to it, as whoever reads the text has it, up to a quarter of a year.
@@ -114,6 +114,34 @@ impl From<Duration> for Value {
     }
 }
 
+/// A histogram to be written. Counts are not cumulative, the last is above every bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Buckets<'a> {
+    /// Upper bounds, in their order.
+    pub bounds: &'a [f64],
+    /// One more than there are bounds.
+    pub counts: &'a [u64],
+    /// Of all values.
+    pub sum: f64,
+    /// The same values in the buckets of a native histogram, where they are kept.
+    pub native: Option<&'a NativeHistogram>,
+}
+
+/// Takes families in a form that is no text: of each its samples, then its end.
+pub trait Sink: std::fmt::Debug {
+    /// One metric of a counter, a gauge or what goes out as one. `labels` are written ([`labels`]), `more` follow them.
+    fn sample(&mut self, family: &Family, labels: &str, more: &[(&str, &str)], value: Value);
+
+    /// One histogram, with its native form where there is one.
+    fn histogram(&mut self, family: &Family, labels: &str, buckets: &Buckets<'_>);
+
+    /// The family is complete, and goes to `out` if this is an exposition's form. One without any sample does not appear.
+    fn end(&mut self, family: &Family, out: &mut Vec<u8>);
+
+    /// All families are.
+    fn finish(&mut self) {}
+}
+
 /// So much is compressed at once: a processor's nearer memory holds it.
 const PIECE: usize = 64 << 10;
 
@@ -126,8 +154,8 @@ pub struct Writer {
     out: Vec<u8>,
     /// Takes `out` whenever it is a piece, if the exposition is to be compressed.
     packer: Option<GzEncoder<Vec<u8>>>,
-    /// A family's messages, in place of lines.
-    messages: Encoder,
+    /// Takes families, in place of lines.
+    sink: Option<Box<dyn Sink>>,
     format: Format,
     family: Option<Family>,
     headed: bool,
@@ -139,10 +167,14 @@ pub struct Writer {
 impl Writer {
     /// An empty exposition.
     pub fn new(format: Format) -> Self {
+        let sink: Option<Box<dyn Sink>> = match format {
+            Format::Protobuf => Some(Box::<Encoder>::default()),
+            Format::Text | Format::OpenMetrics => None,
+        };
         Self {
             out: Vec::with_capacity(PIECE),
             packer: None,
-            messages: Encoder::default(),
+            sink,
             format,
             family: None,
             headed: false,
@@ -157,6 +189,11 @@ impl Writer {
         Self { packer: Some(GzEncoder::new(Vec::new(), Compression::new(LEVEL))), ..Self::new(format) }
     }
 
+    /// One whose families go elsewhere.
+    pub fn to(sink: Box<dyn Sink>) -> Self {
+        Self { sink: Some(sink), ..Self::new(Format::Text) }
+    }
+
     /// Samples that follow are of this family. Each family once.
     pub fn family(&mut self, family: &Family) -> &mut Self {
         self.end_family();
@@ -168,9 +205,8 @@ impl Writer {
     /// One sample. `labels` are written already ([`labels`]); `more` are appended.
     pub fn sample(&mut self, labels: &str, more: &[(&str, &str)], value: impl Into<Value>) {
         let Some(family) = self.family else { return };
-        if self.format == Format::Protobuf {
-            self.messages.sample(&family, labels, more, value.into().as_f64());
-            return;
+        if let Some(sink) = &mut self.sink {
+            return sink.sample(&family, labels, more, value.into());
         }
         self.head(&family);
         self.out.extend_from_slice(family.name.as_bytes());
@@ -203,9 +239,8 @@ impl Writer {
     ) {
         let Some(family) = self.family else { return };
         let sum = sum.into();
-        if self.format == Format::Protobuf {
-            self.messages.histogram(labels, &Buckets { bounds, counts, sum: sum.as_f64(), native });
-            return;
+        if let Some(sink) = &mut self.sink {
+            return sink.histogram(&family, labels, &Buckets { bounds, counts, sum: sum.as_f64(), native });
         }
         self.head(&family);
         self.begin(&family, "_bucket", labels, "le=\"");
@@ -228,6 +263,9 @@ impl Writer {
     /// The whole exposition.
     pub fn finish(mut self) -> Vec<u8> {
         self.end_family();
+        if let Some(sink) = &mut self.sink {
+            sink.finish();
+        }
         if self.format == Format::OpenMetrics {
             self.out.extend_from_slice(b"# EOF\n");
         }
@@ -239,8 +277,8 @@ impl Writer {
     }
 
     fn end_family(&mut self) {
-        if let Some(family) = self.family.filter(|_| self.format == Format::Protobuf) {
-            self.messages.end(&family, &mut self.out);
+        if let (Some(sink), Some(family)) = (&mut self.sink, &self.family) {
+            sink.end(family, &mut self.out);
             self.pack(PIECE);
         }
     }
@@ -283,6 +321,14 @@ impl Writer {
             let _ = writeln!(self.out, "# UNIT {name} {unit}");
         }
     }
+}
+
+/// These bytes compressed as an exposition is.
+#[cfg(any(feature = "otlp", test))]
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::new(LEVEL));
+    packer.write_all(bytes).expect(IN_MEMORY);
+    packer.finish().expect(IN_MEMORY)
 }
 
 impl From<Format> for Writer {

@@ -1,8 +1,20 @@
 //! systemd's journal, by its native protocol: each field of a line is one of the journal's.
+//!
+//! | file | what |
+//! |---|---|
+//! | `entry` | a line as an entry (pure) |
+//! | `socket` | the journal's socket, full, away or there |
 
-use std::{env, fs::File, io, os::fd::AsFd, os::unix::fs::MetadataExt};
+mod entry;
+mod socket;
 
-use tracing_journald::{Layer, Priority, PriorityMappings};
+use std::{env, fs::File, io, os::fd::AsFd, os::unix::fs::MetadataExt, path::Path};
+
+use tracing::{Event, Subscriber};
+use tracing_subscriber::{Layer, layer::Context};
+
+use self::socket::{Journal, PATH};
+use super::writer::{self, Lines, Writer};
 
 /// Whether standard error is the journal's: systemd says which file it is (systemd.exec(5), `JOURNAL_STREAM`).
 pub(super) fn is_stderr() -> bool {
@@ -16,19 +28,24 @@ fn is_file(told: &str, device: u64, inode: u64) -> bool {
     told.split_once(':').is_some_and(|(d, i)| d.parse() == Ok(device) && i.parse() == Ok(inode))
 }
 
-/// What lines go through.
+/// Has every line sent to the journal. netmon has no spans, and those of libraries are left out.
+#[derive(Debug)]
+pub(super) struct ToJournal(Lines);
+
+/// What lines go through, and the thread that sends them.
 ///
 /// # Errors
-/// There is no journal.
-pub(super) fn layer() -> io::Result<Layer> {
-    let priorities = PriorityMappings {
-        // What is usual is no notice.
-        info: Priority::Informational,
-        debug: Priority::Debug,
-        ..PriorityMappings::new()
-    };
-    let layer = Layer::new()?.with_syslog_identifier("netmon".to_owned());
-    Ok(layer.with_field_prefix(Some("NETMON".to_owned())).with_priority_mappings(priorities))
+/// There is no journal, or no thread.
+pub(super) fn start() -> io::Result<(ToJournal, Writer)> {
+    let journal = Journal::open(Path::new(PATH))?;
+    let (lines, writer) = writer::start(move || journal)?;
+    Ok((ToJournal(lines), writer))
+}
+
+impl<S: Subscriber> Layer<S> for ToJournal {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        self.0.put(entry::entry(event));
+    }
 }
 
 #[cfg(test)]
