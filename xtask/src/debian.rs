@@ -27,7 +27,7 @@ const NEEDED: [(&str, &str); 17] = [
     ("rclone", "rclone"),
     ("borg", "borgbackup"),
     ("socat", "socat"),
-    // Half a minute, and 105 MB with what they bring along: the page is tried in a browser.
+    // Some ten seconds, and 133 MB with what they bring along: the page is tried in a browser.
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
 ];

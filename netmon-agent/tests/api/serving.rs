@@ -36,7 +36,7 @@ fn bad_questions_are_answered_with_what_there_is() {
         ("/v1/wait?target=x", "404 ", "no target"),
         ("/v1/events?every=1", "400 ", "all"),
         ("/?state=fine", "400 ", "faulty"),
-        ("/?q=x&sheet=2&part=live", "200 ", "Nothing is probed"),
+        ("/?q=x&sheet=2&part=live", "200 ", "No target is so"),
         ("/v1/nothing", "404 ", "/v1/status"),
         ("/healthz", "200 ", "ok"),
         ("/readyz", "200 ", "up"),

@@ -98,16 +98,17 @@ impl<'a> Browser<'a> {
         self.command("/execute/sync", &json!({"script": script, "args": []}))
     }
 
-    /// Waits until an expression is true of the page.
+    /// Waits until an expression is true of the page. While it goes to another one there is nothing to ask.
     ///
     /// # Errors
     /// When it is not within `within`; the page's text comes along.
     pub fn until(&self, within: Duration, expression: &str) -> Result<()> {
         let script = format!("return Boolean({expression})");
-        let came = await_until(within, || Ok((self.run(&script)? == true).then_some(())))?;
+        let came = await_until(within, || Ok(self.run(&script).is_ok_and(|so| so == true).then_some(())))?;
         came.with_context(|| {
+            let last = self.run(&script);
             let text = self.run("return document.documentElement.innerText").unwrap_or_default();
-            format!("never: {expression}\n{}", text.as_str().unwrap_or_default())
+            format!("never: {expression}: {last:?}\n{}", text.as_str().unwrap_or_default())
         })
     }
 

@@ -15,7 +15,7 @@ use super::Browser;
 use crate::agent::Start;
 use crate::lab::{Options, SERVER_V4, World};
 
-const SIZE: (u32, u32) = (1280, 1040);
+const SIZE: (u32, u32) = (1280, 1524);
 /// Far beyond what any step may take on a loaded machine.
 const LONG: Duration = Duration::from_secs(120);
 const MINUTE: u64 = 60;
@@ -27,16 +27,18 @@ const DAY: u64 = 86_400;
 /// # Errors
 /// Where the world or the browser can't be had, or the page does not come to what is to be seen.
 pub fn take(path: &Path) -> Result<()> {
-    let world = World::with(Options { uplinks: 2, ..Options::default() })?;
+    let world = World::with(Options { uplinks: 2, ipv6: false, ..Options::default() })?;
     world.internet.nft(
         "table inet shot { chain in { type filter hook input priority 0; policy accept; \
-         ip daddr 8.8.4.4 numgen random mod 100 < 14 drop; } }",
+         ip daddr 8.8.4.4 numgen random mod 100 < 14 drop; }; }",
     )?;
     let start = Start::new(&world)?;
     let ledger = start.folder().join("history.db");
     past(&ledger)?;
     let config = configuration(&ledger);
-    let agent = start.config(&config).start()?;
+    // The name is the machine's own, as far as the agent sees.
+    let named = "echo node1.example.net > /proc/sys/kernel/hostname; exec \"$@\"";
+    let agent = start.config(&config).behind(&["unshare", "--uts", "sh", "-c", named, "sh"]).start()?;
     let browser = Browser::start(&world.node, agent.folder())?;
     browser.resize(SIZE.0, SIZE.1, 1.0)?;
     browser.go("http://127.0.0.1:9817/")?;
@@ -51,7 +53,6 @@ pub fn take(path: &Path) -> Result<()> {
     }
     let told = browser.console()?;
     ensure!(told.is_empty(), "the console: {told:?}");
-    fs::write(path.with_extension("html"), agent.get("/")?.body)?;
     Ok(())
 }
 

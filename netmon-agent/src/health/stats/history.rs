@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{
     buckets::bucket,
-    figures::Gathering,
+    figures::OneSlot,
     packed::{self, Slot},
 };
 use crate::time::Mono;
@@ -87,7 +87,7 @@ impl History {
 
     /// Shows what [`History::visit_hour`] does, each slot by itself with its begin and end: oldest first, the running minute
     /// last.
-    pub(super) fn each_slot(&self, now: Mono, mut each: impl FnMut(Mono, Mono, &dyn Fn(&mut Gathering<'_>))) {
+    pub(super) fn each_slot(&self, now: Mono, mut each: impl FnMut(Mono, Mono, &dyn Fn(&mut OneSlot))) {
         let now = minute(now).max(self.minute);
         let start = |minute: u32| Mono::from_nanos(u64::from(minute) * MINUTE_NS);
         for slot in packed::slots(&self.past).filter(|s| self.once(s) && within_hour(s.minute, now)) {

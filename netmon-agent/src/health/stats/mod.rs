@@ -26,6 +26,7 @@ use crate::{
     observation::{FailureReason, ProbeOutcome},
     time::Mono,
 };
+use figures::OneSlot;
 use history::History;
 use recent::Recent;
 
@@ -149,11 +150,11 @@ impl AddressStats {
     }
 
     /// [`Span::Hour`] in pieces, oldest first: five minutes each, and one minute each of the running five. Those without a
-    /// probe are left out. Takes microseconds a piece: for whoever shows it.
-    pub fn pieces(&self, now: Mono, quantiles: &mut Quantiles) -> Vec<Piece> {
-        let mut pieces = Vec::new();
+    /// probe are left out.
+    pub fn pieces(&self, now: Mono) -> Vec<Piece> {
+        let (mut pieces, mut slot) = (Vec::new(), OneSlot::default());
         self.history.each_slot(now, |from, to, show| {
-            pieces.push(Piece { from, to, figures: quantiles.of_slots(|all| show(all)) });
+            pieces.push(Piece { from, to, figures: slot.figures(|one| show(one)) });
         });
         pieces
     }

@@ -165,6 +165,10 @@ impl Exporter {
         let (body, mut failures) = (Bytes::from(batch.body), 0);
         loop {
             let limit = self.settings.timeout.min(until.since(Mono::now()));
+            if limit.is_zero() {
+                self.tell("no time is left before the next export");
+                return Sent::OutOfTime;
+            }
             let attempted = timeout(limit, self.attempt(body.clone())).await;
             let (wish, why) = match attempted.unwrap_or(Err(AttemptError::TimedOut(limit))) {
                 Ok(Fate::Taken { rejected, said }) => {

@@ -50,6 +50,8 @@ fn page() -> Result<()> {
 
     // The link goes and comes back.
     browser.run(WATCH)?;
+    // What follows another change within a second is gathered, and a page that was just loaded has heard of one.
+    thread::sleep(Duration::from_secs(2));
     let broken = Wall::now();
     world.carrier_down(0)?;
     browser.until(LONG, "live.dataset.state === 'down'")?;
@@ -144,7 +146,7 @@ fn without_scripts(browser: &Browser<'_>, agent: &Agent<'_>) -> Result<()> {
     for words in ["The network is up", "Targets", "Devices", "Outages", HOSTILE, "loads itself anew"] {
         ensure!(first.contains(words), "without scripts there is no {words:?}: {first}");
     }
-    let of = |text: &str| text.split("As of ").nth(1).map(|rest| rest[..8].to_owned());
+    let of = |text: &str| text.split("As of ").nth(1).and_then(|rest| rest.get(..8)).map(str::to_owned);
     let (begun, before) = (Mono::now(), of(&first));
     ensure!(before.is_some(), "{first}");
     let reloaded = await_until(LONG, || {

@@ -78,7 +78,7 @@ fn row(d: &DeviceView, view: &View<'_>) -> Markup {
 }
 
 fn speed(mbps: u32) -> String {
-    if mbps >= 1000 && mbps % 100 == 0 {
+    if mbps >= 1000 && mbps.is_multiple_of(100) {
         return format!("{}\u{a0}Gb/s", f64::from(mbps) / 1000.0);
     }
     format!("{mbps}\u{a0}Mb/s")

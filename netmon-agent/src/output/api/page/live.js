@@ -13,7 +13,7 @@
   const at = (id) => document.getElementById(id);
   const link = at('link'), said = at('said');
   let stream = null, retry = 0, timer = 0, counter = 0;
-  let asking = false, due = false, rested = 0, gap = GAP, wait = SECOND;
+  let asking = false, due = false, hurried = 0, gap = GAP, wait = SECOND;
   let seen = performance.now(), how = 'asked', lost = false;
 
   // What changed alone is touched: focus, selection, open details and the place on the page stay.
@@ -115,21 +115,28 @@
       wait = Math.min(wait * 1.5, LOOK);
     }
     asking = false;
-    rested = performance.now();
-    gap = Math.max(GAP, 10 * (rested - began));
-    plan(lost ? wait : due ? gap : document.hidden ? HIDDEN : LOOK);
+    gap = Math.max(GAP, 10 * (performance.now() - began));
+    if (lost) plan(wait);
+    else if (due) changed();
+    else plan(document.hidden ? HIDDEN : LOOK);
   };
 
-  const plan = (pause) => {
+  const plan = (pause, act = look) => {
     clearTimeout(timer);
-    timer = setTimeout(look, pause);
+    timer = setTimeout(act, pause);
   };
 
+  // The first change after a quiet second shows at once; those that follow it are gathered.
   const changed = () => {
-    const left = rested + gap - performance.now();
-    if (asking) due = true;
-    else if (left > 0) plan(left);
-    else look();
+    const left = hurried + gap - performance.now();
+    if (asking) {
+      due = true;
+    } else if (left > 0) {
+      plan(left, changed);
+    } else {
+      hurried = performance.now();
+      look();
+    }
   };
 
   const follow = async () => {

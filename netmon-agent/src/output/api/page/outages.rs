@@ -38,12 +38,12 @@ fn days(known: &Known) -> Markup {
                 th scope="col" { "Day" } th scope="col" { "From midnight to midnight" } th scope="col" { "Available" }
                 th scope="col" { "Outages" }
             } }
-            tbody { @for day in known.network.days.iter().rev() { (one_day(day, known.cells.get(&day.date))) } }
+            tbody { @for day in known.network.days.iter().rev() { (one_day(day, known.cells.get(&day.date).map(|cells| &**cells))) } }
         }
     }
 }
 
-fn one_day(day: &Day, cells: Option<&Box<Cells>>) -> Markup {
+fn one_day(day: &Day, cells: Option<&Cells>) -> Markup {
     html! {
         tr data-key=(day.date) {
             th scope="row" { (date(&day.date)) }
@@ -66,7 +66,7 @@ fn date(text: &str) -> String {
 }
 
 /// A day from midnight to midnight.
-fn strip(times: &Times, cells: Option<&Box<Cells>>) -> Markup {
+fn strip(times: &Times, cells: Option<&Cells>) -> Markup {
     let told: Vec<String> = [
         ("up", times.up_seconds),
         ("degraded", times.degraded_seconds),

@@ -10,7 +10,7 @@ use super::{
     words::{count, per_cent, round_trip},
 };
 use crate::{
-    health::{AddressStats, Piece, Quantiles},
+    health::{AddressStats, Piece},
     time::Mono,
 };
 
@@ -44,14 +44,14 @@ pub(super) fn minute(stats: &AddressStats, now: Mono) -> Markup {
     let losses = samples.iter().filter(|(_, rtt)| rtt.is_none()).count();
     let mut told = format!("{}, {losses} lost", count(samples.len(), "probe", "probes"));
     if let (Some(least), Some(most)) = (least, most) {
-        let _ = write!(told, ", {} to {}", round_trip(least), round_trip(most));
+        let _ = write!(told, ", {}", range(least, most));
     }
     drawn(&told, &[("lost", &lost), ("line", &line)])
 }
 
 /// The last hour in pieces: the median as a line, up to the 99th percentile a band, losses as bars from below.
-pub(super) fn hour(stats: &AddressStats, now: Mono, quantiles: &mut Quantiles) -> Markup {
-    let pieces = stats.pieces(now, quantiles);
+pub(super) fn hour(stats: &AddressStats, now: Mono) -> Markup {
+    let pieces = stats.pieces(now);
     if pieces.is_empty() {
         return marks::nothing();
     }
@@ -84,13 +84,18 @@ fn hour_told(pieces: &[Piece]) -> String {
     let mut told = count(usize::try_from(probes).unwrap_or(usize::MAX), "probe", "probes");
     let medians = || pieces.iter().filter_map(|p| p.figures.p50);
     if let (Some(least), Some(most)) = (medians().min(), medians().max()) {
-        let _ = write!(told, ", medians {} to {}", round_trip(least), round_trip(most));
+        let _ = write!(told, ", median {}", range(least, most));
     }
     let _ = match worst {
         0.0 => write!(told, ", none lost"),
         worst => write!(told, ", {} lost at worst", per_cent(worst)),
     };
     told
+}
+
+fn range(least: Duration, most: Duration) -> String {
+    let (least, most) = (round_trip(least), round_trip(most));
+    if least == most { least } else { format!("{least} to {most}") }
 }
 
 fn x(now: Mono, at: Mono) -> f64 {
@@ -161,13 +166,11 @@ mod tests {
 
     #[test]
     fn an_hour_is_drawn_and_told() {
-        let mut quantiles = Quantiles::default();
-        let drawing =
-            hour(&of(&[Some(10), None, Some(10), Some(10)]), at(3630), &mut quantiles).into_string();
-        assert!(drawing.contains("4\u{a0}probes, medians 10.0\u{a0}ms"), "{drawing}");
+        let drawing = hour(&of(&[Some(10), None, Some(10), Some(10)]), at(3630)).into_string();
+        assert!(drawing.contains("4\u{a0}probes, median 9.99\u{a0}ms, 25.0"), "{drawing}");
         assert!(drawing.contains("25.0\u{a0}% lost at worst"), "{drawing}");
         assert!(drawing.contains("class=\"bars\" d=\"M119.0 26V19.5H120.0V26z\""), "{drawing}");
-        let all_lost = hour(&of(&[None]), at(3601), &mut quantiles).into_string();
+        let all_lost = hour(&of(&[None]), at(3601)).into_string();
         assert!(all_lost.contains("100\u{a0}% lost") && !all_lost.contains("class=\"line\""), "{all_lost}");
     }
 }

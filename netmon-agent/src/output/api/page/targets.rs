@@ -160,7 +160,7 @@ fn cells(a: &AddressView, several: bool, view: &View<'_>, quantiles: &mut Quanti
             @if several { span.line { (a.address.to_string()) @if a.state == State::Down { " " (marks::state(a.state)) } } }
             (spark::minute(&a.stats, now))
         }
-        td data-label="Last hour" { (spark::hour(&a.stats, now, quantiles)) }
+        td data-label="Last hour" { (spark::hour(&a.stats, now)) }
         (numbers(&figures))
     }
 }
