@@ -68,8 +68,8 @@ pub use reach::{Reach, Way, next_hop};
 pub use retransmits::READ_INTERVAL;
 pub use settings::{BURST, LOST_FOR_DOWN, Settings};
 pub use stats::{
-    AddressStats, BURST_BUCKETS, Departed, Figures, NativeHistogram, ProbeCounters, Quantiles, RTT_BUCKETS,
-    Span, WINDOW, rtt_bucket,
+    AddressStats, BURST_BUCKETS, Departed, Figures, NativeHistogram, Piece, ProbeCounters, Quantiles,
+    RTT_BUCKETS, Span, WINDOW, rtt_bucket,
 };
 pub use target::{Role, Target, TargetSpec};
 pub use uplinks::MEMORY as UPLINK_MEMORY;

@@ -41,7 +41,7 @@ pub use error::StoreError;
 pub use jobs::Jobs;
 pub use read::Reader;
 pub use record::{Change, Gap, Records, Run, RunId, Waits};
-pub use report::{LIMITS, MAX_PERIOD, Question, Whose, answer};
+pub use report::{LIMITS, MAX_PERIOD, Question, Whose, answer, seen};
 pub use store::{Batch, Sign, Store, ThisRun, move_aside, open};
 pub use timeline::Stretch;
 pub use when::when;

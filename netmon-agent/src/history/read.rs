@@ -43,9 +43,8 @@ impl Reader {
         Self { path: path.into(), most: MOST }
     }
 
-    /// The same with another bound on the rows.
-    #[cfg(test)]
-    pub(super) fn of_rows(self, most: u64) -> Self {
+    /// The same with another bound on the rows that are read at once.
+    pub fn of_rows(self, most: u64) -> Self {
         Self { most, ..self }
     }
 

@@ -132,6 +132,24 @@ pub fn answer(records: &Records, question: &Question, live: Option<RunId>) -> wi
     }
 }
 
+/// What was known of the whole network in `window`: stretches of one state each, in order. Where there is none, nobody
+/// looked, or the state was unknown.
+pub fn seen(records: &Records, window: Stretch) -> Vec<(Stretch, State)> {
+    let timeline = Timeline::new(&records.runs, &records.gaps);
+    let changes: Vec<&Change> = records.changes.iter().filter(|c| c.subject == Subject::Network).collect();
+    let mut all = Vec::new();
+    for segment in segments::segments(&timeline, &changes) {
+        let mut from = segment.stretch.from;
+        for gap in &segment.gaps {
+            all.push((Stretch { from, to: gap.from }, segment.state));
+            from = gap.to;
+        }
+        all.push((Stretch { from, to: segment.stretch.to }, segment.state));
+    }
+    let all = all.into_iter().map(|(stretch, state)| (stretch.within(window), state));
+    all.filter(|(stretch, _)| !stretch.is_empty()).collect()
+}
+
 fn by_subject(records: &Records) -> BTreeMap<&Subject, Vec<&Change>> {
     let mut all: BTreeMap<&Subject, Vec<&Change>> = BTreeMap::new();
     for change in &records.changes {

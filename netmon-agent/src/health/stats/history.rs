@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{
     buckets::bucket,
+    figures::OneSlot,
     packed::{self, Slot},
 };
 use crate::time::Mono;
@@ -76,14 +77,32 @@ impl History {
     /// Shows the running five minutes and the twelve times five before them.
     pub(super) fn visit_hour(&self, now: Mono, visitor: &mut impl Visitor) {
         let now = minute(now).max(self.minute);
-        // Short slots are in a long one already, but for those of the five minutes that the history itself is in.
-        let once = |s: &Slot<'_>| s.long || s.minute / FIVE == self.minute / FIVE;
         packed::slots(&self.past)
-            .filter(|s| once(s) && within_hour(s.minute, now))
+            .filter(|s| self.once(s) && within_hour(s.minute, now))
             .for_each(|s| show(&s, visitor));
         if within_hour(self.minute, now) {
             self.show_running(visitor);
         }
+    }
+
+    /// Shows what [`History::visit_hour`] does, each slot by itself with its begin and end: oldest first, the running minute
+    /// last.
+    pub(super) fn each_slot(&self, now: Mono, mut each: impl FnMut(Mono, Mono, &dyn Fn(&mut OneSlot))) {
+        let now = minute(now).max(self.minute);
+        let start = |minute: u32| Mono::from_nanos(u64::from(minute) * MINUTE_NS);
+        for slot in packed::slots(&self.past).filter(|s| self.once(s) && within_hour(s.minute, now)) {
+            let length = if slot.long { FIVE } else { 1 };
+            each(start(slot.minute), start(slot.minute + length), &|to| show(&slot, to));
+        }
+        if within_hour(self.minute, now) && !self.is_empty() {
+            each(start(self.minute), start(self.minute + 1), &|to| self.show_running(to));
+        }
+    }
+
+    /// Whether a slot is one of those that together are the hour, each moment once: short ones are in a long one already, but
+    /// for those of the five minutes that the history itself is in.
+    fn once(&self, slot: &Slot<'_>) -> bool {
+        slot.long || slot.minute / FIVE == self.minute / FIVE
     }
 
     #[cfg(test)]

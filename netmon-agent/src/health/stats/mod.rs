@@ -26,11 +26,23 @@ use crate::{
     observation::{FailureReason, ProbeOutcome},
     time::Mono,
 };
+use figures::OneSlot;
 use history::History;
 use recent::Recent;
 
 /// The window of loss and percentiles.
 pub const WINDOW: Duration = Duration::from_secs(60);
+
+/// What a piece of the last hour says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Its begin.
+    pub from: Mono,
+    /// Its end; of the running minute one that is still to come.
+    pub to: Mono,
+    /// What became of its probes.
+    pub figures: Figures,
+}
 
 /// Statistics of one address.
 #[derive(Clone, Debug, Default)]
@@ -129,6 +141,22 @@ impl AddressStats {
             Span::FiveMinutes => quantiles.of_slots(|to| self.history.visit_five_minutes(now, to)),
             Span::Hour => quantiles.of_slots(|to| self.history.visit_hour(now, to)),
         }
+    }
+
+    /// The samples of the last [`WINDOW`] as they were, oldest first: how long ago, and the RTT, none of a lost one. 256 at
+    /// most.
+    pub fn samples(&self, now: Mono) -> impl Iterator<Item = (Duration, Option<Duration>)> {
+        self.recent.aged(now)
+    }
+
+    /// [`Span::Hour`] in pieces, oldest first: five minutes each, and one minute each of the running five. Those without a
+    /// probe are left out.
+    pub fn pieces(&self, now: Mono) -> Vec<Piece> {
+        let (mut pieces, mut slot) = (Vec::new(), OneSlot::default());
+        self.history.each_slot(now, |from, to, show| {
+            pieces.push(Piece { from, to, figures: slot.figures(|one| show(one)) });
+        });
+        pieces
     }
 
     #[cfg(test)]

@@ -38,6 +38,12 @@ impl Recent {
         recent.map(|s| (s.rtt_ns != LOST).then(|| Duration::from_nanos(s.rtt_ns)))
     }
 
+    /// The same with their age, oldest first.
+    pub(super) fn aged(&self, now: Mono) -> impl Iterator<Item = (Duration, Option<Duration>)> {
+        let recent = self.0.iter().filter(move |s| now.since(s.at) <= WINDOW);
+        recent.map(move |s| (now.since(s.at), (s.rtt_ns != LOST).then(|| Duration::from_nanos(s.rtt_ns))))
+    }
+
     #[cfg(test)]
     pub(super) fn heap(&self) -> usize {
         self.0.capacity() * size_of::<Sample>()

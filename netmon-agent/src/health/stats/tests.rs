@@ -204,3 +204,46 @@ proptest! {
         check(&stats.figures(Span::Minute, Mono::from_nanos(now), &mut quantiles), &minute)?;
     }
 }
+
+#[test]
+fn samples_and_pieces_are_what_the_windows_are_made_of() {
+    let mut stats = AddressStats::default();
+    let mut quantiles = Quantiles::default();
+    let start = 7200 + 90;
+    for t in (start..start + 4000).step_by(2) {
+        stats.record(s(t), &if t % 600 == 0 { lost() } else { reply(1 + t % 7) });
+    }
+    let now = s(start + 4000);
+    let samples: Vec<_> = stats.samples(now).collect();
+    assert_eq!((samples.len(), samples[0].0), (30, Duration::from_secs(60)));
+    assert!(samples.windows(2).all(|w| w[0].0 > w[1].0), "oldest first");
+    let rtts: Vec<_> = samples.iter().filter_map(|(_, rtt)| *rtt).collect();
+    assert_eq!(rtts, stats.rtts(now).collect::<Vec<_>>());
+
+    let pieces = stats.pieces(now);
+    assert!(pieces.windows(2).all(|w| w[0].to <= w[1].from), "no moment twice: {pieces:?}");
+    assert!(pieces.iter().all(|p| p.figures.p50.is_some() && p.figures.p99 <= p.figures.max));
+    let hour = stats.figures(Span::Hour, now, &mut quantiles);
+    let (answered, lost) =
+        pieces.iter().fold((0, 0), |sum, p| (sum.0 + p.figures.answered, sum.1 + p.figures.lost));
+    assert_eq!((answered, lost), (hour.answered, hour.lost));
+    assert_eq!(pieces.iter().filter(|p| p.to.since(p.from) == Duration::from_secs(300)).count(), 12);
+    // Ranks that are counted off are those of the histogram, which has two digits.
+    let mut one = AddressStats::default();
+    for t in 0..59 {
+        one.record(s(7200 + t), &reply(1 + t * t % 40));
+    }
+    let (alone, whole) = (one.pieces(s(7259)), one.figures(Span::Hour, s(7259), &mut quantiles));
+    assert_eq!((alone.len(), alone[0].figures.max), (1, whole.max));
+    let near = |a: Option<Duration>, b: Option<Duration>| {
+        let (a, b) = (a.unwrap().as_secs_f64(), b.unwrap().as_secs_f64());
+        (a / b - 1.0).abs() < 0.01
+    };
+    let alone = alone[0].figures;
+    assert!(
+        near(alone.p50, whole.p50) && near(alone.p90, whole.p90) && near(alone.p99, whole.p99),
+        "{alone:?} {whole:?}"
+    );
+    // An hour later nothing of it is shown.
+    assert_eq!(stats.pieces(s(start + 12_000)), []);
+}
