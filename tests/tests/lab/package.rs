@@ -183,8 +183,11 @@ fn container() -> Result<()> {
         std::os::unix::fs::chown(bundle.join("socket"), Some(uid), Some(65532))?;
         let wanted = engine_configuration(&root, &bundle, world.node.name(), uid, capabilities);
         fs::write(bundle.join("config.json"), serde_json::to_vec(&wanted)?)?;
-        let _running = Running(
-            Command::new(&crun)
+        let mut running = Running(
+            Command::new("unshare")
+                // In its view there is one hierarchy of cgroups: it knows no two beside one another.
+                .args(["--mount", "sh", "-euc", "mount -t cgroup2 cgroup2 /sys/fs/cgroup; exec \"$@\"", "-"])
+                .arg(&crun)
                 .args(["--cgroup-manager=disabled", "--root"])
                 .arg(bundle.join("crun"))
                 .args(["run", "--bundle"])
@@ -195,6 +198,8 @@ fn container() -> Result<()> {
         );
         let path = bundle.join("socket/netmon.sock");
         let status = await_until(LONG, || {
+            let ended = running.0.try_wait()?;
+            ensure!(ended.is_none(), "as {uid} it has ended: {ended:?}");
             let answer = get(&path, "/v1/status", LONG).ok().and_then(|r| r.json().ok());
             Ok(answer.filter(|s| s["state"] == "up"))
         })?;

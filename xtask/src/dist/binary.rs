@@ -20,7 +20,7 @@ const GLIBC: &str = "2.17";
 /// Builds it from the workspace in `source`, below `build`.
 ///
 /// # Errors
-/// When it does not build, or holds paths of this machine, or needs a newer glibc.
+/// When it does not build, or is not what [`examine`] asks for.
 pub fn build(source: &Path, build: &Path, epoch: u64) -> Result<PathBuf> {
     let mut command = tools::subcommand("zigbuild");
     command.args(["--locked", "--profile", "dist", "--package", "netmon-agent", "--bin", "netmon"]);
@@ -43,19 +43,23 @@ pub fn build(source: &Path, build: &Path, epoch: u64) -> Result<PathBuf> {
         .env("ZIG_LOCAL_CACHE_DIR", tools::cache("zig"));
     run(&mut command)?;
     let binary = build.join(TARGET).join("dist/netmon");
-    let facts = Facts::of(&binary)?;
-    ensure!(
-        facts.floor <= version(GLIBC).context("a version")?,
-        "{} needs glibc {:?}, not {GLIBC}",
-        binary.display(),
-        facts.floor
-    );
-    let bytes = fs::read(&binary)?;
-    for (path, _) in renamed.iter().chain([&(root(), "")]) {
+    examine(&binary, source)?;
+    Ok(binary)
+}
+
+/// That it runs with the glibc that is promised, and holds no paths of this machine.
+///
+/// # Errors
+/// When it does not, or is no program for Linux.
+pub fn examine(binary: &Path, source: &Path) -> Result<()> {
+    let (floor, promised) = (Facts::of(binary)?.floor, version(GLIBC).context("a version")?);
+    ensure!(floor <= promised, "{} needs glibc {}.{}, not {GLIBC}", binary.display(), floor.0, floor.1);
+    let bytes = fs::read(binary)?;
+    for (path, _) in renamed(source)?.iter().chain([&(root(), "")]) {
         let path = path.display().to_string();
         ensure!(!holds(&bytes, path.as_bytes()), "{} holds the path {path}", binary.display());
     }
-    Ok(binary)
+    Ok(())
 }
 
 /// Prints what it is.

@@ -118,12 +118,12 @@ fn debian_root(suite: &str, with: &str) -> Result<PathBuf> {
 /// network namespace of its own.
 fn older(binary: &Path, root: &Path) -> Result<()> {
     let script = r#"
-        mount --bind "$1" "$1"; cp "$2" "$1/tmp/netmon"; mount -t proc proc "$1/proc"; ip link set lo up
+        mount -t tmpfs tmpfs "$1/tmp"; cp "$2" "$1/tmp/netmon"; mount -t proc proc "$1/proc"; ip link set lo up
+        echo "127.0.0.1 localhost" >"$1/etc/hosts"
         chroot "$1" ldd --version | head -1
         chroot "$1" /tmp/netmon --version
         chroot "$1" /tmp/netmon probe -c 3 -i 0.2 127.0.0.1 ::1
-        chroot "$1" /tmp/netmon probe -c 2 -i 0.2 localhost
-        rm "$1/tmp/netmon""#;
+        chroot "$1" /tmp/netmon probe -c 2 -i 0.2 localhost"#;
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", script, "-"]);
     run(command.arg(root).arg(binary))

@@ -45,7 +45,7 @@ pub fn make(source: &Path, tree: &Path, folder: &Path, epoch: u64) -> Result<Opt
     ] {
         put(&root, Path::new(file), text.as_bytes(), false)?;
     }
-    for folder in ["run/netmon", "var/lib/netmon", "etc/netmon", "tmp"] {
+    for folder in ["run/netmon", "var/lib/netmon", "etc/netmon", "tmp", "proc", "sys", "dev"] {
         fs::create_dir_all(root.join(folder))?;
     }
     if debian::find("buildah").is_none() || !debian::is_root() {
@@ -98,10 +98,16 @@ fn image(folder: &Path, epoch: u64) -> Result<PathBuf> {
         command.arg("--runroot").arg(storage.join("run")).args(arguments);
         command
     };
-    let mut build = buildah(&["build", "--isolation", "chroot", "--network", "none", "--format", "oci"]);
+    let mut build = buildah(&["build", "--isolation", "chroot", "--format", "oci"]);
     build.args(["--timestamp", &epoch.to_string(), "--build-arg"]).arg(format!("VERSION={VERSION}"));
     output(build.args(["--tag", &name]).arg(folder))?;
-    output(&mut buildah(&["push", "--quiet", &name, &format!("oci-archive:{}:{name}", archive.display())]))?;
+    // As a folder first: an archive of buildah's has the time at which it was written.
+    let layout = fresh(&folder.with_file_name("layout"))?;
+    output(&mut buildah(&["push", "--quiet", &name, &format!("oci:{}:{name}", layout.display())]))?;
+    let mut tar = Command::new("tar");
+    tar.args(["--create", "--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mode=u=rwX,go=rX"]);
+    tar.arg(format!("--mtime=@{epoch}")).arg("--file").arg(&archive).arg("--directory").arg(&layout).arg(".");
+    output(&mut tar)?;
     output(&mut buildah(&["rmi", "--all", "--force"]))?;
     Ok(archive)
 }

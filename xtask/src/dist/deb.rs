@@ -19,6 +19,7 @@ const MAIL: &str = "netmon@packages.invalid";
 /// When debhelper or dpkg refuse.
 pub fn build(source: &Path, tree: &Path, work: &Path, version: &str, epoch: u64) -> Result<PathBuf> {
     let folder = fresh(work)?.join(format!("netmon-{version}"));
+    fs::create_dir_all(&folder)?;
     let debian = folder.join("debian");
     copy(tree, &folder.join("tree"))?;
     copy(&source.join("netmon-agent/packaging/debian"), &debian)?;

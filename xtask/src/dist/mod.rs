@@ -32,6 +32,9 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
+    /// Pack this program, which was built before, instead of building one.
+    #[arg(long, value_name = "FILE", conflicts_with = "twice")]
+    program: Option<PathBuf>,
     /// Then prove them (root, on Debian): lintian, rpmlint, an installation of each in a fresh root, the manifests against
     /// Kubernetes' schemas, the advisories. A root of Debian 12 and one of Debian 11 are downloaded to target/roots: 150 MB.
     #[arg(long)]
@@ -39,6 +42,15 @@ pub struct Options {
     /// Then build all of it again from a clone in another folder, and compare the bytes.
     #[arg(long)]
     twice: bool,
+}
+
+/// Where the program is from.
+#[derive(Clone, Copy, Debug)]
+pub enum Program<'a> {
+    /// Built now, by cargo in this folder.
+    Build(&'a Path),
+    /// Here already.
+    Built(&'a Path),
 }
 
 /// What there is after a build.
@@ -63,7 +75,11 @@ pub struct Made {
 /// At the first step that fails.
 pub fn perform(options: &Options) -> Result<()> {
     let mut steps = Steps::default();
-    let made = make(&mut steps, &root(), &folder(), &target().join("dist-build"))?;
+    let program = match &options.program {
+        Some(program) => Program::Built(program),
+        None => Program::Build(&target().join("dist-build")),
+    };
+    let made = make(&mut steps, &root(), &folder(), program)?;
     if options.twice {
         steps.measure("a second time, elsewhere", |_| twice::compare(&made))?;
     }
@@ -75,18 +91,24 @@ pub fn perform(options: &Options) -> Result<()> {
     sums::show(&made.files)
 }
 
-/// Everything from the sources in `source` to the files in `folder`; cargo builds in `build`.
+/// Everything from the sources in `source` to the files in `folder`.
 ///
 /// # Errors
 /// At the first step that fails.
-pub fn make(steps: &mut Steps, source: &Path, folder: &Path, build: &Path) -> Result<Made> {
+pub fn make(steps: &mut Steps, source: &Path, folder: &Path, program: Program<'_>) -> Result<Made> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let work = fresh(&folder.join("work"))?;
     let epoch = epoch(source)?;
     steps.measure("tools", |_| tools::provide())?;
     let mut binary = PathBuf::new();
     steps.measure("program", |_| {
-        binary = binary::build(source, build, epoch)?;
+        binary = match program {
+            Program::Build(folder) => binary::build(source, folder, epoch)?,
+            Program::Built(file) => {
+                binary::examine(file, source)?;
+                file.canonicalize()?
+            }
+        };
         binary::describe(&binary)
     })?;
     let tree = work.join("tree");

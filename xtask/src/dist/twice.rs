@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use super::programs::output;
-use super::{Made, fresh, make, sums};
+use super::{Made, Program, fresh, make, sums};
 use crate::step::{Steps, root, target};
 
 /// Builds the commit again and compares.
@@ -19,7 +19,7 @@ pub fn compare(made: &Made) -> Result<()> {
     let clone = folder.join("another/place");
     output(Command::new("git").args(["clone", "--quiet"]).args([&root(), &clone]))?;
     let mut steps = Steps::default();
-    let again = make(&mut steps, &clone, &folder.join("dist"), &folder.join("build"))?;
+    let again = make(&mut steps, &clone, &folder.join("dist"), Program::Build(&folder.join("build")))?;
     let (first, second) = (sums::of(&made.files)?, sums::of(&again.files)?);
     for (first, second) in first.lines().zip(second.lines()) {
         println!("{} {second}", if first == second { "same     " } else { "DIFFERENT" });
