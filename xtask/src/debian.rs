@@ -38,8 +38,11 @@ const UNPACKED: [(&str, &str); 2] =
 /// Program and package of what probes are held against.
 const PEERS: [(&str, &str); 4] =
     [("ip", "iproute2"), ("ping", "iputils-ping"), ("fping", "fping"), ("tcpdump", "tcpdump")];
-/// The one of them whose package would start a server.
-const PEERS_UNPACKED: [(&str, &str); 1] = [("prometheus-blackbox-exporter", "prometheus-blackbox-exporter")];
+/// Those of them whose packages would start servers.
+const PEERS_UNPACKED: [(&str, &str); 2] = [
+    ("prometheus-blackbox-exporter", "prometheus-blackbox-exporter"),
+    ("prometheus-smokeping-prober", "prometheus-smokeping-prober"),
+];
 
 /// What packs, each in its own format.
 const PACKERS: [(&str, &str); 4] =

@@ -50,6 +50,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Play the tour of README.md: from the package in target/dist, or the program as it is built, to an alert of a real
+    /// Prometheus that fires and resolves, in a root and a network of its own (root). Five minutes; with `--short`, one.
+    Tour {
+        /// `--short`, `--deb FILE`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Simulate: the health core's rules in virtual time, beside their bounds and what others would have said of the same
     /// probes; years in minutes (no root).
     Simulate {
@@ -66,7 +73,8 @@ enum Task {
     /// beside `ss`; `handle` for what the core costs an observation; `history` for what a history costs; `targets` for the
     /// agent with up to 100,000 of them (root); `verdict` for how soon it is down and up again, and that hogs make it say
     /// neither (root); `wait` for crowds of waiters: how soon, at what cost, how many go on at once; `kills` for agents
-    /// killed with waiters attached (root); `reload` for one of 10,000 targets that becomes another (root); `retry` for what becomes of transfers that an outage cuts (root); `client` for
+    /// killed with waiters attached (root); `reload` for one of 10,000 targets that becomes another (root); `capacity` for what a
+    /// target, a device and a probe take (root); `waits` for how soon who waits goes on, beside systemd-networkd (root); `retry` for what becomes of transfers that an outage cuts (root); `client` for
     /// what a read of the state and a change cost a program that embeds the client.
     Bench {
         /// Options of the bench; `--help` lists them. `api waiters [COUNT…]`, `api conditions [COUNT]`, `api scrape
@@ -97,6 +105,10 @@ fn perform(task: Task) -> Result<()> {
         Task::VerifyEbpf(options) => ebpf::verify(&options),
         Task::Kernels(options) => kernels::perform(&options),
         Task::Lab { options } => run(&mut tool("netmon-lab", &options)),
+        Task::Tour { options } => {
+            debian::provide()?;
+            run(&mut tool("netmon-tour", &options))
+        }
         Task::Simulate { options } => run(&mut tool("netmon-simulate", &options)),
         Task::Example(which) => example::perform(&which),
         Task::Bench { options } => match options.split_first() {
@@ -134,4 +146,38 @@ fn tool(name: &str, options: &[String]) -> std::process::Command {
         cargo(&["run", "--quiet", "--release", "--package", "netmon-tests", "--bin", name, "--"]);
     command.args(options);
     command
+}
+
+#[cfg(test)]
+#[path = "../../netmon-agent/src/cli/documents/markdown.rs"]
+#[expect(dead_code, reason = "of what it reads, only code is looked at here")]
+mod markdown;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_task_that_a_document_shows_is_one() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let (mut seen, mut wrong) = (0, Vec::new());
+        for document in markdown::all(&root) {
+            let inline = document.inline_code().filter(|(_, code)| code.contains("cargo xtask "));
+            let code = document.code.iter().map(|(number, _, line)| (*number, line.clone()));
+            for (number, line) in code.chain(inline) {
+                for words in markdown::commands(&line, &["cargo", "xtask"]) {
+                    seen += 1;
+                    if let Err(e) =
+                        Arguments::try_parse_from([vec!["cargo xtask".to_owned()], words].concat())
+                    {
+                        wrong.push(format!("{}:{number}: {line}\n{e}", document.path.display()));
+                    }
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(seen >= 30, "{seen} tasks");
+    }
 }

@@ -6,6 +6,8 @@ mod busy;
 pub mod completions;
 pub mod config;
 pub mod doctor;
+#[cfg(test)]
+mod documents;
 pub mod history;
 pub mod man;
 pub mod probe;

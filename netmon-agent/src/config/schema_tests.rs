@@ -289,10 +289,14 @@ fn one_table_alone_is_described_as_each_of_several() {
 #[test]
 fn it_accepts_what_is_valid_and_refuses_what_is_not() {
     let schema = whole();
-    let readme = include_str!("../../../README.md");
-    let samples = readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let samples: Vec<&str> = samples.collect();
-    assert!(samples.len() > 1);
+    let pages = [
+        include_str!("../../../docs/CONFIGURATION.md"),
+        include_str!("../../../docs/TARGETS.md"),
+        include_str!("../../../docs/NOTIFY.md"),
+    ];
+    let samples = pages.iter().flat_map(|page| page.split("```toml\n").skip(1));
+    let samples: Vec<&str> = samples.map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(samples.len() > 2);
     for valid in [
         "",
         "[limits]\ncpu = \"off\"\nmemory = 5",

@@ -20,7 +20,7 @@ pub const SCENARIOS: &[Scenario] =
 
 /// Far beyond what any step may take on a loaded machine.
 const LONG: Duration = Duration::from_secs(60);
-/// As long as the daemon's own time-out, twice: the connection is lost in it. README's figures are of 20 such.
+/// As long as the daemon's own time-out, twice: the connection is lost in it. The figures of docs/PROGRAMS.md are of 20 such.
 const OUTAGE: Duration = Duration::from_secs(10);
 /// How many outages the trial makes; more, for the figures.
 const ROUNDS: &str = "NETMON_RECONNECTS";

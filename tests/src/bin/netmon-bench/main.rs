@@ -1,6 +1,7 @@
-//! Measurements in the lab, printed plainly. Each is one subcommand; none given means all but `kills`, `probes`, `targets`,
-//! `reload`, `verdict`, `retry` and `s3`, which take long.
+//! Measurements in the lab, printed plainly. Each is one subcommand; none given means all but `capacity`, `kills`, `probes`,
+//! `targets`, `reload`, `verdict`, `retry`, `waits` and `s3`, which take long.
 
+mod capacity;
 mod churn;
 mod events;
 mod exact;
@@ -15,6 +16,7 @@ mod retry;
 mod s3;
 mod targets;
 mod verdict;
+mod waits;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -75,12 +77,16 @@ enum Which {
         #[arg(long, default_value_t = 4_500)]
         at_once: usize,
     },
+    /// What a target, a device and a probe take: series, bytes, CPU, memory.
+    Capacity(capacity::Arguments),
     /// What many targets cost the whole agent.
     Targets(targets::Arguments),
     /// One target of many becomes another: how soon, at what cost, and nothing of the others is lost.
     Reload(reload::Arguments),
     /// How soon the agent says `down` and `up`, and that a starved machine makes it say neither.
     Verdict(verdict::Arguments),
+    /// How soon who waits goes on when the network is back, beside systemd-networkd-wait-online.
+    Waits(waits::Arguments),
     /// Transfers that an outage cuts: a plain loop beside `netmon retry` and the Retryer.
     Retry(retry::Arguments),
     /// The transfer of `retry`.
@@ -132,9 +138,11 @@ fn measure(which: Option<&Which>) -> Result<()> {
         Some(Which::Exact { seconds, runs }) => exact::measure(Duration::from_secs(*seconds), *runs),
         Some(Which::Kernel { seconds, loads }) => kernel::measure(Duration::from_secs(*seconds), *loads),
         Some(Which::Churn { namespaces, at_once }) => churn::measure(*namespaces, *at_once),
+        Some(Which::Capacity(arguments)) => capacity::measure(arguments),
         Some(Which::Probes(arguments)) => probes::measure(arguments),
         Some(Which::Kills(arguments)) => kills::measure(arguments),
         Some(Which::Verdict(arguments)) => verdict::measure(arguments),
+        Some(Which::Waits(arguments)) => waits::measure(arguments),
         Some(Which::Targets(arguments)) => targets::measure(arguments),
         Some(Which::Reload(arguments)) => reload::measure(arguments),
         Some(Which::Retry(arguments)) => retry::measure(arguments),

@@ -7,7 +7,10 @@ mod blackbox;
 mod capture;
 mod cost;
 mod engine;
+mod exporter;
 mod floor;
+mod loss;
+mod smokeping;
 mod subject;
 mod truth;
 mod wire;
@@ -51,6 +54,10 @@ enum Part {
     Tcp,
     /// CPU per probe beside blackbox_exporter, ICMP and TCP.
     Blackbox,
+    /// CPU per probe and memory beside smokeping_prober.
+    Smokeping,
+    /// Lost probes as they are told, held against what was dropped.
+    Loss,
     /// Bytes a target.
     Memory,
     /// From the start to the first complete round.
@@ -70,6 +77,12 @@ pub fn measure(arguments: &Arguments) -> Result<()> {
     }
     if wanted(Part::Blackbox) {
         blackbox::measure(arguments)?;
+    }
+    if wanted(Part::Smokeping) {
+        smokeping::measure(arguments)?;
+    }
+    if wanted(Part::Loss) {
+        loss::measure(arguments)?;
     }
     if wanted(Part::Memory) {
         cost::memory(arguments)?;
