@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn an_hour_is_drawn_and_told() {
         let drawing = hour(&of(&[Some(10), None, Some(10), Some(10)]), at(3630)).into_string();
-        assert!(drawing.contains("4\u{a0}probes, median 9.99\u{a0}ms, 25.0"), "{drawing}");
+        assert!(drawing.contains("4\u{a0}probes, median 10.0\u{a0}ms, 25.0"), "{drawing}");
         assert!(drawing.contains("25.0\u{a0}% lost at worst"), "{drawing}");
         assert!(drawing.contains("class=\"bars\" d=\"M119.0 26V19.5H120.0V26z\""), "{drawing}");
         let all_lost = hour(&of(&[None]), at(3601)).into_string();
