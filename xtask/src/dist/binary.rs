@@ -15,7 +15,7 @@ use crate::step::{root, run};
 /// What it is built for.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The oldest glibc that it runs with: what Rust's own standard library needs.
-const GLIBC: &str = "2.17";
+pub const GLIBC: &str = "2.17";
 
 /// Builds it from the workspace in `source`, below `build`.
 ///

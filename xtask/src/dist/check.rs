@@ -28,12 +28,12 @@ pub fn all(steps: &mut Steps, made: &Made) -> Result<()> {
     steps.measure("advisories", |_| advisories())?;
     let mut roots = Vec::new();
     steps.measure("fresh roots", |_| {
-        for (suite, with) in [("bookworm", "systemd-sysv,procps"), ("bullseye", "")] {
+        for (suite, with) in [("bookworm", "systemd-sysv,procps"), ("bullseye", "systemd-sysv")] {
             roots.push(debian_root(suite, with)?);
         }
         Ok(())
     })?;
-    steps.measure("the program with Debian 11's glibc", |_| older(&made.binary, &roots[1]))?;
+    steps.measure("Debian 11, with its glibc and systemd", |_| older(&made.deb, &roots[1]))?;
     steps.measure("the RPM in a root", |_| rpm_root(made, &roots[0]))?;
     let next = target().join("dist/work/next");
     let mut newer = PathBuf::new();
@@ -114,19 +114,25 @@ fn debian_root(suite: &str, with: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The program runs with a glibc that is older than the one of the machine that built it: it probes its own loopback, in a
-/// network namespace of its own.
-fn older(binary: &Path, root: &Path) -> Result<()> {
+/// The package is installed beside a glibc and a systemd that are older than those of the machine that built it: units are
+/// understood, and the program probes its own loopback, in a network namespace of its own.
+fn older(package: &Path, base: &Path) -> Result<()> {
+    let folder = fresh(&target().join("dist/work/older"))?;
     let script = r#"
-        mount -t tmpfs tmpfs "$1/tmp"; cp "$2" "$1/tmp/netmon"; mount -t proc proc "$1/proc"; ip link set lo up
-        echo "127.0.0.1 localhost" >"$1/etc/hosts"
-        chroot "$1" ldd --version | head -1
-        chroot "$1" /tmp/netmon --version
-        chroot "$1" /tmp/netmon probe -c 3 -i 0.2 127.0.0.1 ::1
-        chroot "$1" /tmp/netmon probe -c 2 -i 0.2 localhost"#;
+        cd "$1"; mkdir upper merged; mount -t tmpfs tmpfs upper; mkdir upper/upper upper/work
+        mount -t overlay overlay -o "lowerdir=$2,upperdir=upper/upper,workdir=upper/work" merged
+        mount -t proc proc merged/proc; ip link set lo up
+        cp "$3" merged/tmp/netmon.deb; echo "127.0.0.1 localhost" >merged/etc/hosts
+        chroot merged ldd --version | head -1; chroot merged systemctl --version | head -1
+        chroot merged dpkg --install /tmp/netmon.deb
+        chroot merged systemd-analyze verify --man=no netmon.service netmon.socket netmon-online.target \
+            netmon-wait@usable.service
+        chroot merged netmon probe -c 3 -i 0.2 -q 127.0.0.1 ::1
+        chroot merged netmon probe -c 2 -i 0.2 -q localhost
+        chroot merged dpkg --purge netmon"#;
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", script, "-"]);
-    run(command.arg(root).arg(binary))
+    run(command.arg(folder).arg(base).arg(package))
 }
 
 /// Installed with `rpm --root`, verified, removed: what is then left of it.

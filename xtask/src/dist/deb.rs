@@ -6,8 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::fresh;
 use super::programs::output;
+use super::{binary, fresh};
 
 /// Who answers for a package when `DEBFULLNAME` and `DEBEMAIL` name nobody: nobody by mail.
 const NAME: &str = "netmon authors";
@@ -31,7 +31,10 @@ pub fn build(source: &Path, tree: &Path, work: &Path, version: &str, epoch: u64)
         output(Command::new("date").args(["--utc", "--rfc-email", "--date"]).arg(format!("@{epoch}")))?;
     for (from, to) in [("control", "control"), ("changelog.in", "changelog")] {
         let text = fs::read_to_string(debian.join(from)).with_context(|| from.to_owned())?;
-        let text = text.replace("@MAINTAINER@", &maintainer).replace("@VERSION@", version);
+        let text = text
+            .replace("@MAINTAINER@", &maintainer)
+            .replace("@VERSION@", version)
+            .replace("@GLIBC@", binary::GLIBC);
         fs::write(debian.join(to), text.replace("@DATE@", date.trim()))?;
     }
     let mut command = Command::new("dpkg-buildpackage");
