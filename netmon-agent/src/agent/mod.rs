@@ -36,6 +36,8 @@ use tokio::{
 };
 
 pub use self::core::{CoreError, Refresh};
+#[cfg(feature = "otlp")]
+use crate::output::otlp;
 use crate::{
     added::Added,
     config::Config,
@@ -205,6 +207,12 @@ async fn serve(
     });
     let mut notify = notify::Service::new(board.clone(), server.own().notify.clone(), look_up());
     tell(&mut notify, &config.notifiers);
+    #[cfg(feature = "otlp")]
+    let exports = config.otlp.clone().and_then(|settings| {
+        let started =
+            otlp::Service::start(settings, server.figures(), server.own().exports.clone(), look_up());
+        started.inspect_err(|error| tracing::warn!(%error, "no metrics are pushed: no thread for it")).ok()
+    });
     let (taken, in_force) = channel(started.boot);
     let files = discover::start(found, added.clone(), capabilities.clone(), server.own().discovered.clone());
     let (stop, stopped) = oneshot::channel();
@@ -257,6 +265,10 @@ async fn serve(
     manager::tell(&[NotifyState::Stopping]);
     server.shutdown().await;
     notify.stop();
+    #[cfg(feature = "otlp")]
+    if let Some(exports) = exports {
+        exports.stop();
+    }
     // The core may be gone already; either way its thread ends.
     let _ = stop.send(());
     if core_thread.join().is_err() {
@@ -327,7 +339,7 @@ fn reload_from(
     match files.reload(loaded) {
         Ok(()) => {
             tracing::info!(
-                "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics], [retry], [history] and [log] take effect at the next start"
+                "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics], [otlp], [retry], [history] and [log] take effect at the next start"
             );
             Ok(notifiers)
         }

@@ -11,7 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{discovery::tables::Discovery, error::Fault, limits::Written, spanned::Spanned};
-pub(super) use super::{health::Health, notify::Notify, span::Span};
+pub(super) use super::{health::Health, notify::Notify, otlp::Otlp, span::Span};
 use crate::output::log::LogFormat;
 
 pub(super) fn parse(text: &str) -> Result<File, Fault> {
@@ -34,6 +34,8 @@ pub(super) struct File {
     pub(super) history: History,
     pub(super) log: Log,
     pub(super) notify: Notify,
+    #[serde(skip_serializing_if = "Otlp::is_absent")]
+    pub(super) otlp: Otlp,
     pub(super) health: Health,
     pub(super) discovery: Discovery,
     /// What is probed besides the automatic targets: one table each.

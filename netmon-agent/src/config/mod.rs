@@ -15,6 +15,7 @@ mod log;
 mod merge;
 mod method;
 mod notify;
+mod otlp;
 mod retry;
 mod schema;
 mod show;
@@ -103,6 +104,8 @@ pub struct Config {
     pub log: output::log::Settings,
     /// Who is told of changes.
     pub notifiers: Vec<Notifier>,
+    /// Where metrics are pushed to. Takes effect at the start.
+    pub otlp: Option<output::otlp::Settings>,
     /// Thresholds of the rules.
     pub health: Settings,
     /// Configured targets, and those that were found where [`merge`] has added them.
@@ -191,6 +194,7 @@ impl Config {
             ledger: self.ledger.clone(),
             log: self.log.clone(),
             notifiers: self.notifiers.clone(),
+            otlp: self.otlp.clone(),
             health: self.health.clone(),
             discovery: self.discovery.clone(),
             targets: Vec::new(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use super::{Config, ConfigError, file::File, show};
+use super::{Config, ConfigError, file::File, otlp::Otlp, show};
 
 /// Where a schema has a range that JSON Schema knows nothing of: first and last duration.
 const RANGE: &str = "x-range";
@@ -19,7 +19,9 @@ pub fn schema() -> Result<Value, ConfigError> {
     let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
     let mut schema = settings.into_generator().into_root_schema_for::<File>().to_value();
     let defaults = Config::parse("", Path::new(super::DEFAULT_PATH))?.to_file();
-    let defaults = serde_json::to_value(defaults).unwrap_or_default();
+    let mut defaults = serde_json::to_value(defaults).unwrap_or_default();
+    // Also in a build that can't do it.
+    defaults["otlp"] = serde_json::to_value(Otlp::usual()).unwrap_or_default();
     finish(&mut schema, &defaults);
     let (target, [command, webhook]) = (usual_target()?, usual_notifiers()?);
     // Of several tables and of one alone.

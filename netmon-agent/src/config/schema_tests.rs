@@ -63,6 +63,7 @@ pub(in crate::config) fn tables() -> Vec<(&'static str, &'static [&'static str])
         ("notify", keys::<file::Notify>()),
         ("notify.command", keys::<notify::Command>()),
         ("notify.webhook", keys::<notify::Hooked>()),
+        ("otlp", keys::<Otlp>()),
         ("health", keys::<Health>()),
         ("discovery", keys::<Discovery>()),
         ("discovery.file_sd", keys::<FileSd>()),
@@ -185,6 +186,9 @@ fn tried(table: &str, key: &str, value: &str) -> Result<(), String> {
             let own = format!("names = [\"a\"]\ntype = \"A\"\n{more}{}", probe_of(key));
             format!("[[discovery.dns_sd]]\n{own}{key} = {value}")
         }
+        ("otlp", _) if key != "endpoint" => {
+            format!("[otlp]\nendpoint = \"https://a/\"\n{key} = {value}")
+        }
         ("health", "quorum") => format!("[health.quorum]\na = {value}"),
         _ => format!("[{table}]\n{key} = {value}"),
     };
@@ -265,7 +269,7 @@ fn words_of_a_list_are_taken_and_others_are_not() {
         }
     }
     // Each source has five of its targets', and names of DNS have their records'.
-    assert_eq!(lists, 5 + 3 * 4 + 1);
+    assert_eq!(lists, 6 + 3 * 4 + 1);
 }
 
 #[test]

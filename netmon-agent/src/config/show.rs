@@ -11,6 +11,7 @@ use super::{
     health::Health,
     limits::Written,
     notify::of_notifiers,
+    otlp::Otlp,
     spanned::Spanned,
 };
 use crate::{
@@ -63,6 +64,7 @@ impl Config {
             ledger,
             log,
             notifiers,
+            otlp,
             health,
             targets,
         } = self;
@@ -100,6 +102,7 @@ impl Config {
             history: of_history(history.is_some(), ledger),
             log: of_log(log),
             notify: of_notifiers(notifiers),
+            otlp: Otlp::of(otlp.as_ref()),
             health: of_health(health),
             discovery: Discovery::of(discovery),
             target: targets.iter().map(|t| Spanned::nowhere(of_target(t))).collect(),

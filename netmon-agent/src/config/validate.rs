@@ -8,13 +8,14 @@ use super::{
     file::{self, Span},
     ledger,
     limits::{MAX_PROBES, Open, check_rate},
-    log, notify, retry,
+    log, notify, otlp, retry,
     spanned::Spanned,
     target, thresholds,
 };
 use crate::{
     diagnosis,
     health::{Settings, Watch},
+    output::otlp::BUILT,
 };
 
 /// Shortest interval: 50 probes a second to one target is a flood, not monitoring.
@@ -40,6 +41,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let history = f.history.enabled.unwrap_or(true).then(|| ledger.clone());
     let log = log::settings(f.log)?;
     let notifiers = notify::notifiers(&f.notify)?;
+    let otlp = otlp::settings(f.otlp, BUILT)?;
     let watch = watch(&f.devices)?;
     let kernel = kernel(f.kernel)?;
     if let Some(s) = f.agent.socket.as_ref().filter(|s| s.get_ref().as_os_str().is_empty()) {
@@ -81,6 +83,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         ledger,
         log,
         notifiers,
+        otlp,
         health,
         targets,
         discovery,

@@ -10,6 +10,7 @@ mod company;
 mod condition;
 mod connections;
 mod events;
+mod figures;
 mod group;
 mod held;
 mod history;
@@ -47,6 +48,7 @@ use tokio::{
 
 pub use condition::{Condition, Memory, Outcome};
 pub use connections::{Changed, Connections, Refusal, Reported, Reporter};
+pub use figures::Figures;
 pub use history::Ledger;
 pub use passed::Passed;
 pub use refresh::RefreshSender;
@@ -126,6 +128,7 @@ pub struct Server {
     tcp: Vec<SocketAddr>,
     capabilities: Vec<Capability>,
     own: Own,
+    figures: Figures,
     closing: watch::Sender<bool>,
     kill: watch::Sender<bool>,
     ended: mpsc::Receiver<()>,
@@ -201,7 +204,7 @@ pub fn start_on(mut passed: Passed, board: Board, options: Options) -> Result<Se
     });
     let context = server::Context {
         router: routes::router(app.clone()),
-        app,
+        app: app.clone(),
         own: own.clone(),
         shares: Shares::new(connections(options.max_waiters, options.reserved_descriptors)),
         closing: closing_told,
@@ -237,7 +240,8 @@ pub fn start_on(mut passed: Passed, board: Board, options: Options) -> Result<Se
             }
         }
     }
-    Ok(Server { path, _file: file, tcp, capabilities, own, closing, kill, ended })
+    let figures = Figures::new(app);
+    Ok(Server { path, _file: file, tcp, capabilities, own, figures, closing, kill, ended })
 }
 
 impl Server {
@@ -259,6 +263,11 @@ impl Server {
     /// The outputs' own counters.
     pub fn own(&self) -> &Own {
         &self.own
+    }
+
+    /// What metrics are made of, for those who send them.
+    pub fn figures(&self) -> Figures {
+        self.figures.clone()
     }
 
     /// Answers every waiter with 503 (so that it comes back to the next agent), ends event streams, and removes the

@@ -190,6 +190,9 @@ families! {
     NOTIFICATION_RETRIES: Counter "netmon_notification_retries_total" ["notifier"] "Attempts to deliver a notification beyond its first.";
     NOTIFICATION_QUEUE: Gauge "netmon_notification_queue_length" ["notifier"] "Notifications that wait to be told.";
     NOTIFICATION_DELAY: Histogram "netmon_notification_delay_seconds" ["notifier"] "From when a state had held for long enough to be told to when it was.";
+    OTLP_EXPORTS: Counter "netmon_otlp_exports_total" ["result"] "Exports of metrics by OTLP, by how they ended: ok, with points that the receiver rejected (partial), or not whole (failed); only where they are configured.";
+    OTLP_POINTS: Counter "netmon_otlp_points_total" ["result"] "Data points of exports by OTLP: accepted, rejected by the receiver, or dropped for they could not be sent in time.";
+    OTLP_TIME: Gauge "netmon_otlp_last_success_timestamp_seconds" [] "When last all of an export by OTLP was taken; 0 before the first time.";
     LOG_LOST: Counter "netmon_log_lines_lost_total" [] "Lines of the log that were lost, as its file or the journal did not take them in time.";
     SCRAPES: Counter "netmon_scrapes_total" ["result"] "Requests for metrics, by whether there was room for them.";
     CONNECTIONS_REFUSED: Counter "netmon_connections_refused_total" ["listener"] "Connections closed for want of room.";

@@ -12,11 +12,13 @@ mod connections;
 mod details;
 mod devices;
 mod discovered;
+mod exports;
 mod negotiate;
 mod own;
-mod protobuf;
+pub(crate) mod protobuf;
 mod targets;
 mod tcp;
+pub(crate) mod wire;
 mod writer;
 
 use std::{
@@ -26,9 +28,10 @@ use std::{
 
 pub(crate) use devices::mac_text;
 pub use discovered::Discovered;
+pub use exports::Exports;
 pub use negotiate::{accepts_gzip, format};
 pub use own::{Own, WAIT_RESULTS};
-pub use writer::{Format, Writer};
+pub use writer::{Buckets, Format, Sink, Value, Writer, labels};
 
 use super::{WallOffset, api::Reported};
 use crate::{
@@ -61,15 +64,28 @@ pub fn render(
     format: Format,
 ) -> Vec<u8> {
     let mut w = Writer::new(format);
-    agent(&mut w, snapshot, walls);
-    overall(&mut w, snapshot, stale, walls);
-    devices::write(&mut w, snapshot, walls);
-    targets::write(&mut w, snapshot, walls, options);
-    details::write(&mut w, snapshot);
-    counters(&mut w, snapshot, walls);
-    connections::write(&mut w, reported, walls);
-    own.write(&mut w);
+    write(&mut w, snapshot, reported, stale, walls, own, options);
     w.finish()
+}
+
+/// The same families, to wherever the writer has them go.
+pub fn write(
+    w: &mut Writer,
+    snapshot: &Snapshot,
+    reported: &[Arc<Reported>],
+    stale: bool,
+    walls: WallOffset,
+    own: &Own,
+    options: Options,
+) {
+    agent(w, snapshot, walls);
+    overall(w, snapshot, stale, walls);
+    devices::write(w, snapshot, walls);
+    targets::write(w, snapshot, walls, options);
+    details::write(w, snapshot);
+    counters(w, snapshot, walls);
+    connections::write(w, reported, walls);
+    own.write(w);
 }
 
 /// An exposition, compressed at the fastest level (RFC 1952): a scrape's time counts more than its bytes.
@@ -201,4 +217,4 @@ fn counters(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -12,7 +12,7 @@ use prometheus::{
 };
 
 use super::{
-    Discovered,
+    Discovered, Exports,
     catalogue::{self, Family},
     writer::{Writer, labels},
 };
@@ -53,6 +53,8 @@ pub struct Own {
     pub notify: notify::Counters,
     /// What discovery found.
     pub discovered: Discovered,
+    /// What was exported.
+    pub exports: Exports,
     wait_requests: IntCounterVec,
     wait_wake: Histogram,
     scrapes: IntCounterVec,
@@ -85,6 +87,7 @@ impl Own {
                 }),
             },
             discovered: Discovered::new(),
+            exports: Exports::new(),
             wait_requests: counters(&catalogue::WAIT_REQUESTS, &WAIT_RESULTS),
             wait_wake: made(Histogram::with_opts(
                 HistogramOpts::from(opts(&catalogue::WAIT_WAKE)).buckets(WAKE_BUCKETS.to_vec()),
@@ -115,7 +118,7 @@ impl Own {
             Box::new(ProcessCollector::for_self()),
         ];
         for collector in
-            collectors.into_iter().chain(own.discovered.collectors())
+            collectors.into_iter().chain(own.discovered.collectors()).chain(own.exports.collectors())
         {
             made(own.registry.register(collector));
         }

@@ -4,15 +4,16 @@
 //! A summary of that schema can't be without sum and count, so one of ours goes out as a gauge with the label
 //! `quantile`: the same series as in the texts.
 
-use super::catalogue::{Family, Kind};
+use super::{
+    catalogue::{Family, Kind},
+    wire::{ZERO_THRESHOLD, each_label, put_bytes, put_double, put_uint, varint, zigzag},
+    writer::{Buckets, Sink, Value},
+};
 use crate::health::NativeHistogram;
-
-/// Below this a time counts as none; the value of Prometheus' own clients, 2⁻¹²⁸.
-const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39;
 
 /// Messages so far, and the one that is being written.
 #[derive(Debug, Default)]
-pub(super) struct Encoder {
+pub(crate) struct Encoder {
     out: Vec<u8>,
     /// Metrics of the family, as its fields.
     metrics: Vec<u8>,
@@ -21,26 +22,15 @@ pub(super) struct Encoder {
     inner: Vec<u8>,
 }
 
-/// A histogram to be written. Counts are not cumulative, the last is above every bound.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Buckets<'a> {
-    pub(super) bounds: &'a [f64],
-    pub(super) counts: &'a [u64],
-    pub(super) sum: f64,
-    pub(super) native: Option<&'a NativeHistogram>,
-}
-
-impl Encoder {
-    /// One metric of a counter, a gauge or what goes out as one.
-    pub(super) fn sample(&mut self, family: &Family, labels: &str, more: &[(&str, &str)], value: f64) {
+impl Sink for Encoder {
+    fn sample(&mut self, family: &Family, labels: &str, more: &[(&str, &str)], value: Value) {
         let field = if family.kind == Kind::Counter { 3 } else { 2 };
         self.value.clear();
-        put_double(&mut self.value, 1, value);
+        put_double(&mut self.value, 1, value.as_f64());
         self.metric(labels, more, field);
     }
 
-    /// One histogram, with its native form where there is one.
-    pub(super) fn histogram(&mut self, labels: &str, buckets: &Buckets<'_>) {
+    fn histogram(&mut self, _family: &Family, labels: &str, buckets: &Buckets<'_>) {
         let Self { value, inner, .. } = self;
         value.clear();
         put_uint(value, 1, buckets.counts.iter().sum());
@@ -59,8 +49,7 @@ impl Encoder {
         self.metric(labels, &[], 7);
     }
 
-    /// The family's metrics are complete. One without any does not appear.
-    pub(super) fn end(&mut self, family: &Family) {
+    fn end(&mut self, family: &Family) {
         if self.metrics.is_empty() {
             return;
         }
@@ -77,10 +66,12 @@ impl Encoder {
         self.out.append(&mut self.metrics);
     }
 
-    pub(super) fn finish(self) -> Vec<u8> {
+    fn finish(self: Box<Self>) -> Vec<u8> {
         self.out
     }
+}
 
+impl Encoder {
     /// Labels, and what stands in `self.value` as this field.
     fn metric(&mut self, labels: &str, more: &[(&str, &str)], field: u32) {
         let Self { metrics, metric, value, inner, .. } = self;
@@ -130,57 +121,6 @@ fn put_native(out: &mut Vec<u8>, inner: &mut Vec<u8>, native: &NativeHistogram) 
     put_bytes(out, 13, inner);
 }
 
-/// The labels of a text that [`super::writer::labels`] wrote.
-fn each_label(text: &str, each: &mut impl FnMut(&str, &str)) {
-    let (mut rest, mut value) = (text, String::new());
-    while let Some((name, after)) = rest.split_once("=\"") {
-        value.clear();
-        let mut chars = after.char_indices();
-        let mut end = after.len();
-        while let Some((i, c)) = chars.next() {
-            match c {
-                '"' => {
-                    end = i + 1;
-                    break;
-                }
-                '\\' => value.extend(chars.next().map(|(_, c)| if c == 'n' { '\n' } else { c })),
-                c => value.push(c),
-            }
-        }
-        each(name, &value);
-        rest = after[end..].trim_start_matches(',');
-    }
-}
-
-fn put_uint(out: &mut Vec<u8>, field: u32, n: u64) {
-    varint(out, u64::from(field) << 3);
-    varint(out, n);
-}
-
-fn put_double(out: &mut Vec<u8>, field: u32, x: f64) {
-    varint(out, u64::from(field) << 3 | 1);
-    out.extend(x.to_le_bytes());
-}
-
-fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
-    varint(out, u64::from(field) << 3 | 2);
-    varint(out, bytes.len() as u64);
-    out.extend(bytes);
-}
-
-fn varint(out: &mut Vec<u8>, mut n: u64) {
-    while n >= 0x80 {
-        out.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
-}
-
-/// A signed number as `sint32` and `sint64` have it.
-fn zigzag(n: i64) -> u64 {
-    (n << 1 ^ n >> 63) as u64
-}
-
 #[cfg(test)]
 #[path = "protobuf_tests.rs"]
-pub(super) mod tests;
+pub(crate) mod tests;

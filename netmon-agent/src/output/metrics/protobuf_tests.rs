@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{super::wire::*, *};
 use crate::output::metrics::{catalogue, writer};
 
 /// A field's value.
 #[derive(Clone, Debug, PartialEq)]
-enum Field {
+pub(crate) enum Field {
     Number(u64),
     Double(f64),
     Bytes(Vec<u8>),
@@ -36,7 +36,7 @@ fn bytes(from: &mut &[u8]) -> Vec<u8> {
     these.to_vec()
 }
 
-fn fields(mut message: &[u8]) -> Vec<(u64, Field)> {
+pub(crate) fn fields(mut message: &[u8]) -> Vec<(u64, Field)> {
     let mut all = Vec::new();
     while !message.is_empty() {
         let tag = number(&mut message);
@@ -119,9 +119,9 @@ fn a_native_histogram_is_spans_and_differences() {
     }
     let mut encoder = Encoder::default();
     let buckets = Buckets { bounds: &[1.0], counts: &[8, 1], sum: 5.56, native: Some(&native) };
-    encoder.histogram("a=\"b\"", &buckets);
+    encoder.histogram(&catalogue::PROBE_RTT, "a=\"b\"", &buckets);
     encoder.end(&catalogue::PROBE_RTT);
-    let exposition = encoder.finish();
+    let exposition = Box::new(encoder).finish();
     let family = bytes(&mut &*exposition);
     assert_eq!(
         (text(&family, 1).as_str(), text(&family, 5).as_str()),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{
     catalogue::{Family, Kind},
-    protobuf::{Buckets, Encoder},
+    protobuf::Encoder,
 };
 use crate::health::NativeHistogram;
 
@@ -43,7 +43,7 @@ pub enum Value {
 }
 
 impl Value {
-    fn as_f64(self) -> f64 {
+    pub(crate) fn as_f64(self) -> f64 {
         match self {
             Self::Int(n) => n as f64,
             Self::Float(x) => x,
@@ -69,12 +69,40 @@ impl From<f64> for Value {
     }
 }
 
+/// A histogram to be written. Counts are not cumulative, the last is above every bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Buckets<'a> {
+    /// Upper bounds, in their order.
+    pub bounds: &'a [f64],
+    /// One more than there are bounds.
+    pub counts: &'a [u64],
+    /// Of all values.
+    pub sum: f64,
+    /// The same values in the buckets of a native histogram, where they are kept.
+    pub native: Option<&'a NativeHistogram>,
+}
+
+/// Takes families in a form that is no text: of each its samples, then its end.
+pub trait Sink: std::fmt::Debug {
+    /// One metric of a counter, a gauge or what goes out as one. `labels` are written ([`labels`]), `more` follow them.
+    fn sample(&mut self, family: &Family, labels: &str, more: &[(&str, &str)], value: Value);
+
+    /// One histogram, with its native form where there is one.
+    fn histogram(&mut self, family: &Family, labels: &str, buckets: &Buckets<'_>);
+
+    /// The family is complete. One without any sample does not appear.
+    fn end(&mut self, family: &Family);
+
+    /// All families are.
+    fn finish(self: Box<Self>) -> Vec<u8>;
+}
+
 /// The exposition so far. A family's header is written with its first sample: one without series does not appear.
 #[derive(Debug)]
 pub struct Writer {
     out: String,
     /// In place of `out`.
-    messages: Encoder,
+    sink: Option<Box<dyn Sink>>,
     format: Format,
     family: Option<Family>,
     headed: bool,
@@ -83,8 +111,16 @@ pub struct Writer {
 impl Writer {
     /// An empty exposition.
     pub fn new(format: Format) -> Self {
-        let out = String::with_capacity(64 << 10);
-        Self { out, messages: Encoder::default(), format, family: None, headed: false }
+        let (out, sink): (_, Option<Box<dyn Sink>>) = match format {
+            Format::Protobuf => (String::new(), Some(Box::<Encoder>::default())),
+            _ => (String::with_capacity(64 << 10), None),
+        };
+        Self { out, sink, format, family: None, headed: false }
+    }
+
+    /// One whose families go elsewhere.
+    pub fn to(sink: Box<dyn Sink>) -> Self {
+        Self { out: String::new(), sink: Some(sink), format: Format::Protobuf, family: None, headed: false }
     }
 
     /// Samples that follow are of this family. Each family once.
@@ -97,10 +133,8 @@ impl Writer {
 
     /// One sample. `labels` are written already ([`labels`]); `more` are appended.
     pub fn sample(&mut self, labels: &str, more: &[(&str, &str)], value: impl Into<Value>) {
-        match (self.format, self.family) {
-            (Format::Protobuf, Some(family)) => {
-                self.messages.sample(&family, labels, more, value.into().as_f64());
-            }
+        match (&mut self.sink, &self.family) {
+            (Some(sink), Some(family)) => sink.sample(family, labels, more, value.into()),
             _ => self.line("", labels, more, None, value.into()),
         }
     }
@@ -119,9 +153,8 @@ impl Writer {
         sum: f64,
         native: Option<&NativeHistogram>,
     ) {
-        if self.format == Format::Protobuf {
-            self.messages.histogram(labels, &Buckets { bounds, counts, sum, native });
-            return;
+        if let (Some(sink), Some(family)) = (&mut self.sink, &self.family) {
+            return sink.histogram(family, labels, &Buckets { bounds, counts, sum, native });
         }
         let mut total = 0;
         for (i, count) in counts.iter().enumerate() {
@@ -136,19 +169,18 @@ impl Writer {
     /// The whole exposition.
     pub fn finish(mut self) -> Vec<u8> {
         self.end_family();
-        match self.format {
-            Format::Text => self.out.into_bytes(),
-            Format::OpenMetrics => {
-                self.out.push_str("# EOF\n");
-                self.out.into_bytes()
-            }
-            Format::Protobuf => self.messages.finish(),
+        if let Some(sink) = self.sink {
+            return sink.finish();
         }
+        if self.format == Format::OpenMetrics {
+            self.out.push_str("# EOF\n");
+        }
+        self.out.into_bytes()
     }
 
     fn end_family(&mut self) {
-        if let Some(family) = self.family.filter(|_| self.format == Format::Protobuf) {
-            self.messages.end(&family);
+        if let (Some(sink), Some(family)) = (&mut self.sink, &self.family) {
+            sink.end(family);
         }
     }
 

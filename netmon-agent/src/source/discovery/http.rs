@@ -184,7 +184,7 @@ async fn open(source: &HttpSource, ask: &Ask) -> Result<Box<dyn Stream>, Failure
 
 async fn secured(stream: TcpStream, source: &HttpSource) -> Result<Box<dyn Stream>, Failure> {
     let asked = &source.request;
-    // Read each time: a minute at least is between two questions.
+    // Read each time: the file may be another one by now.
     let config = http::configured(asked.ca_file.clone()).await.map_err(|e| Failure::Tls(e.to_string()))?;
     let name = ServerName::try_from(asked.host.clone()).map_err(|e| Failure::Tls(e.to_string()))?;
     http::secure(stream, name, config).await.map_err(|e| Failure::Tls(e.to_string()))
