@@ -6,12 +6,14 @@
 //! - `arrivals [JOBS [SECONDS]]`: how many of so many released `netmon wait` go on within 100 ms, with and without
 //!   `--spread`, after an outage of so many seconds (1000 and 30);
 //! - `scrape [TARGETS]`: one rendering of the metrics (10000 targets);
+//! - `page [TARGETS…]`: one status page (10, 1000 and 10000 targets);
 //! - `read`: one `Monitor::is_up()`.
 //!
 //! Without a word all of them. Ten thousand waiters need 10,400 descriptors here and as many in the crowd's process.
 
 mod arrivals;
 mod crowd;
+mod page;
 mod read;
 mod scrape;
 mod waiters;
@@ -23,6 +25,7 @@ use anyhow::{Context, Result, bail};
 
 const MANY: usize = 10_000;
 const COUNTS: [usize; 3] = [1, 1000, MANY];
+const PAGES: [usize; 3] = [10, 1000, MANY];
 const JOBS: usize = 1000;
 /// An outage that jobs wait for, seconds.
 const OUTAGE: usize = 30;
@@ -37,6 +40,7 @@ fn main() -> Result<()> {
     let Some((command, rest)) = words.split_first() else {
         wait()?;
         scrape::measure(MANY as u32);
+        PAGES.into_iter().try_for_each(page::measure)?;
         return read::measure();
     };
     let numbers = || -> Result<Vec<usize>> {
@@ -55,9 +59,11 @@ fn main() -> Result<()> {
             scrape::measure(u32::try_from(*numbers()?.first().unwrap_or(&MANY))?);
             Ok(())
         }
+        "page" if rest.is_empty() => PAGES.into_iter().try_for_each(page::measure),
+        "page" => numbers()?.into_iter().try_for_each(page::measure),
         "read" => read::measure(),
         "crowd" => crowd::run(rest),
-        _ => bail!("no {command:?}; there are: wait, waiters, conditions, arrivals, scrape, read"),
+        _ => bail!("no {command:?}; there are: wait, waiters, conditions, arrivals, scrape, page, read"),
     }
 }
 

@@ -1,7 +1,13 @@
 //! The socket's file, TCP, bad questions, the end.
 
 use std::{
-    io::Write, net::TcpStream, os::unix::net::UnixStream, path::PathBuf, sync::Arc, thread, time::Duration,
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use netmon_agent::{
@@ -29,10 +35,12 @@ fn bad_questions_are_answered_with_what_there_is() {
         ("/v1/wait?stable=5", "400 ", "10s"),
         ("/v1/wait?target=x", "404 ", "no target"),
         ("/v1/events?every=1", "400 ", "all"),
+        ("/?state=fine", "400 ", "faulty"),
+        ("/?q=x&sheet=2&part=live", "200 ", "No target is so"),
         ("/v1/nothing", "404 ", "/v1/status"),
         ("/healthz", "200 ", "ok"),
         ("/readyz", "200 ", "up"),
-        ("/", "200 ", "<title>netmon: up</title>"),
+        ("/", "200 ", "<title>up – "),
     ];
     for (path, code, words) in expected {
         let answer = world.get(path);
@@ -79,6 +87,39 @@ fn tcp_reads_and_does_not_wait() {
     });
     drop(held);
     until("room again", || get("/healthz").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn pages_left_open_keep_nobody_out() {
+    let mut world = World::new(FRESH);
+    world.publish(State::Up);
+    let address = world.server.as_ref().unwrap().tcp()[0];
+    let ask = |path: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        stream
+    };
+    let head = |mut stream: &TcpStream| {
+        let mut start = [0; 13];
+        stream.read_exact(&mut start).unwrap();
+        String::from_utf8(start.to_vec()).unwrap()
+    };
+    // Each page that is looked at has a stream. Half of the room is not theirs.
+    let mut streams: Vec<TcpStream> = (0..32).map(|_| ask("/v1/events?connections=1")).collect();
+    assert!(streams.iter().all(|stream| head(stream) == "HTTP/1.1 200 "));
+    assert_eq!(head(&ask("/v1/events")), "HTTP/1.1 503 ");
+    assert_eq!(head(&ask("/metrics")), "HTTP/1.1 200 ");
+    // The page does not keep its connection, though it was not asked to close it: this reads to the end.
+    let page = read_all(&mut ask("/?part=live"));
+    assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("connection: close"), "{page}");
+    assert!(page.contains("content-security-policy: default-src 'none'; script-src 'sha256-"), "{page}");
+    streams.clear();
+    until("room for a stream again", || head(&ask("/v1/events")) == "HTTP/1.1 200 ");
+    // Over the Unix socket there are as many as there are connections.
+    let more: Vec<_> = (0..40).map(|_| world.client().events(EventOptions::default())).collect();
+    for mut events in more {
+        events.next().unwrap().unwrap();
+    }
 }
 
 #[test]

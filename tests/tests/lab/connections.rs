@@ -84,7 +84,7 @@ fn daemon() -> Result<()> {
     let agent = Start::new(&world)?.at(&socket).start()?;
     await_connection(&agent, "connected", rounds)?;
     let page = agent.get("/")?.body;
-    ensure!(page.contains("<td>lab<td>0<td>echo<td><b class=up>connected"), "{page}");
+    ensure!(page.contains("data-key=\"c:0:lab:echo\"") && page.contains("</svg>connected</b>"), "{page}");
     let screen = agent.cli_output(&["status"])?.stdout;
     let screen = String::from_utf8_lossy(&screen);
     ensure!(screen.contains("lab/echo"), "{screen}");

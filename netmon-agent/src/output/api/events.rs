@@ -10,6 +10,7 @@
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
+    Extension,
     body::Body,
     extract::{Query, State},
     http::{HeaderMap, StatusCode, header},
@@ -19,14 +20,24 @@ use bytes::Bytes;
 use netmon_client::wire;
 use tokio::sync::watch;
 
-use super::{App, reply, reports::Follower as Connections, wire_map};
+use super::{
+    App, reply,
+    reports::Follower as Connections,
+    server::{Peer, TCP_CONNECTIONS},
+    wire_map,
+};
 use crate::{
     state::{Follower, Snapshot},
     time::{Boot, Mono},
 };
 
+/// Streams over TCP at one time: half of the connections there. As many pages that are left open in browsers keep no scrape
+/// out.
+pub(super) const TCP_STREAMS: usize = TCP_CONNECTIONS / 2;
+
 pub(super) async fn events(
     State(app): State<Arc<App>>,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
     query: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
@@ -35,6 +46,13 @@ pub(super) async fn events(
         Ok(parsed) => parsed,
         Err(said) => return reply::error(StatusCode::BAD_REQUEST, &said),
     };
+    let mut place = None;
+    if matches!(peer, Some(Extension(Peer::Tcp))) {
+        let Ok(free) = Arc::clone(&app.tcp_streams).try_acquire_owned() else {
+            return reply::busy("too many event streams over TCP; the Unix socket has room");
+        };
+        place = Some(free);
+    }
     let (board, now) = (&app.board, Boot::now());
     let state = if board.is_stale(now) {
         wire::State::Unknown
@@ -43,8 +61,8 @@ pub(super) async fn events(
     };
     let (stale_after, boottime) = (board.stale_after().as_millis().to_string(), now.as_nanos().to_string());
     let feed = Feed::new(app.clone(), wanted);
-    let stream = futures_util::stream::unfold(feed, |mut feed| async {
-        feed.next().await.map(|frame| (Ok::<_, Infallible>(frame), feed))
+    let stream = futures_util::stream::unfold((feed, place), |(mut feed, place)| async {
+        feed.next().await.map(|frame| (Ok::<_, Infallible>(frame), (feed, place)))
     });
     let headers = [
         (header::CONTENT_TYPE.as_str(), "text/event-stream"),

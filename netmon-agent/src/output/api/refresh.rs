@@ -30,9 +30,14 @@ impl Refresher {
 
     /// Returns when the board's snapshot is fresh, or after 250 ms. Those who ask meanwhile share one question.
     pub(super) async fn refresh(&self) {
+        self.refresh_older_than(FRESH).await;
+    }
+
+    /// The same, where one that was made for a reader less than `age` ago is fresh enough too.
+    pub(super) async fn refresh_older_than(&self, age: Duration) {
         if let Some(core) = &self.core {
             // Late is no error: the board's snapshot tells its own age.
-            let _ = timeout(PATIENCE, self.ask(core)).await;
+            let _ = timeout(PATIENCE, self.ask(core, age.max(FRESH))).await;
         }
     }
 
@@ -46,15 +51,15 @@ impl Refresher {
         if let Some(core) = &self.core {
             let _ = timeout(PATIENCE, async {
                 *self.last.lock().await = None;
-                self.ask(core).await;
+                self.ask(core, FRESH).await;
             })
             .await;
         }
     }
 
-    async fn ask(&self, core: &RefreshSender) {
+    async fn ask(&self, core: &RefreshSender, fresh: Duration) {
         let mut last = self.last.lock().await;
-        if last.is_some_and(|at| Mono::now().since(at) < FRESH) {
+        if last.is_some_and(|at| Mono::now().since(at) < fresh) {
             return;
         }
         let (answer, published) = oneshot::channel();
@@ -99,6 +104,7 @@ mod tests {
         });
         let refresher = Refresher::new(Some(core));
         refresher.refresh().await;
+        refresher.refresh_older_than(Duration::from_secs(3600)).await;
         refresher.anew().await;
         refresher.anew().await;
         drop(refresher);

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// From this many targets on a scrape or a status is written outside the runtime's own threads: it takes milliseconds.
-const BIG: usize = 200;
+pub(super) const BIG: usize = 200;
 
 pub(super) fn router(app: Arc<App>) -> Router {
     Router::new()
@@ -63,7 +63,7 @@ async fn status(
 }
 
 /// The state as of now, as `write` has it.
-pub(super) async fn of_status(app: Arc<App>, write: fn(&wire::Status) -> Response) -> Response {
+async fn of_status(app: Arc<App>, write: fn(&wire::Status) -> Response) -> Response {
     app.refresher.refresh().await;
     if app.board.snapshot().targets.len() < BIG {
         return write(&told(&app));
