@@ -5,6 +5,7 @@
 //! | [`lab`] | the world: namespaces, devices, servers, faults, the kernel's own counters |
 //! | [`agent`] | the real binary in the world, and all that a user of it sees |
 //! | [`sim`] | the real health core in virtual time, without any of these |
+//! | [`browser`] | a real browser in a namespace |
 //! | [`prometheus`] | a real Prometheus in a namespace |
 //! | [`dashboards`] | what Grafana would ask, and drawings of the answers |
 //! | [`scenario`] | scenario files, played in virtual time and in the lab |
@@ -13,6 +14,7 @@
 //! panic; what a killed run leaves behind, the next run sweeps away.
 
 pub mod agent;
+pub mod browser;
 pub mod dashboards;
 pub mod lab;
 pub mod prometheus;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::step::{run, target};
 
 /// Program and package of what the tests call.
-const NEEDED: [(&str, &str); 14] = [
+const NEEDED: [(&str, &str); 16] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("ping", "iputils-ping"),
@@ -25,6 +25,9 @@ const NEEDED: [(&str, &str); 14] = [
     ("rclone", "rclone"),
     ("borg", "borgbackup"),
     ("socat", "socat"),
+    // Some ten seconds, and 133 MB with what they bring along: the page is tried in a browser.
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
 ];
 /// Only unpacked, never installed: their packages would start servers.
 const UNPACKED: [(&str, &str); 2] =

@@ -38,8 +38,9 @@ enum Task {
     VerifyEbpf(ebpf::Options),
     /// Boot other kernels under emulation and hold our figures against theirs (no root).
     Kernels(kernels::Options),
-    /// Show it to a person: a world of namespaces, the agent in it, and one fault after another (root). With `--scenarios
-    /// [FILTER] --runs 20` every scenario file is played so often, and its verdicts are timed.
+    /// Show it to a person: a world of namespaces, the agent in it, and one fault after another (root). With `--shot FILE`
+    /// a picture of the status page is taken instead, in a browser. With `--scenarios [FILTER] --runs 20`
+    /// every scenario file is played so often, and its verdicts are timed.
     Lab {
         /// Options of the lab; `--keep` leaves the world standing at the end, `--help` lists them.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -65,7 +66,8 @@ enum Task {
     /// what a read of the state and a change cost a program that embeds the client.
     Bench {
         /// Options of the bench; `--help` lists them. `api waiters [COUNT…]`, `api conditions [COUNT]`, `api scrape
-        /// [TARGETS]`, `api read`, `handle [TARGETS]`, `history [OUTAGES]`, `sockdiag [SOCKETS…]` need no root.
+        /// [TARGETS]`, `api page [TARGETS…]`, `api read`, `handle [TARGETS]`,
+        /// `history [OUTAGES]`, `sockdiag [SOCKETS…]` need no root.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },

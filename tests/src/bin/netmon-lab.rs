@@ -1,5 +1,6 @@
 //! The lab for a person: a world, the agent in it, and one fault after another, with what netmon says to each.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use netmon_agent::time::Mono;
 use netmon_tests::agent::{Agent, Watch, await_until, get};
+use netmon_tests::browser;
 use netmon_tests::lab::{
     self, Answer, Bulk, Counters, Fault, Place, SERVER_V4, SERVER_V6, Way, What, World, abort_connections,
     growth, refused_connections,
@@ -20,6 +22,9 @@ struct Arguments {
     /// Leave the world and the agent running at the end, until Ctrl-C.
     #[arg(long)]
     keep: bool,
+    /// Instead, write a picture of the status page as PNG to this file, and one in the dark scheme beside it.
+    #[arg(long, value_name = "FILE", conflicts_with = "scenarios")]
+    shot: Option<PathBuf>,
     /// Instead, run the scenario files whose name contains this (all without it), in virtual time and in the lab, and
     /// print how long each verdict took.
     #[arg(long, value_name = "FILTER", num_args = 0..=1, default_missing_value = "")]
@@ -59,7 +64,13 @@ fn main() -> ExitCode {
         eprintln!("netmon-lab: {why}");
         return ExitCode::FAILURE;
     }
-    match show(&arguments) {
+    let done = match &arguments.shot {
+        Some(path) => {
+            lab::clean_up_on_signals().map_err(Into::into).and_then(|()| browser::picture::take(path))
+        }
+        None => show(&arguments),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("netmon-lab: {e:#}\n{}", netmon_tests::agent::logs_of_this_thread());

@@ -17,6 +17,7 @@ mod kernel;
 mod life;
 mod links;
 mod notify;
+mod page;
 mod retry;
 mod scenarios;
 mod targets;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         figures::SCENARIOS,
         dashboards::SCENARIOS,
         history::SCENARIOS,
+        page::SCENARIOS,
         kernel::SCENARIOS,
         scenarios::SCENARIOS,
         examples::SCENARIOS,
