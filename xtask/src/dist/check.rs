@@ -121,7 +121,9 @@ fn older(package: &Path, base: &Path) -> Result<()> {
     let script = r#"
         cd "$1"; mkdir upper merged; mount -t tmpfs tmpfs upper; mkdir upper/upper upper/work
         mount -t overlay overlay -o "lowerdir=$2,upperdir=upper/upper,workdir=upper/work" merged
-        mount -t proc proc merged/proc; ip link set lo up
+        mount -t proc proc merged/proc; mount -t sysfs -o ro sysfs merged/sys; ip link set lo up
+        # systemd-analyze looks for the one hierarchy of cgroups that it knows.
+        mount -t cgroup2 cgroup2 merged/sys/fs/cgroup; mount -o remount,bind,ro merged/sys/fs/cgroup
         cp "$3" merged/tmp/netmon.deb; echo "127.0.0.1 localhost" >merged/etc/hosts
         chroot merged ldd --version | head -1; chroot merged systemctl --version | head -1
         chroot merged dpkg --install /tmp/netmon.deb

@@ -86,7 +86,12 @@ fn named(source: &Path, from: &str) -> Result<Vec<PathBuf>> {
 /// When a file is missing, or the program does not run.
 pub fn make(source: &Path, binary: &Path, tree: &Path) -> Result<()> {
     for file in listed(source)? {
-        put(tree, &file.to, &fs::read(&file.from)?, file.executable)?;
+        let bytes = fs::read(&file.from)?;
+        if file.to.starts_with("usr/lib/systemd/system") {
+            put(tree, &file.to, with_places(&String::from_utf8(bytes)?).as_bytes(), false)?;
+        } else {
+            put(tree, &file.to, &bytes, file.executable)?;
+        }
     }
     put(tree, Path::new("usr/bin/netmon"), &fs::read(binary)?, true)?;
     run(Command::new(binary).args(["man", "--dir"]).arg(tree.join("usr/share/man/man1")))?;
@@ -98,6 +103,20 @@ pub fn make(source: &Path, binary: &Path, tree: &Path) -> Result<()> {
     put(tree, Path::new("usr/share/netmon/netmon.schema.json"), schema.as_bytes(), false)?;
     let texts = licences::texts(source)?;
     put(tree, Path::new("usr/share/doc/netmon/THIRD-PARTY"), texts.as_bytes(), false)
+}
+
+/// A unit whose commands are whole paths: the files in the repository name programs alone, wherever these are, but a package
+/// knows its own, and Debian 11's systemd-analyze takes a name for a program that is not there.
+fn with_places(unit: &str) -> String {
+    const PLACES: [(&str, &str); 3] =
+        [("netmon", "/usr/bin/netmon"), ("install", "/usr/bin/install"), ("kill", "/bin/kill")];
+    let placed = |line: &str| {
+        let (key, command) = line.split_once('=').filter(|(key, _)| key.starts_with("Exec"))?;
+        let (program, rest) = command.split_once(' ')?;
+        let (_, place) = PLACES.iter().find(|(name, _)| *name == program)?;
+        Some(format!("{key}={place} {rest}\n"))
+    };
+    unit.lines().map(|line| placed(line).unwrap_or_else(|| format!("{line}\n"))).collect()
 }
 
 /// Writes one file, with its folders.
@@ -112,4 +131,17 @@ pub fn put(tree: &Path, to: &Path, bytes: &[u8], executable: bool) -> Result<()>
     let mode = if executable { 0o755 } else { 0o644 };
     fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_of_units_are_whole_paths_in_a_package() {
+        let unit = "[Service]\nUser=netmon\nExecStart=netmon run\nExecReload=kill -HUP $MAINPID\n";
+        let wanted =
+            "[Service]\nUser=netmon\nExecStart=/usr/bin/netmon run\nExecReload=/bin/kill -HUP $MAINPID\n";
+        assert_eq!(with_places(unit), wanted);
+    }
 }
