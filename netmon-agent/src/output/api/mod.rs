@@ -36,7 +36,7 @@ pub mod wire_map;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -146,6 +146,8 @@ struct App {
     connections: Connections,
     groups: group::Groups,
     scrapes: Arc<Semaphore>,
+    /// Bytes of the last exposition that went uncompressed: the next one is hardly longer.
+    exposition: AtomicUsize,
     big_statuses: Arc<Semaphore>,
     histories: Arc<Semaphore>,
     pages: Arc<Semaphore>,
@@ -196,6 +198,7 @@ pub fn start_on(mut passed: Passed, board: Board, options: Options) -> Result<Se
         waiters: Shares::new(options.max_waiters),
         connections: Connections::new(nix::unistd::geteuid().as_raw()),
         scrapes: Arc::new(Semaphore::new(SCRAPES)),
+        exposition: AtomicUsize::new(0),
         big_statuses: Arc::new(Semaphore::new(BIG_STATUSES)),
         histories: Arc::new(Semaphore::new(history::READERS)),
         pages: Arc::new(Semaphore::new(page::WRITERS)),

@@ -1,6 +1,6 @@
 //! What is asked, and what is answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use axum::{
     Router,
@@ -150,8 +150,16 @@ fn exposition(app: &App, format: Format, gzip: bool) -> Vec<u8> {
     let (snapshot, walls) = (app.board.snapshot(), app.walls.now());
     budget::tell(app);
     let connections = app.connections.all();
-    let writer = if gzip { Writer::compressed(format) } else { Writer::new(format) };
-    metrics::render(&snapshot, &connections, stale, walls, &app.own, app.metrics, writer)
+    let writer = if gzip {
+        Writer::compressed(format)
+    } else {
+        Writer::with_room(format, app.exposition.load(Ordering::Relaxed))
+    };
+    let written = metrics::render(&snapshot, &connections, stale, walls, &app.own, app.metrics, writer);
+    if !gzip {
+        app.exposition.store(written.len(), Ordering::Relaxed);
+    }
+    written
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {

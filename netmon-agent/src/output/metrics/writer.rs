@@ -10,7 +10,7 @@ use super::{
     catalogue::{Family, Kind},
     protobuf::Encoder,
 };
-use crate::health::NativeHistogram;
+use crate::{health::NativeHistogram, sys::advise_large_pages};
 
 /// Which form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +63,9 @@ impl Value {
         out.push(b' ');
         let mut digits = itoa::Buffer::new();
         match self {
+            // Most are: not worth a call for each.
+            Self::Int(n @ 0..10) => out.push(b'0' + n as u8),
+            Self::Int(n @ 10..100) => out.extend([b'0' + (n / 10) as u8, b'0' + (n % 10) as u8]),
             Self::Int(n) => out.extend_from_slice(digits.format(n).as_bytes()),
             Self::Time(t) => {
                 out.extend_from_slice(digits.format(t.as_secs()).as_bytes());
@@ -181,6 +184,18 @@ impl Writer {
             beginning: Vec::new(),
             bounds: Bounds::default(),
         }
+    }
+
+    /// One with room for so many bytes, which the kernel hands out in large pieces: where 50 MB come page by page, that takes
+    /// it as long as the writing.
+    pub fn with_room(format: Format, bytes: usize) -> Self {
+        let mut writer = Self::new(format);
+        if bytes > PIECE {
+            // As the last one, and somewhat longer.
+            writer.out.reserve_exact(bytes + bytes / 16);
+            advise_large_pages(writer.out.spare_capacity_mut());
+        }
+        writer
     }
 
     /// One that is compressed as it is written (RFC 1952), so that its text is never there as a whole, at a fast
