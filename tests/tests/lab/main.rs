@@ -52,7 +52,8 @@ fn main() -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials(|_| true, ignored));
     let failed = failures();
     let all = failed.len() as u64 == conclusion.num_failed;
-    if at_once == 1 || !all || failed.is_empty() || failed.len() > SECOND_CHANCES {
+    let alone = at_once == 1 || conclusion.num_passed + conclusion.num_failed == 1;
+    if alone || !all || failed.is_empty() || failed.len() > SECOND_CHANCES {
         return conclusion.exit_code();
     }
     // Trials hold the agent to deadlines, which are for a machine that does little else: what failed beside others is played
