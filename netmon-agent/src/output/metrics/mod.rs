@@ -18,6 +18,7 @@ mod own;
 pub(crate) mod protobuf;
 mod targets;
 mod tcp;
+mod value;
 pub(crate) mod wire;
 mod writer;
 
@@ -31,9 +32,10 @@ pub use discovered::Discovered;
 pub use exports::Exports;
 pub use negotiate::{accepts_gzip, format};
 pub use own::{Own, WAIT_RESULTS};
+pub use value::Value;
 #[cfg(any(feature = "otlp", test))]
 pub use writer::gzip;
-pub use writer::{Buckets, Format, Sink, Value, Writer, labels};
+pub use writer::{Buckets, Format, Sink, Writer, labels};
 
 use super::{WallOffset, api::Reported};
 use crate::{

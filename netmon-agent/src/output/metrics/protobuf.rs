@@ -6,8 +6,9 @@
 
 use super::{
     catalogue::{Family, Kind},
+    value::Value,
     wire::{ZERO_THRESHOLD, each_label, put_bytes, put_double, put_uint, varint, zigzag},
-    writer::{Buckets, Sink, Value},
+    writer::{Buckets, Sink},
 };
 use crate::health::NativeHistogram;
 
