@@ -1,6 +1,11 @@
 //! Memory as the allocator and the kernel hand it out.
 
-use std::mem::MaybeUninit;
+use std::{
+    ffi::CStr,
+    io,
+    mem::MaybeUninit,
+    os::fd::{FromRawFd, OwnedFd, RawFd},
+};
 
 /// A large page on most machines, bytes. Where they are larger the advice is of no use, and does no harm.
 const LARGE: usize = 2 << 20;
@@ -34,6 +39,22 @@ pub fn advise_large_pages(buffer: &mut [MaybeUninit<u8>]) {
     unsafe {
         libc::madvise(buffer[skipped..].as_mut_ptr().cast(), end - start, libc::MADV_HUGEPAGE);
     }
+}
+
+/// A file in memory that may be sealed (`memfd_create(2)`), closed when a program is executed. By number: glibc has no name
+/// for the call before 2.27.
+///
+/// # Errors
+/// No descriptor, or no memory.
+pub fn file_in_memory(name: &CStr) -> io::Result<OwnedFd> {
+    let flags = libc::MFD_ALLOW_SEALING | libc::MFD_CLOEXEC;
+    // SAFETY: the name ends with NUL and outlives the call, which keeps nothing of it.
+    let fd = unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), flags) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 #[cfg(test)]

@@ -17,10 +17,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, SealFlag, fcntl},
-    sys::{
-        memfd::{MFdFlags, memfd_create},
-        socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg},
-    },
+    sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg},
 };
 use tracing::Level;
 
@@ -28,7 +25,7 @@ use super::{
     super::writer::{Sink, count_lost},
     entry::{priority, put},
 };
-use crate::{output::rfc3339, time::Wall};
+use crate::{output::rfc3339, sys::file_in_memory, time::Wall};
 
 /// Where systemd's journal hears.
 pub(super) const PATH: &str = "/run/systemd/journal/socket";
@@ -72,8 +69,7 @@ impl Journal {
 
     /// One too large for a datagram goes as a file in memory that nobody can change any more.
     fn send_large(&self, entry: &[u8]) -> io::Result<()> {
-        let memory = memfd_create("netmon-log", MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_CLOEXEC)?;
-        let mut memory = File::from(memory);
+        let mut memory = File::from(file_in_memory(c"netmon-log")?);
         memory.write_all(entry)?;
         let seals =
             SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
