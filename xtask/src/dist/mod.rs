@@ -138,7 +138,10 @@ pub fn make(steps: &mut Steps, source: &Path, folder: &Path, program: Program<'_
         files.push(to);
     }
     let program = folder.join("netmon");
-    fs::copy(&binary, &program)?;
+    // It may be the one of the last time, which would be emptied by a copy to itself.
+    let copied = fs::read(&binary).with_context(|| binary.display().to_string())?;
+    fs::write(&program, copied)?;
+    fs::set_permissions(&program, fs::metadata(&binary)?.permissions())?;
     files.push(program);
     sums::write(folder, &files)?;
     let [deb, rpm] = [&files[0], &files[1]].map(Clone::clone);
