@@ -1,6 +1,6 @@
 //! One export: request after request, again where that may help, until it is time for the next.
 
-use std::{io, net::SocketAddr, sync::mpsc::channel, time::Duration};
+use std::{net::SocketAddr, sync::mpsc::channel, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -20,14 +20,14 @@ use super::{
     starts::Memory,
 };
 use crate::{
-    http::{self, Stream, Trust, TrustError},
+    http::{self, Stream, Trust},
     output::{
         api::Figures,
         log::RateLimit,
         metrics::Exports,
         notify::{
             LookUp,
-            webhook::{Secret, SecretError},
+            webhook::{AttemptError, Secret, SecretError},
         },
     },
     time::{Mono, Wall, sleep_until},
@@ -36,27 +36,6 @@ use crate::{
 /// Longest head of an answer, and most of its body that is read, bytes.
 const HEAD: usize = 16 << 10;
 const BODY: usize = 64 << 10;
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-enum AttemptError {
-    #[error("can't resolve {0}: {1}")]
-    Name(String, String),
-    #[error("can't connect to {0}: {1}")]
-    Connect(SocketAddr, io::Error),
-    #[error(transparent)]
-    Trust(#[from] TrustError),
-    #[error("no secure connection to {0}: {1}")]
-    Tls(SocketAddr, io::Error),
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    #[error("the request can't be made: {0}")]
-    Request(String),
-    #[error("the exchange failed: {0}")]
-    Http(hyper::Error),
-    #[error("no answer within {0:?}")]
-    TimedOut(Duration),
-}
 
 /// What became of a batch.
 enum Sent {
