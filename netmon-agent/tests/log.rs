@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use netmon_client::State;
 use netns::alone;
 use nix::{
     mount::{MsFlags, mount},
@@ -36,16 +37,16 @@ fn agent(folder: &Path, log: &str) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Waits until it answers.
-fn await_answer(folder: &Path) {
+/// Waits until it answers that it knows the state of the network; it says so in its log before anybody can read it.
+fn await_verdict(folder: &Path) {
     let client = netmon_client::Client::new(folder.join("s"));
     for _ in 0..3000 {
-        if client.status().is_ok() {
+        if client.status().is_ok_and(|status| status.state != State::Unknown) {
             return;
         }
         thread::sleep(Duration::from_millis(10));
     }
-    panic!("it never answered");
+    panic!("it never had a verdict");
 }
 
 /// Ends it: what it wrote to standard error.
@@ -64,7 +65,7 @@ fn a_file_has_everything_to_the_last_line() {
         let path = folder.path().join("logs/netmon.log");
         let log = format!("file = {path:?}\nformat = \"json\"\nmax_size = \"16KiB\"\nmax_files = 2");
         let child = agent(folder.path(), &log);
-        await_answer(folder.path());
+        await_verdict(folder.path());
         assert_eq!(ended(child), "");
         let text = fs::read_to_string(&path).unwrap();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -81,7 +82,7 @@ fn a_full_disk_ends_no_agent_and_loses_no_line() {
         let path = folder.path().join("netmon.log");
         symlink("/dev/full", &path).unwrap();
         let child = agent(folder.path(), &format!("file = {path:?}"));
-        await_answer(folder.path());
+        await_verdict(folder.path());
         let said = ended(child);
         assert_eq!(said.matches("can't be written: No space left on device").count(), 1, "{said}");
         assert!(said.contains(" runs ") && said.contains("SIGTERM: ending"), "{said}");
@@ -125,6 +126,16 @@ fn the_journal_is_spoken_to_in_its_own_protocol() {
     });
 }
 
+/// Ends with the test, stopped or not, whatever becomes of the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Where Debian and Fedora have it.
 const JOURNALD: &str = "/usr/lib/systemd/systemd-journald";
 
@@ -144,19 +155,21 @@ fn the_real_journal_has_what_was_logged_while_it_was_stopped() {
         let quiet =
             "[Journal]\nStorage=volatile\nAudit=no\nReadKMsg=no\nForwardToSyslog=no\nForwardToWall=no\n";
         fs::write("/run/systemd/journald.conf.d/test.conf", quiet).unwrap();
-        let mut journald = Command::new(JOURNALD).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut command = Command::new(JOURNALD);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let journald = Killed(command.spawn().unwrap());
         let socket = Path::new("/run/systemd/journal/socket");
         let waited = (0..3000).find(|_| {
             thread::sleep(Duration::from_millis(10));
             socket.exists()
         });
         assert!(waited.is_some(), "journald has no socket");
-        let signal = |signal| kill(Pid::from_raw(journald.id() as i32), signal).unwrap();
+        let signal = |signal| kill(Pid::from_raw(journald.0.id() as i32), signal).unwrap();
         signal(Signal::SIGSTOP);
         let folder = tempfile::tempdir().unwrap();
         // What does not fit into the socket waits in the agent.
         let child = agent(folder.path(), "format = \"journald\"\nlevel = \"trace\"");
-        await_answer(folder.path());
+        await_verdict(folder.path());
         signal(Signal::SIGCONT);
         assert_eq!(ended(child), "");
         let read = |filter: &str| {
@@ -184,8 +197,6 @@ fn the_real_journal_has_what_was_logged_while_it_was_stopped() {
         assert_eq!(down["TARGET"], "netmon_agent::output::log", "{down}");
         find("SIGTERM: ending");
         assert!(!entries.iter().any(|e| e["MESSAGE"].as_str().is_some_and(|m| m.contains("lines lost"))));
-        journald.kill().unwrap();
-        journald.wait().unwrap();
     });
 }
 
@@ -198,7 +209,7 @@ fn where_there_is_no_journal_standard_error_takes_its_place() {
         mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let child = agent(folder.path(), "format = \"journald\"");
-        await_answer(folder.path());
+        await_verdict(folder.path());
         let said = ended(child);
         assert!(said.contains("no journal to log to") && said.contains("SIGTERM: ending"), "{said}");
     });

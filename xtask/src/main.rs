@@ -6,6 +6,7 @@ mod dist;
 mod ebpf;
 mod example;
 mod kernels;
+mod leftovers;
 mod step;
 mod test;
 

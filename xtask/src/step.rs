@@ -1,14 +1,16 @@
 //! Running programs one after another, each with its time. Most end the run when they fail; suites of tests let the others
 //! have their say.
 
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::debian;
+use crate::leftovers;
 
 /// The steps done so far.
 #[derive(Debug, Default)]
@@ -25,15 +27,19 @@ impl Steps {
     /// When it cannot be started or fails.
     pub fn run(&mut self, name: &str, command: &mut Command) -> Result<()> {
         self.measure(name, |steps| {
+            leftovers::adopt()?;
             let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| shown(command))?;
-            for line in BufReader::new(child.stdout.take().context("its standard output")?).split(b'\n') {
-                let line = String::from_utf8_lossy(&line?).into_owned();
-                println!("{line}");
-                if line.starts_with("test result:") {
-                    steps.results.push(format!("{name}: {line}"));
-                }
-            }
+            let output = child.stdout.take().context("its standard output")?;
+            let reader = thread::spawn(move || pass_on(output));
+            leftovers::attend(&child)?;
             let status = child.wait()?;
+            // They may hold the output open: it ends with them.
+            let left = leftovers::end()?;
+            if !left.is_empty() {
+                println!("xtask: {name} left running, ended now: {}", left.join(", "));
+            }
+            let results = reader.join().map_err(|_| anyhow!("reading the output of {name}"))??;
+            steps.results.extend(results.into_iter().map(|line| format!("{name}: {line}")));
             if !status.success() {
                 bail!("{name}: {status}: {}", shown(command));
             }
@@ -77,6 +83,19 @@ impl Steps {
         }
         Ok(())
     }
+}
+
+/// Prints what is read, to its end: the closing lines of test runners among it.
+fn pass_on(output: impl Read) -> io::Result<Vec<String>> {
+    let mut results = Vec::new();
+    for line in BufReader::new(output).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        println!("{line}");
+        if line.starts_with("test result:") {
+            results.push(line);
+        }
+    }
+    Ok(results)
 }
 
 /// Runs `command` with this process's own input and output.

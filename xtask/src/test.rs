@@ -22,6 +22,7 @@ pub fn test() -> Result<()> {
     steps.measure("packaging", |_| dist::metadata::check())?;
     steps
         .run("build", &mut cargo(&["build", "--release", "--package", "netmon-agent", "--bin", "netmon"]))?;
+    steps.measure("imports", |_| dist::imports::check(&target().join("release/netmon")))?;
     steps.suite("tests", &mut cargo(&["test", "--workspace", "--exclude", "netmon-tests", "--no-fail-fast"]));
     if !debian::is_root() {
         println!("the lab's trials need root and will be ignored");

@@ -9,6 +9,7 @@ mod check;
 mod container;
 mod crates;
 mod deb;
+pub mod imports;
 mod licences;
 pub mod metadata;
 mod programs;
