@@ -1,6 +1,6 @@
 //! The same series as vectors of the `prometheus` crate, as most exporters keep them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io::Write};
 
 use anyhow::{Context, Result, bail};
 use prometheus::{CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
@@ -42,10 +42,8 @@ impl Peer {
     }
 
     /// One scrape.
-    pub(crate) fn render(&self) -> Result<Vec<u8>> {
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.0.gather(), &mut text)?;
-        Ok(text)
+    pub(crate) fn render(&self, to: &mut impl Write) -> Result<()> {
+        Ok(TextEncoder::new().encode(&self.0.gather(), to)?)
     }
 }
 

@@ -1,6 +1,14 @@
 //! One rendering of the metrics, in each form, beside vectors of the `prometheus` crate that hold the same series.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    hint::black_box,
+    io::{self, Write},
+    net::Ipv4Addr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
 use netmon_agent::{
@@ -8,7 +16,7 @@ use netmon_agent::{
     observation::{ProbeDetail, ProbeOutcome, StampSource},
     output::{
         WallOffset,
-        metrics::{self, Format, Options, Own, Writer},
+        metrics::{self, Format, Options, Outlet, Own, Writer},
     },
     state::{AddressView, Snapshot, TargetView},
     time::{Moment, Mono},
@@ -25,46 +33,82 @@ pub(crate) fn measure(count: u32) -> Result<()> {
     let (snapshot, own) = (snapshot(count), Own::new());
     let (walls, options) = (WallOffset::default(), Options::default());
     let render = |writer| metrics::render(&snapshot, &[], false, walls, &own, options, writer);
-    // As the agent does it: with room for as much as the last one was.
-    let mut room = 0;
-    let mut plain = |format| {
-        let written = render(Writer::with_room(format, room));
-        room = written.len();
-        Ok(written)
+    // As the agent does it: in pieces, each of which is sent and its buffer used again.
+    let sent = |writer: Writer| {
+        let bytes = Rc::default();
+        render(writer.through(Box::new(Sent { bytes: Rc::clone(&bytes) })));
+        Ok(bytes.get())
     };
-    let (text, text_cpu) = best(ROUNDS, || plain(Format::Text))?;
+    let text = render(Writer::new(Format::Text));
     let series = samples(&text);
+    let (bytes, text_cpu) = best(ROUNDS, || sent(Writer::new(Format::Text)))?;
+    ensure!(bytes == text.len(), "{bytes} bytes in pieces, {} as a whole", text.len());
     println!(
         "scrape of {count} targets: {series} series, {} a target (CPU, best of {ROUNDS})",
         series / count as usize
     );
-    tell("text", &text, text_cpu);
-    for (form, format) in [("text", Format::Text), ("protobuf", Format::Protobuf)] {
-        if format != Format::Text {
-            let (body, cpu) = best(ROUNDS, || plain(format))?;
-            tell(form, &body, cpu);
-        }
-        let (body, cpu) = best(ROUNDS, || Ok(render(Writer::compressed(format))))?;
-        tell(&format!("{form}, gzip"), &body, cpu);
+    tell("text", bytes, text_cpu);
+    for (form, writer) in [
+        ("text, gzip", (|| Writer::compressed(Format::Text)) as fn() -> Writer),
+        ("protobuf", || Writer::new(Format::Protobuf)),
+        ("protobuf, gzip", || Writer::compressed(Format::Protobuf)),
+    ] {
+        let (bytes, cpu) = best(ROUNDS, || sent(writer()))?;
+        tell(form, bytes, cpu);
     }
     let peer = Peer::of(std::str::from_utf8(&text)?)?;
-    let (theirs, cpu) = best(PEER_ROUNDS, || peer.render())?;
+    let mut theirs = Vec::new();
+    peer.render(&mut theirs)?;
     ensure!(samples(&theirs) == series, "the peer has {} series", samples(&theirs));
-    tell("vectors of the prometheus crate", &theirs, cpu);
+    drop(theirs);
+    // Neither keeps theirs as a whole.
+    let (bytes, cpu) = best(PEER_ROUNDS, || {
+        let mut sent = Sent::default();
+        peer.render(&mut sent)?;
+        Ok(sent.bytes.get())
+    })?;
+    tell("vectors of the prometheus crate", bytes, cpu);
     println!("  text takes {:.1} % of theirs", text_cpu.as_secs_f64() / cpu.as_secs_f64() * 100.0);
     Ok(())
 }
 
-fn tell(form: &str, body: &[u8], cpu: Duration) {
-    println!("  {form:<32} {:>8.1} ms {:>10} bytes", cpu.as_secs_f64() * 1e3, body.len());
+/// Takes what is written as a connection does, but for the system calls.
+#[derive(Debug, Default)]
+struct Sent {
+    bytes: Rc<Cell<usize>>,
 }
 
-/// The last of so many, and the least CPU time that one of them took.
-fn best(rounds: u32, mut make: impl FnMut() -> Result<Vec<u8>>) -> Result<(Vec<u8>, Duration)> {
-    let (mut made, mut least) = (Vec::new(), Duration::MAX);
+impl Outlet for Sent {
+    fn take(&mut self, mut piece: Vec<u8>) -> Vec<u8> {
+        self.bytes.update(|bytes| bytes + black_box(&piece).len());
+        piece.clear();
+        piece
+    }
+
+    fn end(&mut self, piece: Vec<u8>) {
+        self.take(piece);
+    }
+}
+
+impl Write for Sent {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.bytes.update(|bytes| bytes + black_box(piece).len());
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn tell(form: &str, bytes: usize, cpu: Duration) {
+    println!("  {form:<32} {:>8.1} ms {bytes:>10} bytes", cpu.as_secs_f64() * 1e3);
+}
+
+/// The bytes of so many, and the least CPU time that one of them took.
+fn best(rounds: u32, mut make: impl FnMut() -> Result<usize>) -> Result<(usize, Duration)> {
+    let (mut made, mut least) = (0, Duration::MAX);
     for _ in 0..rounds {
-        // The body before has gone by then, as that of a scrape has.
-        drop(std::mem::take(&mut made));
         let started = cpu();
         made = make()?;
         least = least.min(cpu().saturating_sub(started));

@@ -77,9 +77,12 @@ pub enum AgentError {
     /// An address outside loopback, without encryption.
     #[error(
         "{0} is not a loopback address, and what it would serve is neither encrypted nor authenticated; \
-         listen on 127.0.0.1 or [::1], or say --insecure"
+         listen on 127.0.0.1 or [::1], set web_config_file, or say --insecure"
     )]
     Exposed(SocketAddr),
+    /// What is served over TCP has rules that can't be read.
+    #[error(transparent)]
+    Web(#[from] api::WebError),
     /// What the environment says of descriptors that were passed makes no sense.
     #[error("can't take the sockets that the service manager passes: {0}; see LISTEN_FDS and LISTEN_FDNAMES")]
     Passed(std::io::Error),
@@ -107,20 +110,33 @@ pub fn default_socket() -> PathBuf {
     }
 }
 
+/// TLS and users of what the configuration, or `passed` beside it, has served over TCP.
+///
+/// # Errors
+/// An address outside loopback would be served in the clear to anybody, and that is not what is meant; or the web
+/// configuration can't be used.
+pub fn guard(
+    config: &Config,
+    passed: Option<SocketAddr>,
+    insecure: bool,
+) -> Result<Option<Arc<api::Web>>, AgentError> {
+    let exposed = config.exposed().or(passed).filter(|_| !insecure);
+    match (&config.web_config_file, exposed) {
+        (Some(path), _) => Ok(Some(Arc::new(api::Web::read(path, exposed.is_some())?))),
+        (None, Some(address)) => Err(AgentError::Exposed(address)),
+        (None, None) => Ok(None),
+    }
+}
+
 /// Runs the agent until SIGINT or SIGTERM. When it returns, waiters were answered, the socket's file is gone, and
 /// nothing is left in the kernel.
 ///
 /// # Errors
 /// What the agent can't do without: see [`AgentError`].
 pub fn run(options: Options) -> Result<(), AgentError> {
-    if let Some(address) = options.config.exposed().filter(|_| !options.insecure) {
-        return Err(AgentError::Exposed(address));
-    }
     let passed = manager::passed().map_err(AgentError::Passed)?;
     let passed = api::Passed::new(passed);
-    if let Some(address) = passed.exposed().filter(|_| !options.insecure) {
-        return Err(AgentError::Exposed(address));
-    }
+    let web = guard(&options.config, passed.exposed(), options.insecure)?;
     let started = Moment::now();
     // A signal that comes before there is anybody to hear it waits until there is.
     ending_signals().thread_block().map_err(std::io::Error::from)?;
@@ -140,7 +156,7 @@ pub fn run(options: Options) -> Result<(), AgentError> {
         .enable_all()
         .build()?;
     let result =
-        runtime.block_on(serve(options, passed, started, kernel, sockets, Arc::new(Mutex::new(found))));
+        runtime.block_on(serve(options, passed, web, started, kernel, sockets, Arc::new(Mutex::new(found))));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
@@ -148,6 +164,7 @@ pub fn run(options: Options) -> Result<(), AgentError> {
 async fn serve(
     options: Options,
     passed: api::Passed,
+    web: Option<Arc<api::Web>>,
     started: Moment,
     kernel: bpf::Kernel,
     sockets: probe::Sockets,
@@ -176,6 +193,7 @@ async fn serve(
         api::Options {
             socket,
             listen: config.listen.clone(),
+            web,
             heartbeat: config.interval,
             refresh: Some(refresh_sender),
             metrics: metrics::Options {
@@ -331,15 +349,14 @@ fn reload_from(
     insecure: bool,
     files: &discover::Files,
 ) -> Result<Vec<notify::Notifier>, String> {
-    let loaded = Config::load(path).map_err(|e| e.one_line()).and_then(|config| {
-        let exposed = config.exposed().filter(|_| !insecure);
-        exposed.map_or(Ok(config), |address| Err(AgentError::Exposed(address).to_string()))
-    });
+    let loaded = Config::load(path)
+        .map_err(|e| e.one_line())
+        .and_then(|config| guard(&config, None, insecure).map(|_| config).map_err(|e| e.to_string()));
     let notifiers = loaded.as_ref().map(|config| config.notifiers.clone()).unwrap_or_default();
     match files.reload(loaded) {
         Ok(()) => {
             tracing::info!(
-                "SIGHUP: configuration read anew; `listen`, `socket` and `netlink`, [kernel], [metrics], [otlp], [retry], [history] and [log] take effect at the next start"
+                "SIGHUP: configuration read anew; `listen`, `web_config_file`, `socket` and `netlink`, [kernel], [metrics], [otlp], [retry], [history] and [log] take effect at the next start"
             );
             Ok(notifiers)
         }

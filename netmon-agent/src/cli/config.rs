@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 
 use super::text::{printable, quiet_pipe};
 use crate::{
-    agent::AgentError,
+    agent,
     config::{self, Config, DEFAULT_PATH},
     source::discovery::{self, Report},
 };
@@ -78,9 +78,7 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<ExitCode> {
 fn check(path: Option<&Path>, insecure: bool, ask: bool) -> anyhow::Result<ExitCode> {
     let config = Config::load(path)?;
     // What passes here must start.
-    if let Some(address) = config.exposed().filter(|_| !insecure) {
-        return Err(AgentError::Exposed(address).into());
-    }
+    agent::guard(&config, None, insecure)?;
     let shown = path.unwrap_or(Path::new(DEFAULT_PATH));
     let what = if shown.exists() { "valid" } else { "absent: every value is at its default" };
     let n = config.targets.len();

@@ -43,13 +43,17 @@ pub(super) struct File {
     pub(super) target: Vec<Spanned<Target>>,
 }
 
-/// The agent itself. `listen` and `socket` take effect at the next start.
+/// The agent itself. `listen`, `web_config_file` and `socket` take effect at the next start.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Agent {
     /// Addresses and ports where metrics, page and health are served over TCP; none: []. One outside loopback needs
-    /// `netmon run --insecure`.
+    /// `web_config_file`, or `netmon run --insecure`.
     pub(super) listen: Vec<SocketAddr>,
+    /// TLS and users of what is served over TCP, in the file that Prometheus' exporters share (web-config.yml): it and the
+    /// certificates that it names are read again when they change. The Unix socket needs none.
+    #[schemars(length(min = 1), example = &"/etc/netmon/web-config.yml")]
+    pub(super) web_config_file: Option<Spanned<PathBuf>>,
     /// Path of the Unix socket. Without it, /run/netmon/netmon.sock; for an ordinary user
     /// $XDG_RUNTIME_DIR/netmon.sock. `--socket` and NETMON_SOCKET come first.
     #[schemars(length(min = 1), example = &"/run/netmon/netmon.sock")]
@@ -63,6 +67,7 @@ impl Default for Agent {
     fn default() -> Self {
         Self {
             listen: vec![([127, 0, 0, 1], 9817).into(), (std::net::Ipv6Addr::LOCALHOST, 9817).into()],
+            web_config_file: None,
             socket: None,
             max_probes_per_second: None,
         }

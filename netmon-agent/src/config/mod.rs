@@ -26,6 +26,7 @@ mod template;
 mod thresholds;
 mod validate;
 mod veil;
+pub mod web;
 
 #[cfg(test)]
 mod place_tests;
@@ -71,6 +72,8 @@ pub const DEFAULT_PATH: &str = "/etc/netmon/netmon.toml";
 pub struct Config {
     /// Where metrics, page and health are served over TCP.
     pub listen: Vec<SocketAddr>,
+    /// TLS and users of that, in a file of its own.
+    pub web_config_file: Option<PathBuf>,
     /// Path of the Unix socket, if the file names one.
     pub socket: Option<PathBuf>,
     /// Interval of probing where a target has none of its own.
@@ -188,6 +191,7 @@ impl Config {
     fn without_targets(&self) -> Self {
         Self {
             listen: self.listen.clone(),
+            web_config_file: self.web_config_file.clone(),
             socket: self.socket.clone(),
             watch: self.watch.clone(),
             kernel: self.kernel.clone(),
@@ -203,7 +207,7 @@ impl Config {
         }
     }
 
-    /// An address outside loopback, which is not served without `--insecure`.
+    /// An address outside loopback, which is not served without TLS, users or `--insecure`.
     pub fn exposed(&self) -> Option<SocketAddr> {
         self.listen.iter().find(|address| !address.ip().is_loopback()).copied()
     }

@@ -46,6 +46,7 @@ impl Config {
     pub(super) fn to_file(&self) -> File {
         let Self {
             listen,
+            web_config_file,
             socket,
             interval,
             timeout,
@@ -74,6 +75,7 @@ impl Config {
         File {
             agent: file::Agent {
                 listen: listen.clone(),
+                web_config_file: web_config_file.clone().map(Spanned::nowhere),
                 socket: socket.clone().map(Spanned::nowhere),
                 max_probes_per_second: there(*max_probes),
             },

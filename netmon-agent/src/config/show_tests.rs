@@ -22,7 +22,15 @@ fn comes_back(config: &Config) -> Config {
 
 /// Lines that go together, by table.
 const LINES: [(&str, &[&str]); 12] = [
-    ("agent", &["listen = []", "socket = \"/run/\\\"x\\\".sock\"", "max_probes_per_second = 123456"]),
+    (
+        "agent",
+        &[
+            "listen = []",
+            "web_config_file = \"/etc/x.yml\"",
+            "socket = \"/run/\\\"x\\\".sock\"",
+            "max_probes_per_second = 123456",
+        ],
+    ),
     ("limits", &["cpu = \"off\"", "memory = 12345678"]),
     ("defaults", &["interval = \"1m30s\"", "timeout = \"1ms\"", "auto_targets = false"]),
     (
@@ -239,7 +247,15 @@ fn every_key_with_a_default_is_shown_and_none_twice() {
     let shown: serde_json::Value = toml::from_str(&config.to_toml().unwrap()).unwrap();
     assert_eq!(shown, config.to_json().unwrap());
     // What has no value of its own.
-    let without = ["agent.socket", "kernel.btf", "log.format", "log.file", "log.max_size", "log.max_files"];
+    let without = [
+        "agent.web_config_file",
+        "agent.socket",
+        "kernel.btf",
+        "log.format",
+        "log.file",
+        "log.max_size",
+        "log.max_files",
+    ];
     let is_list = |table: &str| table == "target" || table.contains('.');
     // That is shown whole where it has an endpoint, else not at all.
     let tables = schema::tables();

@@ -44,6 +44,10 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let otlp = otlp::settings(f.otlp, BUILT)?;
     let watch = watch(&f.devices)?;
     let kernel = kernel(f.kernel)?;
+    if let Some(s) = f.agent.web_config_file.as_ref().filter(|s| s.get_ref().as_os_str().is_empty()) {
+        return Err(Fault::at(s.span(), "the path of the web configuration is empty")
+            .hint("leave `web_config_file` out where there is none"));
+    }
     if let Some(s) = f.agent.socket.as_ref().filter(|s| s.get_ref().as_os_str().is_empty()) {
         return Err(
             Fault::at(s.span(), "the socket's path is empty").hint("leave `socket` out for the default")
@@ -66,6 +70,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     let discovery = discovery::settings(&f.discovery, (interval, timeout))?;
     Ok(Config {
         listen: f.agent.listen,
+        web_config_file: f.agent.web_config_file.map(Spanned::into_inner),
         socket: f.agent.socket.map(Spanned::into_inner),
         interval,
         timeout,

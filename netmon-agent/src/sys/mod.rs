@@ -17,7 +17,7 @@ pub use apart::spawn_apart;
 pub use batch::{Batch, Datagram, Queue};
 pub use cmsg::{Ancillary, ErrorOrigin, ExtendedError, parse as parse_control};
 pub use group::{keep_ended_children, spawn_in_group};
-pub use memory::{advise_large_pages, file_in_memory, give_back_memory};
+pub use memory::{file_in_memory, give_back_memory};
 pub use passed::passed_descriptors;
 pub use readable::Readable;
 pub use sockopt::{

@@ -11,4 +11,5 @@ mod serving;
 mod storm;
 mod targets;
 mod waits;
+mod web;
 mod world;

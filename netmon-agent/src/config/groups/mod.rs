@@ -5,7 +5,7 @@
 //! length, and what is wrong is told with its place.
 
 mod json;
-mod yaml;
+pub(super) mod yaml;
 
 use std::{ops::Range, path::Path};
 

@@ -93,7 +93,7 @@ fn what_is_wrong_is_told_with_its_place() {
         (Format::Yaml, "- labels: [a]", 10, "`labels` is a map of texts"),
         (Format::Yaml, "- targets: [*x]", 12, "no YAML: while parsing node, found unknown anchor"),
         (Format::Yaml, "[]\n---\n[]\n", 3, "a second document"),
-        (Format::Yaml, "[[[[[[[[[[[[]]]]]]]]]]]]", 8, "nested deeper than any list of groups"),
+        (Format::Yaml, "[[[[[[[[[[[[]]]]]]]]]]]]", 8, "nested deeper than any such document"),
     ] {
         let fault = parse(text, format).unwrap_err();
         assert_eq!((&*fault.message, fault.span.map(|s| s.start)), (message, Some(place)), "{text}");

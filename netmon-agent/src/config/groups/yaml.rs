@@ -16,24 +16,34 @@ use super::{Fault, Gatherer, Group, NO_GROUP, NO_LIST, NO_LIST_HINT, Word, unkno
 const MAX_DEPTH: usize = 8;
 
 pub(super) fn parse(text: &str) -> Result<Vec<Group>, Fault> {
+    let root = read(text)?.ok_or_else(|| Fault::at(0..0, NO_LIST).hint(NO_LIST_HINT))?;
+    groups(&root)
+}
+
+/// The nodes of a document; none, where nothing is written. Bounded in depth and number.
+///
+/// # Errors
+/// It is no YAML, has a second document, or more than any that is meant here.
+pub(in crate::config) fn read(text: &str) -> Result<Option<Rc<Node>>, Fault> {
     // The parser is others' and what it reads may be anybody's: should it panic, this document was a bad one.
     let root = catch_unwind(AssertUnwindSafe(|| tree(text)));
-    let root = root.unwrap_or_else(|_| Err(Fault::at(0..0, "the YAML parser broke over this document")))?;
-    groups(&root)
+    root.unwrap_or_else(|_| Err(Fault::at(0..0, "the YAML parser broke over this document")))
 }
 
 /// Lists, maps and texts of a document: a node of two bytes takes fifty times as much while it is read.
 const MAX_EVENTS: usize = 3_000_000;
 
+/// A node of a document, and where it begins, in bytes.
 #[derive(Debug)]
-struct Node {
-    at: usize,
+pub(in crate::config) struct Node {
+    pub(in crate::config) at: usize,
     depth: usize,
-    what: What,
+    pub(in crate::config) what: What,
 }
 
+/// What a node is.
 #[derive(Debug)]
-enum What {
+pub(in crate::config) enum What {
     /// A text, and whether it stands for nothing.
     Scalar(String, bool),
     List(Vec<Rc<Node>>),
@@ -49,7 +59,7 @@ struct Open {
     is_map: bool,
 }
 
-fn tree(text: &str) -> Result<Rc<Node>, Fault> {
+fn tree(text: &str) -> Result<Option<Rc<Node>>, Fault> {
     let mut places = Places::new(text);
     let mut anchors: HashMap<usize, Rc<Node>> = HashMap::new();
     let mut open: Vec<Open> = Vec::new();
@@ -58,7 +68,7 @@ fn tree(text: &str) -> Result<Rc<Node>, Fault> {
         let (event, span) = event.map_err(|e| broken(&e, &mut places))?;
         let at = places.of(span.start);
         if number > MAX_EVENTS {
-            return Err(Fault::at(at..at, "more lists, maps and texts than any list of targets has"));
+            return Err(Fault::at(at..at, "more lists, maps and texts than any such document has"));
         }
         let (anchor, node) = match event {
             Event::DocumentStart(_) if root.is_some() => {
@@ -103,11 +113,11 @@ fn tree(text: &str) -> Result<Rc<Node>, Fault> {
             None => root = Some(node),
         }
     }
-    root.ok_or_else(|| Fault::at(0..0, NO_LIST).hint(NO_LIST_HINT))
+    Ok(root)
 }
 
 fn too_deep(at: usize) -> Fault {
-    Fault::at(at..at, "nested deeper than any list of groups").hint(NO_LIST_HINT)
+    Fault::at(at..at, "nested deeper than any such document")
 }
 
 /// Keys and values come by turns; the parser gives an empty value where none is written.
@@ -181,7 +191,7 @@ fn labels(all: &[(Rc<Node>, Rc<Node>)], out: &mut Gatherer) -> Result<(), Fault>
 
 impl Node {
     /// A number is taken as it is written.
-    fn text(&self, what: &str) -> Result<Word, Fault> {
+    pub(in crate::config) fn text(&self, what: &str) -> Result<Word, Fault> {
         match &self.what {
             What::Scalar(text, false) => Ok(Word { text: text.clone(), at: self.at..self.at + text.len() }),
             _ => Err(Fault::at(self.at..self.at, format!("{what} is a text"))),

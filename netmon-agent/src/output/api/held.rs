@@ -16,7 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::reply;
 
-/// Mebibytes of big answers that may wait for their readers: two of the metrics of 100,000 targets.
+/// Mebibytes of big answers that may wait for their readers. Metrics of many targets are none: they are sent while they are
+/// written.
 pub(super) const ROOM: usize = 1200;
 
 /// The room for big answers.

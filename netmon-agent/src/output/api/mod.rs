@@ -28,15 +28,17 @@ mod routes;
 mod server;
 mod shares;
 mod socket;
+mod stream;
 mod targets;
 mod ticket;
 mod wait;
+mod web;
 pub mod wire_map;
 
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, atomic::AtomicUsize},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -55,6 +57,7 @@ pub use refresh::RefreshSender;
 pub use shares::{Place, Shares};
 pub use socket::{SocketError, SocketFile};
 pub use wait::MAX_TIMEOUT;
+pub use web::{Web, WebError};
 
 use super::{
     WallAnchor,
@@ -84,6 +87,8 @@ pub struct Options {
     pub socket: PathBuf,
     /// TCP addresses, for the read-only part.
     pub listen: Vec<SocketAddr>,
+    /// TLS and users of that part; none of either without it.
+    pub web: Option<Arc<Web>>,
     /// Most waiters at one time.
     pub max_waiters: usize,
     /// A sign of life on event streams at least so often: the probe interval, at most 2 s.
@@ -107,6 +112,7 @@ impl Default for Options {
         Self {
             socket: "/run/netmon/netmon.sock".into(),
             listen: Vec::new(),
+            web: None,
             max_waiters: 10_000,
             heartbeat: Duration::from_secs(2),
             reserved_descriptors: 256,
@@ -146,8 +152,6 @@ struct App {
     connections: Connections,
     groups: group::Groups,
     scrapes: Arc<Semaphore>,
-    /// Bytes of the last exposition that went uncompressed: the next one is hardly longer.
-    exposition: AtomicUsize,
     big_statuses: Arc<Semaphore>,
     histories: Arc<Semaphore>,
     pages: Arc<Semaphore>,
@@ -156,6 +160,7 @@ struct App {
     ledger: Option<Ledger>,
     added: Option<targets::Keeper>,
     room: held::Room,
+    web: Option<Arc<Web>>,
     own: Own,
     walls: WallAnchor,
     closing: watch::Receiver<bool>,
@@ -198,7 +203,6 @@ pub fn start_on(mut passed: Passed, board: Board, options: Options) -> Result<Se
         waiters: Shares::new(options.max_waiters),
         connections: Connections::new(nix::unistd::geteuid().as_raw()),
         scrapes: Arc::new(Semaphore::new(SCRAPES)),
-        exposition: AtomicUsize::new(0),
         big_statuses: Arc::new(Semaphore::new(BIG_STATUSES)),
         histories: Arc::new(Semaphore::new(history::READERS)),
         pages: Arc::new(Semaphore::new(page::WRITERS)),
@@ -207,6 +211,7 @@ pub fn start_on(mut passed: Passed, board: Board, options: Options) -> Result<Se
         ledger: options.ledger,
         added: options.added.map(targets::Keeper::new),
         room: held::Room::new(held::ROOM),
+        web: options.web,
         own: own.clone(),
         walls: WallAnchor::default(),
         closing: closing_told.clone(),
@@ -235,10 +240,9 @@ pub fn start_on(mut passed: Passed, board: Board, options: Options) -> Result<Se
         };
         match made {
             Ok((listener, address)) => {
-                capabilities.push(Capability::works(
-                    name,
-                    format!("serves metrics and the page at http://{address}"),
-                ));
+                let scheme = app.web.as_ref().map_or("http", |web| web.scheme());
+                let what = format!("serves metrics and the page at {scheme}://{address}");
+                capabilities.push(Capability::works(name, what));
                 tcp.push(address);
                 tokio::spawn(server::serve_tcp(listener, address, room.clone(), context.clone()));
             }

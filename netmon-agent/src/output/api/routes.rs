@@ -1,9 +1,10 @@
 //! What is asked, and what is answered.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use axum::{
     Router,
+    body::Body,
     extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::Response,
@@ -11,10 +12,10 @@ use axum::{
 };
 use netmon_client::wire;
 
-use super::{App, budget, events, held, history, page, reply, reports, targets, wait, wire_map};
+use super::{App, budget, events, held, history, page, reply, reports, stream, targets, wait, wire_map};
 use crate::{
     health,
-    output::metrics::{self, Format, Writer},
+    output::metrics::{self, Writer},
     time::Boot,
 };
 
@@ -122,19 +123,20 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     app.refresher.refresh().await;
     let format = metrics::format(&joined(&headers, header::ACCEPT), app.metrics.native_histograms);
     let gzip = accepts_gzip(&headers);
-    let big = app.board.snapshot().targets.len() >= BIG;
-    let worker = app.clone();
-    let work = move || {
-        // Held until the work is done, even if the client has gone.
-        let _permit = permit;
-        exposition(&worker, format, gzip)
+    let writer = move || if gzip { Writer::compressed(format) } else { Writer::new(format) };
+    let body = if app.board.snapshot().targets.len() >= BIG {
+        let (tap, body) = stream::open();
+        let worker = app.clone();
+        tokio::task::spawn_blocking(move || {
+            // Held until the work is done, even if the client has gone.
+            let _permit = permit;
+            exposition(&worker, writer().through(Box::new(tap)))
+        });
+        body
+    } else {
+        Body::from(exposition(&app, writer()))
     };
-    let made = if big { tokio::task::spawn_blocking(work).await } else { Ok(work()) };
-    let Ok(body) = made else {
-        return reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written");
-    };
-    let response = reply::body(StatusCode::OK, format.content_type(), body);
-    let response = app.room.hold(response);
+    let response = app.room.hold(reply::body(StatusCode::OK, format.content_type(), body));
     app.own.scraped(response.is_some());
     let Some(mut response) = response else { return held::refusal() };
     let headers = response.headers_mut();
@@ -145,21 +147,12 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     response
 }
 
-fn exposition(app: &App, format: Format, gzip: bool) -> Vec<u8> {
+fn exposition(app: &App, writer: Writer) -> Vec<u8> {
     let stale = app.board.is_stale(Boot::now());
     let (snapshot, walls) = (app.board.snapshot(), app.walls.now());
     budget::tell(app);
     let connections = app.connections.all();
-    let writer = if gzip {
-        Writer::compressed(format)
-    } else {
-        Writer::with_room(format, app.exposition.load(Ordering::Relaxed))
-    };
-    let written = metrics::render(&snapshot, &connections, stale, walls, &app.own, app.metrics, writer);
-    if !gzip {
-        app.exposition.store(written.len(), Ordering::Relaxed);
-    }
-    written
+    metrics::render(&snapshot, &connections, stale, walls, &app.own, app.metrics, writer)
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {

@@ -1,6 +1,14 @@
 //! The listeners and their connections.
 
-use std::{net::SocketAddr, os::fd::AsFd, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd},
+    pin::Pin,
+    sync::Arc,
+    task::{self, Poll},
+    time::Duration,
+};
 
 use axum::Router;
 use hyper::{body::Incoming, server::conn::http1, service::Service, service::service_fn};
@@ -9,11 +17,12 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{Notify, Semaphore, mpsc, watch},
     time::timeout,
 };
+use tokio_rustls::server::TlsStream;
 
 use super::{
     App,
@@ -23,6 +32,7 @@ use super::{
     reports::Patient,
     rewound::Rewound,
     shares::{Place, Shares},
+    web::{Rules, Web},
 };
 use crate::{
     output::{log::RateLimit, metrics::Own},
@@ -132,7 +142,7 @@ fn unix_connection(stream: UnixStream, context: &Context) {
         // In a box, so that those who only wait don't pay for its size.
         let peer = Peer::Unix { uid, pid };
         let local = Local { reporter, groups: groups.into() };
-        Box::pin(connection(stream, peer, context, Some((&place, local)))).await;
+        Box::pin(connection(stream, peer, context, Some((&place, local)), None)).await;
     });
 }
 
@@ -169,8 +179,61 @@ fn tcp_connection(stream: TcpStream, room: &Arc<Semaphore>, context: &Context) {
     tokio::spawn(async move {
         let _permit = permit;
         let _ = stream.set_nodelay(true);
-        connection(stream, Peer::Tcp, context, None).await;
+        let Some(web) = context.app.web.clone() else {
+            return connection(stream, Peer::Tcp, context, None, None).await;
+        };
+        let rules = web.rules().await;
+        match rules.acceptor() {
+            None => connection(stream, Peer::Tcp, context, None, Some((web, rules))).await,
+            Some(acceptor) => {
+                let mut closing = context.closing.clone();
+                let encrypted = tokio::select! {
+                    encrypted = timeout(HEADER_TIMEOUT, acceptor.accept(stream)) => encrypted,
+                    _ = closing.wait_for(|c| *c) => return,
+                };
+                // One that fails is its peer's own doing.
+                let Ok(Ok(stream)) = encrypted else { return };
+                Box::pin(connection(Encrypted(stream), Peer::Tcp, context, None, Some((web, rules)))).await;
+            }
+        }
     });
+}
+
+/// A connection with TLS, by whose socket it is seen whether the peer is there.
+struct Encrypted(TlsStream<TcpStream>);
+
+impl AsFd for Encrypted {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().0.as_fd()
+    }
+}
+
+impl AsyncRead for Encrypted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Encrypted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
 }
 
 /// What only a connection to the Unix socket has.
@@ -179,8 +242,13 @@ struct Local {
     groups: Arc<[u32]>,
 }
 
-async fn connection<S>(stream: S, peer: Peer, context: Context, local: Option<(&Place, Local)>)
-where
+async fn connection<S>(
+    stream: S,
+    peer: Peer,
+    context: Context,
+    local: Option<(&Place, Local)>,
+    guard: Option<(Arc<Web>, Arc<Rules>)>,
+) where
     S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
 {
     let Context { router, mut closing, mut kill, alive, .. } = context;
@@ -199,11 +267,17 @@ where
             request.extensions_mut().insert(local.reporter.clone());
             request.extensions_mut().insert(Groups(local.groups.clone()));
         }
-        let answer = routes.call(request);
+        let (routes, guard) = (routes.clone(), guard.clone());
         async move {
             // One who asks a hundred times without a pause has its turn after each who asked once.
             tokio::task::yield_now().await;
-            answer.await
+            let Some((web, rules)) = guard else { return routes.call(request).await };
+            let mut answer = match web.refuse(&rules, request.headers()).await {
+                Some(refusal) => refusal,
+                None => routes.call(request).await?,
+            };
+            rules.mark(answer.headers_mut());
+            Ok(answer)
         }
     });
     let last_word = Arc::new(Notify::new());

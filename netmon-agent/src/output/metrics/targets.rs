@@ -53,7 +53,8 @@ pub(super) fn write(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset, opti
     let at = snapshot.at.mono;
     let targets: Vec<Together<'_>> =
         targets.iter().map(|t| together(t, spans.iter().map(|s| worst(t, *s, at, &mut quantiles)))).collect();
-    counts(w, &targets, options.lean);
+    counts(w, &targets);
+    failures(w, &targets, options.lean);
     round_trips(w, &targets, options.lean);
     windows(w, &targets);
 
@@ -90,25 +91,34 @@ fn buckets<'a>(lean: bool, bounds: &'a [f64], counts: &'a [u64]) -> (&'a [f64], 
     if lean { (&[], vec![counts.iter().sum()].into()) } else { (bounds, counts.into()) }
 }
 
-fn counts(w: &mut Writer, targets: &[Together<'_>], lean: bool) {
-    type Field = fn(&ProbeCounters) -> u64;
-    let families: [(&Family, Field); 9] = [
-        (&catalogue::PROBES, |c| c.concluded),
-        (&catalogue::PROBE_REPLIES, |c| c.replies),
-        (&catalogue::PROBE_SEND_ERRORS, |c| c.failures[SEND_ERROR]),
-        (&catalogue::PROBE_INCONCLUSIVE, |c| c.inconclusive),
-        (&catalogue::PROBE_LATE, |c| c.late),
-        (&catalogue::PROBE_DUPLICATES, |c| c.duplicates),
-        (&catalogue::PROBE_REORDERED, |c| c.reordered),
-        (&catalogue::PROBE_CORRUPTED, |c| c.corrupted),
-        (&catalogue::PROBE_TTL_CHANGES, |c| c.ttl_changes),
-    ];
-    for (family, field) in families {
+type Count = fn(&ProbeCounters) -> u64;
+
+/// Families that are one count of a target.
+const COUNTS: [(Family, Count); 9] = [
+    (catalogue::PROBES, |c| c.concluded),
+    (catalogue::PROBE_REPLIES, |c| c.replies),
+    (catalogue::PROBE_SEND_ERRORS, |c| c.failures[SEND_ERROR]),
+    (catalogue::PROBE_INCONCLUSIVE, |c| c.inconclusive),
+    (catalogue::PROBE_LATE, |c| c.late),
+    (catalogue::PROBE_DUPLICATES, |c| c.duplicates),
+    (catalogue::PROBE_REORDERED, |c| c.reordered),
+    (catalogue::PROBE_CORRUPTED, |c| c.corrupted),
+    (catalogue::PROBE_TTL_CHANGES, |c| c.ttl_changes),
+];
+
+fn counts(w: &mut Writer, targets: &[Together<'_>]) {
+    // Every family visits every target. Their counters are far apart in memory: they are gone to once, and copied together.
+    let rows: Vec<[u64; COUNTS.len()]> =
+        targets.iter().map(|t| COUNTS.map(|(_, count)| count(&t.counters))).collect();
+    for (i, (family, _)) in COUNTS.iter().enumerate() {
         w.family(family);
-        for t in targets {
-            w.sample(&t.labels, &[], field(&t.counters));
+        for (t, row) in targets.iter().zip(&rows) {
+            w.sample(&t.labels, &[], row[i]);
         }
     }
+}
+
+fn failures(w: &mut Writer, targets: &[Together<'_>], lean: bool) {
     w.family(&catalogue::PROBE_FAILURES);
     for t in targets {
         for (i, reason) in FailureReason::ALL.into_iter().enumerate().filter(|(i, _)| *i != SEND_ERROR) {

@@ -11,7 +11,7 @@ use super::{
     protobuf::Encoder,
     value::Value,
 };
-use crate::{health::NativeHistogram, sys::advise_large_pages};
+use crate::health::NativeHistogram;
 
 /// Which form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,8 +66,19 @@ pub trait Sink: std::fmt::Debug {
     fn finish(&mut self) {}
 }
 
-/// So much is compressed at once: a processor's nearer memory holds it.
+/// Takes an exposition in pieces, while it is written.
+pub trait Outlet: std::fmt::Debug {
+    /// One piece, and after it an empty buffer for the next.
+    fn take(&mut self, piece: Vec<u8>) -> Vec<u8>;
+
+    /// The last piece: the exposition is whole.
+    fn end(&mut self, piece: Vec<u8>);
+}
+
+/// So much is compressed, or handed on, at once: a processor's nearer memory holds it.
 const PIECE: usize = 64 << 10;
+/// What a piece may have above it: one histogram, most often. More makes its buffer larger.
+const MARGIN: usize = 16 << 10;
 
 /// The fastest level of zlib that makes codes of its own for what it compresses; the one below takes fixed ones.
 const LEVEL: u32 = 2;
@@ -78,6 +89,8 @@ pub struct Writer {
     out: Vec<u8>,
     /// Takes `out` whenever it is a piece, if the exposition is to be compressed.
     packer: Option<GzEncoder<Vec<u8>>>,
+    /// Takes what is to be sent whenever it is a piece.
+    outlet: Option<Box<dyn Outlet>>,
     /// Takes families, in place of lines.
     sink: Option<Box<dyn Sink>>,
     format: Format,
@@ -96,8 +109,9 @@ impl Writer {
             Format::Text | Format::OpenMetrics => None,
         };
         Self {
-            out: Vec::with_capacity(PIECE),
+            out: Vec::with_capacity(PIECE + MARGIN),
             packer: None,
+            outlet: None,
             sink,
             format,
             family: None,
@@ -107,22 +121,15 @@ impl Writer {
         }
     }
 
-    /// One with room for so many bytes, which the kernel hands out in large pieces: where 50 MB come page by page, that takes
-    /// it as long as the writing.
-    pub fn with_room(format: Format, bytes: usize) -> Self {
-        let mut writer = Self::new(format);
-        if bytes > PIECE {
-            // As the last one, and somewhat longer.
-            writer.out.reserve_exact(bytes + bytes / 16);
-            advise_large_pages(writer.out.spare_capacity_mut());
-        }
-        writer
-    }
-
     /// One that is compressed as it is written (RFC 1952), so that its text is never there as a whole, at a fast
     /// level: a scrape's time counts more than its bytes.
     pub fn compressed(format: Format) -> Self {
         Self { packer: Some(GzEncoder::new(Vec::new(), Compression::new(LEVEL))), ..Self::new(format) }
+    }
+
+    /// The same, whose pieces go elsewhere: [`Writer::finish`] then gives nothing.
+    pub fn through(self, outlet: Box<dyn Outlet>) -> Self {
+        Self { outlet: Some(outlet), ..self }
     }
 
     /// One whose families go elsewhere.
@@ -196,7 +203,7 @@ impl Writer {
         self.pack(PIECE);
     }
 
-    /// The whole exposition.
+    /// The whole exposition; nothing, if it went elsewhere in pieces.
     pub fn finish(mut self) -> Vec<u8> {
         self.end_family();
         if let Some(sink) = &mut self.sink {
@@ -206,9 +213,16 @@ impl Writer {
             self.out.extend_from_slice(b"# EOF\n");
         }
         self.pack(0);
-        match self.packer {
+        let last = match self.packer {
             None => self.out,
             Some(packer) => packer.finish().expect(IN_MEMORY),
+        };
+        match &mut self.outlet {
+            None => last,
+            Some(outlet) => {
+                outlet.end(last);
+                Vec::new()
+            }
         }
     }
 
@@ -219,11 +233,21 @@ impl Writer {
         }
     }
 
-    /// Compresses what there is, if it is so much.
+    /// Compresses what there is and hands it on, if it is so much.
     fn pack(&mut self, least: usize) {
-        if let Some(packer) = self.packer.as_mut().filter(|_| self.out.len() >= least) {
-            packer.write_all(&self.out).expect(IN_MEMORY);
-            self.out.clear();
+        if self.out.len() < least {
+            return;
+        }
+        let ready = match &mut self.packer {
+            None => &mut self.out,
+            Some(packer) => {
+                packer.write_all(&self.out).expect(IN_MEMORY);
+                self.out.clear();
+                packer.get_mut()
+            }
+        };
+        if let Some(outlet) = self.outlet.as_mut().filter(|_| ready.len() >= PIECE) {
+            *ready = outlet.take(std::mem::take(ready));
         }
     }
 
@@ -329,14 +353,17 @@ fn put_label(out: &mut Vec<u8>, first: &mut bool, name: &str, value: &str) {
     out.extend_from_slice(b"=\"");
     let is_odd = |b: &u8| matches!(b, b'\\' | b'"' | b'\n');
     let mut rest = value.as_bytes();
-    while let Some(at) = rest.iter().position(is_odd) {
-        out.extend_from_slice(&rest[..at]);
-        out.extend_from_slice(match rest[at] {
-            b'\n' => b"\\n",
-            b'"' => b"\\\"",
-            _ => b"\\\\",
-        });
-        rest = &rest[at + 1..];
+    // All but a few have nothing to escape, which is seen without a branch for each byte.
+    if rest.iter().fold(false, |any, b| any | is_odd(b)) {
+        while let Some(at) = rest.iter().position(is_odd) {
+            out.extend_from_slice(&rest[..at]);
+            out.extend_from_slice(match rest[at] {
+                b'\n' => b"\\n",
+                b'"' => b"\\\"",
+                _ => b"\\\\",
+            });
+            rest = &rest[at + 1..];
+        }
     }
     out.extend_from_slice(rest);
     out.push(b'"');
