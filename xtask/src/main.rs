@@ -65,6 +65,14 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Soak: the real agent under a load that wears months in hours, its memory, descriptors, threads, kernel objects and files
+    /// sampled, their growth held against bounds (root). `--hours 72`, `--bin PATH`, `--csv FILE`; `--report FILE` judges
+    /// samples that are there.
+    Soak {
+        /// Options of the soak; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Build and run an example that is a package of its own, beside what it is measured against.
     #[command(subcommand)]
     Example(example::Which),
@@ -110,6 +118,7 @@ fn perform(task: Task) -> Result<()> {
             run(&mut tool("netmon-tour", &options))
         }
         Task::Simulate { options } => run(&mut tool("netmon-simulate", &options)),
+        Task::Soak { options } => run(&mut tool("netmon-soak", &options)),
         Task::Example(which) => example::perform(&which),
         Task::Bench { options } => match options.split_first() {
             Some((bench, options)) if bench == "client" => {
