@@ -6,6 +6,7 @@ mod dist;
 mod ebpf;
 mod example;
 mod kernels;
+mod races;
 mod step;
 mod test;
 
@@ -73,6 +74,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Races: models of what threads share, in the product's own files: every order of steps by loom, orders at random by
+    /// shuttle (no root).
+    Races(races::Options),
     /// Build and run an example that is a package of its own, beside what it is measured against.
     #[command(subcommand)]
     Example(example::Which),
@@ -119,6 +123,7 @@ fn perform(task: Task) -> Result<()> {
         }
         Task::Simulate { options } => run(&mut tool("netmon-simulate", &options)),
         Task::Soak { options } => run(&mut tool("netmon-soak", &options)),
+        Task::Races(options) => races::perform(&options),
         Task::Example(which) => example::perform(&which),
         Task::Bench { options } => match options.split_first() {
             Some((bench, options)) if bench == "client" => {
