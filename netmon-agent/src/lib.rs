@@ -26,6 +26,7 @@ pub mod packet;
 pub mod plan;
 pub mod source;
 pub mod state;
+mod sync;
 #[expect(unsafe_code, reason = "the seam to the kernel's socket interface; every block says why it is sound")]
 pub mod sys;
 pub mod time;

@@ -9,6 +9,7 @@
 //! | [`prometheus`] | a real Prometheus in a namespace |
 //! | [`dashboards`] | what Grafana would ask, and drawings of the answers |
 //! | [`scenario`] | scenario files, played in virtual time and in the lab |
+//! | [`truth`] | whether a waiter's release agrees with what was done to the link |
 //!
 //! Nothing here sends a packet outside the namespaces it made. Everything is removed on drop, also after a
 //! panic; what a killed run leaves behind, the next run sweeps away.
@@ -20,3 +21,4 @@ pub mod lab;
 pub mod prometheus;
 pub mod scenario;
 pub mod sim;
+pub mod truth;

@@ -7,6 +7,7 @@ mod ebpf;
 mod example;
 mod kernels;
 mod leftovers;
+mod races;
 mod step;
 mod test;
 
@@ -66,6 +67,17 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Soak: the real agent under a load that wears months in hours, its memory, descriptors, threads, kernel objects and files
+    /// sampled, their growth held against bounds (root). `--hours 72`, `--bin PATH`, `--csv FILE`; `--report FILE` judges
+    /// samples that are there.
+    Soak {
+        /// Options of the soak; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// Races: models of what threads share, in the product's own files: every order of steps by loom, orders at random by
+    /// shuttle (no root).
+    Races(races::Options),
     /// Build and run an example that is a package of its own, beside what it is measured against.
     #[command(subcommand)]
     Example(example::Which),
@@ -111,6 +123,8 @@ fn perform(task: Task) -> Result<()> {
             run(&mut tool("netmon-tour", &options))
         }
         Task::Simulate { options } => run(&mut tool("netmon-simulate", &options)),
+        Task::Soak { options } => run(&mut tool("netmon-soak", &options)),
+        Task::Races(options) => races::perform(&options),
         Task::Example(which) => example::perform(&which),
         Task::Bench { options } => match options.split_first() {
             Some((bench, options)) if bench == "client" => {

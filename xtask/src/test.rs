@@ -8,6 +8,7 @@ use crate::dist;
 use crate::ebpf;
 use crate::example;
 use crate::kernels;
+use crate::races;
 use crate::step::{Steps, cargo, target};
 
 /// Everything: packages, lint, build, unit tests, the lab, the kernel object, the kernels that have to take it.
@@ -24,6 +25,7 @@ pub fn test() -> Result<()> {
         .run("build", &mut cargo(&["build", "--release", "--package", "netmon-agent", "--bin", "netmon"]))?;
     steps.measure("imports", |_| dist::imports::check(&target().join("release/netmon")))?;
     steps.suite("tests", &mut cargo(&["test", "--workspace", "--exclude", "netmon-tests", "--no-fail-fast"]));
+    races::short(&mut steps)?;
     if !debian::is_root() {
         println!("the lab's trials need root and will be ignored");
     }

@@ -29,6 +29,7 @@ mod patient;
 mod proto;
 pub mod retry;
 pub mod supervise;
+mod sync;
 mod targets;
 pub mod wire;
 

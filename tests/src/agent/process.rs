@@ -26,6 +26,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Start<'a> {
     world: &'a World,
+    program: Option<PathBuf>,
     config: Option<String>,
     before: Vec<String>,
     arguments: Vec<String>,
@@ -53,7 +54,21 @@ impl<'a> Start<'a> {
     pub fn new(world: &'a World) -> Result<Self> {
         let folder = world.node.folder()?;
         let socket = folder.join("netmon.sock");
-        Ok(Self { world, config: None, before: Vec::new(), arguments: Vec::new(), folder, socket })
+        Ok(Self {
+            world,
+            program: None,
+            config: None,
+            before: Vec::new(),
+            arguments: Vec::new(),
+            folder,
+            socket,
+        })
+    }
+
+    /// Of this program in place of the one under test.
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = Some(program.to_owned());
+        self
     }
 
     /// With this text as its configuration.
@@ -93,8 +108,12 @@ impl<'a> Start<'a> {
     /// The command line, for those who start it themselves.
     pub fn command(&self) -> Result<Command> {
         let mut line = self.before.clone();
+        let program = match &self.program {
+            Some(program) => program,
+            None => binary()?,
+        };
         line.extend([
-            binary()?.display().to_string(),
+            program.display().to_string(),
             "run".to_owned(),
             "--log-format".to_owned(),
             "json".to_owned(),

@@ -21,6 +21,7 @@ mod package;
 mod page;
 mod retry;
 mod scenarios;
+mod soak;
 mod targets;
 mod verdict;
 mod world;
@@ -74,6 +75,7 @@ fn trials(wanted: impl Fn(&str) -> bool, ignored: bool) -> Vec<Trial> {
         discovery::SCENARIOS,
         connections::SCENARIOS,
         life::SCENARIOS,
+        soak::SCENARIOS,
         clients::SCENARIOS,
         links::SCENARIOS,
         retry::SCENARIOS,

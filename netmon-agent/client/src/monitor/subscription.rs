@@ -1,12 +1,12 @@
 //! What a subscriber is told, in a queue of bounded size.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
-use crate::{State, clock, wire::Change};
+use crate::{
+    State, clock,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    wire::Change,
+};
 
 /// Updates that a queue holds: more than the agent tells in minutes, unless everything breaks at once.
 pub(crate) const CAPACITY: usize = 1024;

@@ -10,11 +10,10 @@
 //! The two coarse clocks cost about five nanoseconds each, and never a system call; the boot clock alone would tell the
 //! same for thirty, with a system call where the hardware's counter can't be read from user space.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crate::{
     State,
     clock::{Clocks, Offsets, System},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// The difference of the wall clock's offset, nanoseconds, that may be two coarse readings on both sides of a tick: a
@@ -47,7 +46,7 @@ impl Word {
     }
 
     #[inline]
-    fn read_by(&self, clocks: &impl Clocks) -> State {
+    pub(crate) fn read_by(&self, clocks: &impl Clocks) -> State {
         // Before the word: whoever sees a new offset sees the unknown that came before it, or what came after.
         let wall = self.wall.load(Ordering::Acquire);
         let word = self.word.load(Ordering::Acquire);

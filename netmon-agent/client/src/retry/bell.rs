@@ -1,8 +1,9 @@
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, Waker},
     time::Duration,
 };
+
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Wakes one that waits, whether a thread or a task. Rung once, it stays so until that has been noticed.
 #[derive(Debug, Default)]
@@ -114,8 +115,7 @@ mod tests {
             bells.add(&Arc::default());
         }
         assert!(bells.lock().len() <= 8, "{}", bells.lock().len());
-        let other = stays.clone();
-        let thread = std::thread::spawn(move || other.wait(None));
+        let thread = std::thread::spawn(move || stays.wait(None));
         bells.ring();
         thread.join().unwrap();
     }

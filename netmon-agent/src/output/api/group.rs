@@ -16,8 +16,9 @@ use tokio::{
 };
 
 use super::{
-    company::{BATCH, Company, Turn},
+    company::{BATCH, Turn},
     condition::{Condition, Memory, Outcome},
+    desk::{Desk, Now, Seat},
     reply::Prepared,
     ticket::Ticket,
     wire_map,
@@ -54,7 +55,7 @@ struct Group {
     condition: Arc<Condition>,
     board: Board,
     own: Own,
-    company: Mutex<Company<Arc<Ticket>>>,
+    desk: Desk,
     /// Wakes all members: their condition came true, or never can, or the clock jumped, or they were answered.
     look: Notify,
 }
@@ -64,8 +65,8 @@ struct Group {
 pub(super) struct Member {
     groups: Groups,
     group: Arc<Group>,
-    /// Of its ticket in the company; none for those who only look.
-    number: Option<u64>,
+    /// Of its ticket; none for those who only look.
+    seat: Option<Seat>,
 }
 
 impl Groups {
@@ -81,13 +82,13 @@ impl Groups {
             Entry::Occupied(mut entry) => {
                 let entered = entry.get_mut();
                 entered.members += 1;
-                lock(&entered.group.company).learn(&memory);
+                entered.group.desk.learn(&memory);
                 entered.group.clone()
             }
             Entry::Vacant(entry) => {
                 let condition = entry.key().clone();
                 let group = Arc::new(Group {
-                    company: Mutex::new(Company::new(condition.clone(), memory)),
+                    desk: Desk::new(condition.clone(), memory),
                     condition,
                     board: self.board.clone(),
                     own: self.own.clone(),
@@ -99,8 +100,8 @@ impl Groups {
             }
         };
         drop(all);
-        let number = ticket.map(|ticket| lock(&group.company).join(ticket.clone()));
-        Member { groups: self.clone(), group, number }
+        let seat = ticket.map(|ticket| group.desk.join(ticket.clone()));
+        Member { groups: self.clone(), group, seat }
     }
 }
 
@@ -119,9 +120,7 @@ pub(super) struct Looked {
 impl Member {
     /// Judges the newest snapshot.
     pub(super) fn look(&self) -> Looked {
-        let mut company = lock(&self.group.company);
-        let (snapshot, at, stale) = self.group.now();
-        let (outcome, published) = company.look(&snapshot, at, stale);
+        let (outcome, published, snapshot, at) = self.group.desk.look(|| self.group.now());
         Looked { outcome, seq: snapshot.seq, published, at }
     }
 
@@ -133,8 +132,8 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        if let Some(number) = self.number {
-            lock(&self.group.company).leave(number);
+        if let Some(seat) = &self.seat {
+            self.group.desk.leave(seat);
         }
         let mut all = lock(&self.groups.all);
         let Some(entered) = all.get_mut(&self.group.condition) else { return };
@@ -149,7 +148,7 @@ impl Drop for Member {
 impl Group {
     /// The newest snapshot, the time, and whether nobody may be released on it. The clock is read after the snapshot: at
     /// the moment of release, nothing newer than `now` is relied on.
-    fn now(&self) -> (Arc<Snapshot>, Boot, bool) {
+    fn now(&self) -> Now {
         let snapshot = self.board.snapshot();
         let now = Boot::now();
         (snapshot, now, !self.board.may_release(now))
@@ -157,9 +156,7 @@ impl Group {
 
     /// What is to be done.
     fn turn(&self) -> Turn<Arc<Ticket>> {
-        let mut company = lock(&self.company);
-        let (snapshot, now, stale) = self.now();
-        company.turn(&snapshot, now, stale)
+        self.desk.turn(|| self.now())
     }
 
     /// Answers a batch, each as long as what it rests on is the newest there is and fresh.
@@ -170,15 +167,10 @@ impl Group {
         batch: Vec<(u64, Arc<Ticket>)>,
         publications: &watch::Receiver<Arc<Snapshot>>,
     ) {
-        let mut batch = batch.into_iter();
-        while let Some((number, ticket)) = batch.next() {
+        self.desk.serve(batch, |ticket| {
             let now = Boot::now();
             if !self.board.may_release(now) || publications.has_changed().unwrap_or(true) {
-                let mut company = lock(&self.company);
-                // Who left meanwhile is not to come back: a ticket is taken before its number is.
-                let rest = std::iter::once((number, ticket)).chain(batch);
-                company.put_back(rest.filter(|(_, ticket)| ticket.is_waiting()));
-                return;
+                return false;
             }
             let text = prepared.text(now.since(ticket.started), ticket.close);
             if ticket.answer(text)
@@ -186,7 +178,8 @@ impl Group {
             {
                 self.own.woke(Boot::now().since(published));
             }
-        }
+            true
+        });
     }
 }
 

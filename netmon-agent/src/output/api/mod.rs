@@ -9,6 +9,7 @@ mod budget;
 mod company;
 mod condition;
 mod connections;
+mod desk;
 mod events;
 mod figures;
 mod group;

@@ -1,15 +1,15 @@
 //! A waiter whose answer is written by whoever finds its condition fulfilled: of ten thousand, none has to run for that.
 
-use std::{
-    io::ErrorKind,
+use std::io::ErrorKind;
+
+use super::quiet::Quiet;
+use crate::{
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
     },
+    time::Boot,
 };
-
-use super::quiet::Quiet;
-use crate::time::Boot;
 
 const WAITING: u8 = 0;
 /// Somebody writes the answer now.

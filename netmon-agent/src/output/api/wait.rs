@@ -236,8 +236,10 @@ impl Waited<'_> {
 
 impl Drop for Waited<'_> {
     fn drop(&mut self) {
-        // A peer that hangs up may have its answer: it need not wait until this task has heard of it.
-        if self.ticket.is_some_and(|ticket| matches!(ticket.fate(), Fate::Underway | Fate::Answered)) {
+        // A peer that hangs up may have its answer: it need not wait until this task has heard of it. From here on nobody
+        // begins to give one.
+        let is_given = |fate| matches!(fate, Fate::Underway | Fate::Answered);
+        if self.ticket.is_some_and(|ticket| ticket.take().is_err_and(is_given)) {
             self.result = "satisfied";
         }
         self.app.own.wait_ended(self.result);

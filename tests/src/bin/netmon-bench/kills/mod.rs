@@ -1,8 +1,6 @@
 //! `kill -9` at any moment, with waiters attached and a link that breaks at random: nobody is released wrongly, and the
 //! next agent comes up on what the last one left.
 
-mod truth;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,9 +16,8 @@ use netmon_agent::time::{Boot, Mono};
 use netmon_client::{Client, Condition, Error, WaitOptions};
 use netmon_tests::agent::Start;
 use netmon_tests::lab::{Switch, World};
+use netmon_tests::truth::{Bounds, Release, Truth};
 use nix::sys::signal::Signal;
-
-use self::truth::{Bounds, Release, Truth};
 
 /// Probes that are quick to find the network up again; nothing is damped.
 const CONFIG: &str = "[defaults]\ninterval = \"250ms\"\n\

@@ -1,4 +1,4 @@
-//! What the harness knows of the link, and whether an answer agrees with it: pure.
+//! What a harness knows of the node's link, and whether a waiter's release agrees with it: pure.
 
 use std::time::Duration;
 
@@ -60,6 +60,14 @@ impl Truth {
         if let Some(cut) = self.cuts.last_mut() {
             cut.mended = Some((before, after));
         }
+    }
+
+    /// Forgets the cuts that were mended so long before `now`: for runs that last, where no wait does.
+    pub fn forget(&mut self, now: Boot, age: Duration) {
+        let old = |cut: &Cut| cut.mended.is_some_and(|(_, after)| now > after + age);
+        let Some(last) = self.cuts.iter().rposition(old) else { return };
+        self.whole = self.cuts[last].mended.map_or(self.whole, |(_, after)| after);
+        self.cuts.drain(..=last);
     }
 
     /// What is wrong with a release; none when it agrees.
@@ -142,6 +150,24 @@ mod tests {
         let waited_for = WaitOptions { stable: Duration::from_secs(5), ..WaitOptions::up() };
         let release = Release { waited_for, earliest: at(10_700), latest: at(10_701) };
         assert!(truth.fault(&release, BOUNDS).is_none());
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_the_moment_from_which_it_was_whole() {
+        let mut truth = truth();
+        let before = truth.clone();
+        truth.forget(at(13_000), Duration::from_secs(5));
+        assert_eq!(truth.cuts.len(), before.cuts.len());
+        truth.forget(at(18_000), Duration::from_secs(5));
+        assert_eq!(truth.cuts.len(), before.cuts.len() - 1);
+        for ms in [18_000, 19_000, 30_000] {
+            for condition in [Condition::Up, Condition::Down] {
+                let waited_for = WaitOptions { condition, ..WaitOptions::default() };
+                let release = Release { waited_for, earliest: at(ms), latest: at(ms + 1) };
+                let [now, then] = [&truth, &before].map(|t| t.fault(&release, BOUNDS).is_some());
+                assert_eq!(now, then, "{condition} at {ms}");
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,123 @@
+//! One sample: the process, what it says of itself, its files, and what the load has done.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use netmon_agent::time::Mono;
+use netmon_tests::agent::{Agent, Metrics};
+
+use crate::load::{Load, Receiver};
+use crate::process;
+use crate::table::{REST, Row, SECONDS, Writer};
+
+/// Counters of the agent's own, all their series together, and their columns.
+const OWN: [(&str, &str); 11] = [
+    ("netmon_observations_dropped_total", "own_observations_dropped"),
+    ("netmon_netlink_overruns_total", "own_netlink_overruns"),
+    ("netmon_bpf_dropped_total", "own_bpf_dropped"),
+    ("netmon_log_lines_lost_total", "own_log_lines_lost"),
+    ("netmon_history_errors_total", "own_history_errors"),
+    ("netmon_history_dropped_total", "own_history_dropped"),
+    ("netmon_history_changes", "own_history_changes"),
+    ("netmon_tcp_retransmitted_segments_total", "own_retransmitted"),
+    ("netmon_state_transitions_total", "own_transitions"),
+    ("netmon_wait_clients", "own_waiters"),
+    ("netmon_event_clients", "own_subscribers"),
+];
+
+/// Takes samples and writes each at once.
+#[derive(Debug)]
+pub struct Sampler {
+    path: PathBuf,
+    table: Option<Writer>,
+    start: Mono,
+    /// CPU seconds, and when, at the sample before.
+    before: Option<(f64, f64)>,
+    last: Row,
+}
+
+impl Sampler {
+    /// One that writes to `path`, its times counted from `start`.
+    pub fn new(path: &Path, start: Mono) -> Self {
+        Self { path: path.to_owned(), table: None, start, before: None, last: Row::new() }
+    }
+
+    /// Takes a sample.
+    ///
+    /// # Errors
+    /// When the agent is gone or does not answer, or the sample cannot be written.
+    pub fn take(&mut self, agent: &Agent<'_>, load: &Load, receiver: &Receiver, rest: bool) -> Result<()> {
+        let mut row = Row::new();
+        let now = Mono::now().since(self.start).as_secs_f64();
+        row.insert(SECONDS.to_owned(), now);
+        row.insert(REST.to_owned(), f64::from(u8::from(rest)));
+        // Before the question below, whose connection would count.
+        process::sample(agent.pid().as_raw(), &mut row).context("the agent's process")?;
+        let cpu = row["cpu_s"];
+        let share = self.before.map(|(at, seconds)| 100.0 * (cpu - seconds) / (now - at));
+        // No number for the first: it would be one of the start.
+        row.insert("cpu_percent".to_owned(), share.unwrap_or(0.0));
+        self.before = Some((now, cpu));
+        files(agent.folder(), &mut row)?;
+        own(&agent.metrics()?, &mut row);
+        let counts = load.counts();
+        row.extend(counts.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        row.insert("webhooks".to_owned(), receiver.taken() as f64);
+        self.append(row)
+    }
+
+    /// The sample before again, with the counts as they are: of an agent that is gone.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn last(&mut self, load: &Load) -> Result<()> {
+        let mut row = self.last.clone();
+        row.insert(SECONDS.to_owned(), Mono::now().since(self.start).as_secs_f64());
+        row.extend(load.counts().into_iter().map(|(name, value)| (name.to_owned(), value)));
+        self.append(row)
+    }
+
+    fn append(&mut self, row: Row) -> Result<()> {
+        let table = match &mut self.table {
+            Some(table) => table,
+            none => none.insert(Writer::new(&self.path, &row)?),
+        };
+        table.append(&row)?;
+        self.last = row;
+        Ok(())
+    }
+}
+
+fn own(metrics: &Metrics, row: &mut Row) {
+    let series = metrics.text.lines().filter(|line| !line.starts_with('#')).count();
+    row.insert("series".to_owned(), series as f64);
+    row.insert("scrape_bytes".to_owned(), metrics.text.len() as f64);
+    for (name, column) in OWN {
+        row.insert(column.to_owned(), metrics.sum(name, &[]) + 0.0);
+    }
+    let told = [("notifier", "hook"), ("result", "delivered")];
+    row.insert("hooks".to_owned(), metrics.sum("netmon_notifications_total", &told) + 0.0);
+}
+
+/// Files of the agent: the ledger with its log, and the log with what was put aside.
+fn files(folder: &Path, row: &mut Row) -> Result<()> {
+    let (mut ledger, mut log, mut logs) = (0, 0, 0);
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // It may be put aside at this moment.
+        let Ok(size) = entry.metadata().map(|m| m.len()) else { continue };
+        if name.starts_with("history.db") {
+            ledger += size;
+        } else if name.starts_with("netmon.log") {
+            log += size;
+            logs += 1;
+        }
+    }
+    for (column, value) in [("ledger_kib", ledger as f64 / 1024.0), ("log_kib", log as f64 / 1024.0)] {
+        row.insert(column.to_owned(), value);
+    }
+    row.insert("log_files".to_owned(), f64::from(logs));
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! What the samples prove: each figure's growth held against a bound, and counts that have to be zero, or not. Pure.
+
+use crate::regression::{Slope, blocks, slope};
+use crate::table::{REST, Row, SECONDS};
+
+/// How a figure is looked at.
+#[derive(Clone, Copy, Debug)]
+enum Of {
+    /// Its mean under load, in blocks of [`BLOCK`] hours.
+    Load,
+    /// Its value at each rest, when nobody asks for anything and the targets are those of the beginning.
+    Rest,
+}
+
+/// A block under load, hours: several turns of the load, and one rest.
+const BLOCK: f64 = 5.0 / 60.0;
+
+/// Columns whose growth is held against a bound, in their unit an hour.
+///
+/// Memory: 64 KiB an hour would be 110 MB in ten weeks, beyond the 100 MB that the agent may take by default. What is counted by
+/// ones: one in five hours would be no leak of any turn of the load, of which there are dozens an hour.
+const GROWTH: &[(&str, Of, f64)] = &[
+    ("rss_kib", Of::Load, 64.0),
+    ("pss_kib", Of::Load, 64.0),
+    ("anon_kib", Of::Load, 64.0),
+    ("anon_kib", Of::Rest, 64.0),
+    ("heap_kib", Of::Load, 64.0),
+    ("threads", Of::Rest, 0.2),
+    ("children", Of::Rest, 0.2),
+    ("fd_all", Of::Rest, 0.2),
+    ("fd_file", Of::Rest, 0.2),
+    ("fd_pipe", Of::Rest, 0.2),
+    ("fd_anon", Of::Rest, 0.2),
+    ("fd_socket", Of::Rest, 0.2),
+    ("sock_tcp", Of::Rest, 0.2),
+    ("sock_udp", Of::Rest, 0.2),
+    ("sock_ping", Of::Rest, 0.2),
+    ("sock_unix", Of::Rest, 0.2),
+    ("sock_netlink", Of::Rest, 0.2),
+    ("sock_other", Of::Rest, 0.2),
+    ("bpf_maps", Of::Rest, 0.2),
+    ("bpf_programs", Of::Rest, 0.2),
+    ("bpf_links", Of::Rest, 0.2),
+    ("bpf_map_kib", Of::Rest, 1.0),
+    ("series", Of::Rest, 1.0),
+    ("ledger_kib", Of::Load, 64.0),
+    ("log_kib", Of::Load, 64.0),
+    ("cpu_percent", Of::Load, 1.0),
+];
+
+/// Counts that have to be zero at the end.
+const ZERO: &[&str] = &[
+    "wrong_releases",
+    "failed_waits",
+    "missed_scrapes",
+    "failed_requests",
+    "restarts",
+    "own_observations_dropped",
+    "own_bpf_dropped",
+    "own_history_errors",
+];
+
+/// Counts without which a run proves nothing.
+const ALIVE: &[&str] = &[
+    "flaps",
+    "cuts",
+    "released",
+    "abandoned_waits",
+    "subscriptions",
+    "scrapes",
+    "connections",
+    "targets_put",
+    "files_rewritten",
+    "reloads",
+    "hooks",
+    "webhooks",
+    "own_retransmitted",
+];
+
+/// What became of one row of the verdict.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Judgement {
+    /// The upper bound of the growth is below what is allowed, or the count is as it has to be.
+    Good,
+    /// It surely grows, or the count is not.
+    Bad,
+    /// It may grow by more than is allowed, or not at all: the run was too short, or too uneven.
+    Open,
+    /// Too few samples to say anything.
+    Unjudged,
+}
+
+/// One row of the verdict.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// The figure's name.
+    pub name: String,
+    /// The first value after the warm-up, and the last.
+    pub ends: Option<(f64, f64)>,
+    /// Its growth.
+    pub slope: Option<Slope>,
+    /// What it is held against.
+    pub bound: f64,
+    /// What comes of it.
+    pub judgement: Judgement,
+}
+
+/// All rows of the verdict; samples of the first `warm_up` hours count for no growth.
+pub fn judge(rows: &[Row], warm_up: f64) -> Vec<Line> {
+    let growth = GROWTH.iter().map(|(name, of, bound)| grows(rows, name, *of, *bound, warm_up));
+    let last = |name: &str| rows.iter().rev().find_map(|row| row.get(name).copied());
+    let count = |name: &&str, good: fn(f64) -> bool, bound: f64| {
+        let value = last(name);
+        let judgement = match value {
+            None => Judgement::Unjudged,
+            Some(value) if good(value) => Judgement::Good,
+            Some(_) => Judgement::Bad,
+        };
+        Line { name: (*name).to_owned(), ends: value.map(|v| (0.0, v)), slope: None, bound, judgement }
+    };
+    let zero = ZERO.iter().map(|name| count(name, |v| v == 0.0, 0.0));
+    let alive = ALIVE.iter().map(|name| count(name, |v| v > 0.0, 1.0));
+    growth.chain(zero).chain(alive).collect()
+}
+
+fn grows(rows: &[Row], name: &str, of: Of, bound: f64, warm_up: f64) -> Line {
+    let at_rest = matches!(of, Of::Rest);
+    let samples: Vec<(f64, f64)> = rows
+        .iter()
+        .filter(|row| (row.get(REST) == Some(&1.0)) == at_rest)
+        .filter_map(|row| Some((row.get(SECONDS)? / 3600.0, *row.get(name)?)))
+        .filter(|(at, _)| *at >= warm_up)
+        .collect();
+    let points = if at_rest { samples } else { blocks(&samples, BLOCK) };
+    let found = slope(&points);
+    let judgement = match found {
+        None => Judgement::Unjudged,
+        Some(slope) if slope.high < bound => Judgement::Good,
+        Some(slope) if slope.low > 0.0 => Judgement::Bad,
+        Some(_) => Judgement::Open,
+    };
+    let ends = points.first().zip(points.last()).map(|(first, last)| (first.1, last.1));
+    let name = if at_rest { format!("{name} at rest") } else { name.to_owned() };
+    Line { name, ends, slope: found, bound, judgement }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two hours, a sample every ten seconds, a rest every five minutes.
+    fn run(value: impl Fn(f64, bool) -> Vec<(&'static str, f64)>) -> Vec<Row> {
+        let sample = |i: u32| {
+            let (seconds, rest) = (f64::from(i) * 10.0, i % 30 == 29);
+            let own = [(SECONDS, seconds), (REST, f64::from(u8::from(rest)))];
+            own.into_iter().chain(value(seconds / 3600.0, rest)).map(|(n, v)| (n.to_owned(), v)).collect()
+        };
+        (0..720).map(sample).collect()
+    }
+
+    fn of(lines: &[Line], name: &str) -> Line {
+        lines.iter().find(|l| l.name == name).unwrap_or_else(|| panic!("no {name}")).clone()
+    }
+
+    /// Noise that is the same each time, between -1 and 1.
+    fn noise(hours: f64) -> f64 {
+        (hours * 3600.0 * 0.7).sin()
+    }
+
+    #[test]
+    fn noise_is_flat_and_a_leak_is_found_in_it() {
+        let rows = run(|t, _| vec![("rss_kib", 20_000.0 + 400.0 * noise(t)), ("pss_kib", 9_000.0)]);
+        let lines = judge(&rows, 0.25);
+        assert_eq!(of(&lines, "rss_kib").judgement, Judgement::Good, "{:?}", of(&lines, "rss_kib"));
+        assert_eq!(of(&lines, "pss_kib").judgement, Judgement::Good);
+        let rows = run(|t, _| vec![("rss_kib", 20_000.0 + 400.0 * noise(t) + 200.0 * t)]);
+        assert_eq!(of(&judge(&rows, 0.25), "rss_kib").judgement, Judgement::Bad);
+    }
+
+    #[test]
+    fn what_grew_in_the_warm_up_alone_is_flat() {
+        let rows = run(|t, _| vec![("anon_kib", 5_000.0 + 3_000.0 * t.min(0.5))]);
+        let judgement = |warm_up| of(&judge(&rows, warm_up), "anon_kib").judgement;
+        assert_eq!(judgement(0.6), Judgement::Good);
+        assert_ne!(judgement(0.0), Judgement::Good);
+    }
+
+    #[test]
+    fn descriptors_are_looked_at_while_the_load_rests() {
+        let with = |leak: f64| {
+            let rows = run(move |t, rest| {
+                vec![("fd_all", (40.0 + leak * t).floor() + if rest { 0.0 } else { 9.0 * noise(t) })]
+            });
+            of(&judge(&rows, 0.25), "fd_all at rest").judgement
+        };
+        assert_eq!(with(0.0), Judgement::Good);
+        assert_eq!(with(12.0), Judgement::Bad);
+    }
+
+    #[test]
+    fn a_wild_figure_is_open_and_few_samples_are_not_judged() {
+        let rows = run(|t, _| {
+            vec![("rss_kib", 20_000.0 + if ((t * 6.0) as u32).is_multiple_of(3) { 9e3 } else { 0.0 })]
+        });
+        assert_eq!(of(&judge(&rows, 0.25), "rss_kib").judgement, Judgement::Open);
+        assert_eq!(of(&judge(&rows[..200], 0.25), "rss_kib").judgement, Judgement::Unjudged);
+    }
+
+    #[test]
+    fn a_wrong_release_is_bad_and_a_run_without_any_release_too() {
+        let rows =
+            run(|t, _| vec![("wrong_releases", (t - 1.9).max(0.0).ceil()), ("released", 0.0), ("flaps", t)]);
+        let lines = judge(&rows, 0.25);
+        for (name, judgement) in [
+            ("wrong_releases", Judgement::Bad),
+            ("released", Judgement::Bad),
+            ("flaps", Judgement::Good),
+            ("cuts", Judgement::Unjudged),
+        ] {
+            assert_eq!(of(&lines, name).judgement, judgement, "{name}");
+        }
+    }
+}
