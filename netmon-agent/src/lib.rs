@@ -17,6 +17,9 @@ pub mod capability;
 pub mod cli;
 pub mod config;
 pub mod diagnosis;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod health;
 pub mod history;
 pub mod http;

@@ -88,6 +88,26 @@ pub fn provide_checkers() -> Result<()> {
     have(&CHECKERS, &[])
 }
 
+/// Likewise what libFuzzer is compiled with.
+///
+/// # Errors
+/// When a package cannot be had.
+pub fn provide_compiler() -> Result<()> {
+    have(&[("c++", "g++")], &[])
+}
+
+/// Likewise one program, of this package.
+///
+/// # Errors
+/// When the package cannot be had.
+pub fn provide_named(program: &str, package: &str) -> Result<()> {
+    if find(program).is_some() || !is_root() || find("apt-get").is_none() {
+        return Ok(());
+    }
+    run(apt_get().args(["--quiet", "update"]))?;
+    run(apt_get().args(["--quiet", "--yes", "--no-install-recommends", "install", package]))
+}
+
 fn have(installed: &[(&str, &'static str)], unpacked: &[(&str, &'static str)]) -> Result<()> {
     let missing = |programs: &[(&str, &'static str)]| -> Vec<&'static str> {
         programs.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect()

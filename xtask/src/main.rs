@@ -5,6 +5,7 @@ mod debian;
 mod dist;
 mod ebpf;
 mod example;
+mod fuzz;
 mod kernels;
 mod leftovers;
 mod races;
@@ -44,6 +45,9 @@ enum Task {
     VerifyEbpf(ebpf::Options),
     /// Boot other kernels under emulation and hold our figures against theirs (no root).
     Kernels(kernels::Options),
+    /// Fuzz: hostile input by libFuzzer through the targets of fuzz/, each for a time; what was executed, and with `--coverage`
+    /// how many regions of the files it is for were reached (no root, once a C++ compiler is there).
+    Fuzz(fuzz::Options),
     /// Show it to a person: a world of namespaces, the agent in it, and one fault after another (root). With `--shot FILE`
     /// a picture of the status page is taken instead, in a browser. With `--scenarios [FILTER] --runs 20`
     /// every scenario file is played so often, and its verdicts are timed.
@@ -99,6 +103,9 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = fuzz::wrap() {
+        return code;
+    }
     match perform(Arguments::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -117,6 +124,7 @@ fn perform(task: Task) -> Result<()> {
         Task::BuildEbpf(options) => ebpf::build(&options),
         Task::VerifyEbpf(options) => ebpf::verify(&options),
         Task::Kernels(options) => kernels::perform(&options),
+        Task::Fuzz(options) => fuzz::perform(&options),
         Task::Lab { options } => run(&mut tool("netmon-lab", &options)),
         Task::Tour { options } => {
             debian::provide()?;

@@ -9,7 +9,7 @@ use crate::ebpf;
 use crate::example;
 use crate::kernels;
 use crate::races;
-use crate::step::{Steps, cargo, target};
+use crate::step::{Steps, cargo, root, target};
 
 /// Everything: packages, lint, build, unit tests, the lab, the kernel object, the kernels that have to take it.
 ///
@@ -26,6 +26,11 @@ pub fn test() -> Result<()> {
     steps.measure("imports", |_| dist::imports::check(&target().join("release/netmon")))?;
     steps.suite("tests", &mut cargo(&["test", "--workspace", "--exclude", "netmon-tests", "--no-fail-fast"]));
     races::short(&mut steps)?;
+    let mut corpora = cargo(&["test", "--locked", "--no-fail-fast", "--manifest-path"]);
+    steps.suite(
+        "hostile input",
+        corpora.arg(root().join("fuzz/Cargo.toml")).arg("--target-dir").arg(target()),
+    );
     if !debian::is_root() {
         println!("the lab's trials need root and will be ignored");
     }
@@ -48,7 +53,14 @@ pub fn lint(steps: &mut Steps) -> Result<()> {
         "format of the S3 example",
         cargo(&["fmt", "--check", "--manifest-path"]).arg(example::manifest()),
     )?;
-    steps.run("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    steps.run(
+        "format of the fuzz targets",
+        cargo(&["fmt", "--check", "--manifest-path"]).arg(root().join("fuzz/Cargo.toml")),
+    )?;
+    // With the ways in for fuzzing, which are built for nothing else here.
+    let features = "netmon-agent/fuzzing,netmon-client/fuzzing";
+    let clippy = ["clippy", "--workspace", "--all-targets", "--features", features, "--", "-D", "warnings"];
+    steps.run("clippy", &mut cargo(&clippy))?;
     let doc = ["doc", "--workspace", "--no-deps"];
     steps.run("documentation", cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"))
 }

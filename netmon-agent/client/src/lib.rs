@@ -23,6 +23,9 @@ mod error;
 mod events;
 #[cfg(test)]
 mod fake;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod monitor;
 mod patient;

@@ -65,8 +65,8 @@ impl Reply {
         if self.head.status == 200 { Ok(()) } else { Err(self.refusal()) }
     }
 
-    #[cfg(test)]
-    pub(super) fn parts(self) -> (u16, Vec<u8>) {
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn parts(self) -> (u16, Vec<u8>) {
         (self.head.status, self.body)
     }
 

@@ -66,6 +66,8 @@ impl Exchange {
         let mut fields = [httparse::EMPTY_HEADER; 64];
         let mut head = httparse::Response::new(&mut fields);
         match head.parse(self.input.rest()) {
+            // However it came: in one piece as in many.
+            Ok(httparse::Status::Complete(length)) if length > MAX_HEAD => Err(too_long()),
             Ok(httparse::Status::Complete(length)) => {
                 let value = |v: &[u8]| String::from_utf8_lossy(v).trim().to_owned();
                 let headers = head.headers.iter().map(|h| (h.name.to_ascii_lowercase(), value(h.value)));
@@ -74,9 +76,7 @@ impl Exchange {
                 self.framing = framing(&head)?;
                 Ok(Some(head))
             }
-            Ok(httparse::Status::Partial) if self.input.rest().len() >= MAX_HEAD => {
-                Err(Error::Protocol(format!("its header is over {MAX_HEAD} bytes")))
-            }
+            Ok(httparse::Status::Partial) if self.input.rest().len() >= MAX_HEAD => Err(too_long()),
             Ok(httparse::Status::Partial) => self.more().map(|_| None),
             Err(e) => Err(Error::Protocol(e.to_string())),
         }
@@ -117,7 +117,7 @@ impl Exchange {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn held(&self) -> usize {
         self.input.rest().len()
     }
@@ -144,6 +144,10 @@ impl Exchange {
         }
         Ok(self.input.line().map(<[u8]>::trim_ascii_end))
     }
+}
+
+fn too_long() -> Error {
+    Error::Protocol(format!("its header is over {MAX_HEAD} bytes"))
 }
 
 fn chunk_size(line: &[u8]) -> Result<u64, Error> {

@@ -100,8 +100,8 @@ impl Feed {
     }
 
     /// Bytes that are held.
-    #[cfg(test)]
-    pub(super) fn held(&self) -> usize {
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn held(&self) -> usize {
         self.exchange.held() + self.events.held()
     }
 }

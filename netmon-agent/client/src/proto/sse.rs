@@ -58,7 +58,7 @@ impl Events {
         if self.input.rest().len() > MAX_EVENT { Err(too_long()) } else { Ok(None) }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn held(&self) -> usize {
         self.input.rest().len() + self.data.len()
     }

@@ -15,6 +15,9 @@ mod args;
 mod attempt;
 mod codes;
 mod driver;
+#[cfg(feature = "fuzzing")]
+#[path = "../../fuzzing/retry.rs"]
+pub(crate) mod fuzzing;
 mod group;
 mod network;
 mod profile;

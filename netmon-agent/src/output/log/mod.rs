@@ -1,6 +1,9 @@
 //! The log: one line for each change of a verdict, with its reasons; little else. On standard error, in systemd's journal,
 //! or in a file that is put aside when it is full.
 
+#[cfg(feature = "fuzzing")]
+#[path = "../../fuzzing/log.rs"]
+pub(crate) mod fuzzing;
 mod journal;
 mod limit;
 mod rolling;

@@ -13,14 +13,14 @@ const MOUNTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// A field of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Field {
-    offset: u32,
-    size: u32,
+pub(super) struct Field {
+    pub(super) offset: u32,
+    pub(super) size: u32,
 }
 
 /// The fields of one tracepoint's record.
 #[derive(Debug)]
-struct Record(String);
+pub(super) struct Record(pub(super) String);
 
 impl Record {
     fn read(mount: &Path, tracepoint: &str) -> io::Result<Self> {
@@ -28,7 +28,7 @@ impl Record {
     }
 
     /// The field of that name: lines such as `field:__u8 saddr_v6[16]; offset:42; size:16; signed:0;`.
-    fn field(&self, name: &str) -> Option<Field> {
+    pub(super) fn field(&self, name: &str) -> Option<Field> {
         self.0.lines().find_map(|line| {
             let mut parts = line.trim().split(';').map(str::trim);
             let declared = parts.next()?.strip_prefix("field:")?;
@@ -42,7 +42,7 @@ impl Record {
     }
 
     /// Where the field of that name and size is; absent otherwise.
-    fn offset(&self, name: &str, size: u32) -> u32 {
+    pub(super) fn offset(&self, name: &str, size: u32) -> u32 {
         self.field(name).filter(|field| field.size == size).map_or(ABSENT, |field| field.offset)
     }
 }

@@ -201,7 +201,7 @@ fn entries<K: Ord, V>(
     Ok(found)
 }
 
-fn over_cpus<'a, const N: usize>(cpus: impl Iterator<Item = &'a [u64; N]>) -> [u64; N] {
+pub(super) fn over_cpus<'a, const N: usize>(cpus: impl Iterator<Item = &'a [u64; N]>) -> [u64; N] {
     let mut counters = [0_u64; N];
     for cpu in cpus {
         for (sum, value) in counters.iter_mut().zip(cpu) {
@@ -211,7 +211,7 @@ fn over_cpus<'a, const N: usize>(cpus: impl Iterator<Item = &'a [u64; N]>) -> [u
     counters
 }
 
-fn sum<'a>(cpus: impl Iterator<Item = &'a Counters>) -> TcpCounters {
+pub(super) fn sum<'a>(cpus: impl Iterator<Item = &'a Counters>) -> TcpCounters {
     let counters = over_cpus(cpus);
     let by_kind = |first| std::array::from_fn(|kind| counters[first + kind]);
     const { assert!(kind::COUNT == crate::observation::RetransmitKind::ALL.len()) };
@@ -230,7 +230,7 @@ fn sum<'a>(cpus: impl Iterator<Item = &'a Counters>) -> TcpCounters {
     }
 }
 
-fn round_trips(rtt: &[Raw<RttHistogram>; rtt_kind::COUNT]) -> TcpRtt {
+pub(super) fn round_trips(rtt: &[Raw<RttHistogram>; rtt_kind::COUNT]) -> TcpRtt {
     let one = |kind: usize| TcpRttHistogram {
         buckets: rtt[kind].0.buckets,
         sum: Duration::from_micros(rtt[kind].0.sum),

@@ -16,7 +16,7 @@ pub fn read() -> io::Result<TcpTotals> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("no TCP totals in {SNMP}")))
 }
 
-fn parse(snmp: &str, netstat: &str) -> Option<TcpTotals> {
+pub(super) fn parse(snmp: &str, netstat: &str) -> Option<TcpTotals> {
     let tcp = Table::find(snmp, "Tcp:")?;
     // Absent in a kernel without CONFIG_PROC_FS's netstat lines: those totals then stay 0.
     let ext = Table::find(netstat, "TcpExt:").unwrap_or_default();

@@ -9,6 +9,9 @@ pub mod btf;
 mod error;
 mod fields;
 mod format;
+#[cfg(feature = "fuzzing")]
+#[path = "../../fuzzing/bpf.rs"]
+pub(crate) mod fuzzing;
 mod gone;
 mod hooks;
 mod kernel;

@@ -120,7 +120,7 @@ fn weight(counters: &TcpCounters) -> u64 {
         + counters.segments_sent
 }
 
-fn device_name(name: &DeviceName) -> String {
+pub(super) fn device_name(name: &DeviceName) -> String {
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
     IfName::new(&name[..end]).escaped()
 }
@@ -159,7 +159,7 @@ fn is_number(text: &str) -> bool {
 
 /// The id of a container in the path of a control group: 64 hexadecimal digits, as Docker, containerd, CRI-O and
 /// Podman have it; its first twelve, as their tools print it.
-fn container_id(cgroup: &str) -> Option<&str> {
+pub(super) fn container_id(cgroup: &str) -> Option<&str> {
     let digits = |part: &&str| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     cgroup.split(|c: char| !c.is_ascii_alphanumeric()).find(digits).map(|id| &id[..CONTAINER_ID])
 }

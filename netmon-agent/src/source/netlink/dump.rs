@@ -168,7 +168,7 @@ impl Dumper {
             // Dropped on an error: an answer may still be under way in it, and the kernel refuses a second dump.
             let whole = asker.dump(kind, payload, |message| {
                 // The answer to RTM_GETx is RTM_NEWx, two below it.
-                if message.kind + 2 == kind && take(message.payload, &mut kept).is_err() {
+                if message.kind.checked_add(2) == Some(kind) && take(message.payload, &mut kept).is_err() {
                     malformed += 1;
                 }
             })?;
@@ -187,14 +187,14 @@ impl Dumper {
 
 /// Routes within the bound: default routes always, others while there is room.
 #[derive(Debug, Default)]
-struct Kept {
-    routes: Vec<RawRoute>,
+pub(super) struct Kept {
+    pub(super) routes: Vec<RawRoute>,
     others: usize,
     truncated: bool,
 }
 
 impl Kept {
-    fn add(&mut self, route: RawRoute, room: usize) {
+    pub(super) fn add(&mut self, route: RawRoute, room: usize) {
         if route.prefix_len != 0 {
             if self.others == room {
                 self.truncated = true;
@@ -235,7 +235,10 @@ fn unsupported(error: &io::Error) -> bool {
 }
 
 /// A raw route as one route per way.
-fn ways<'a>(raw: &'a RawRoute, nexthops: &BTreeMap<u32, Nexthop>) -> impl Iterator<Item = Route> + use<'a> {
+pub(super) fn ways<'a>(
+    raw: &'a RawRoute,
+    nexthops: &BTreeMap<u32, Nexthop>,
+) -> impl Iterator<Item = Route> + use<'a> {
     let mut hops = raw.hops.clone();
     if let Some(nexthop) = raw.nexthop.and_then(|id| nexthops.get(&id)) {
         hops.extend(nexthop.hop);

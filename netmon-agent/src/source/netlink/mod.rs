@@ -28,6 +28,9 @@
 mod decode;
 mod decode_link;
 mod dump;
+#[cfg(feature = "fuzzing")]
+#[path = "../../fuzzing/netlink.rs"]
+pub(crate) mod fuzzing;
 mod neighbours;
 mod schedule;
 mod socket;

@@ -218,7 +218,7 @@ fn addresses_v4(links: &BTreeMap<IfIndex, Link>) -> Vec<Address> {
 }
 
 /// `/proc/net/if_inet6`: address, ifindex, prefix length, scope, flags, all hexadecimal, and the name.
-fn addresses_v6(table: &[u8]) -> Vec<Address> {
+pub(super) fn addresses_v6(table: &[u8]) -> Vec<Address> {
     rows(table)
         .filter_map(|row| {
             let flags: u32 = hex(row.get(4)?)?;
@@ -234,7 +234,7 @@ fn addresses_v6(table: &[u8]) -> Vec<Address> {
 
 /// `/proc/net/route`: name, destination, gateway, flags, refcount, use, metric, mask …; addresses as the memory of a
 /// big-endian number read on this machine.
-fn routes_v4(table: &[u8], by_name: &BTreeMap<&[u8], IfIndex>) -> Vec<Route> {
+pub(super) fn routes_v4(table: &[u8], by_name: &BTreeMap<&[u8], IfIndex>) -> Vec<Route> {
     let address = |field: &[u8]| hex(field).map(|bits| Ipv4Addr::from(bits.to_ne_bytes()));
     rows(table)
         .skip(1)
@@ -257,7 +257,7 @@ fn routes_v4(table: &[u8], by_name: &BTreeMap<&[u8], IfIndex>) -> Vec<Route> {
 
 /// `/proc/net/ipv6_route`: destination and its length, source and its length, gateway, metric, refcount, use, flags,
 /// all hexadecimal, and the name. It does not say which table.
-fn routes_v6(table: &[u8], by_name: &BTreeMap<&[u8], IfIndex>) -> Vec<Route> {
+pub(super) fn routes_v6(table: &[u8], by_name: &BTreeMap<&[u8], IfIndex>) -> Vec<Route> {
     let mut seen = BTreeSet::new();
     rows(table)
         .filter_map(|row| {

@@ -39,6 +39,9 @@ mod stats;
 mod wheel;
 mod worker;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use method::fuzzing;
+
 pub use engine::{Engine, EngineError, EngineHandle, Options, Pulse};
 pub use schedule::TargetSpec;
 pub use sockets::{Access, Capabilities, Sockets};

@@ -106,7 +106,7 @@ pub(super) struct LaneId {
     generation: u32,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 impl LaneId {
     pub(super) fn of_test(index: u32) -> Self {
         Self { index, generation: 0 }

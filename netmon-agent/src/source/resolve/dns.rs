@@ -248,11 +248,11 @@ impl Peer {
 }
 
 /// The smallest time to live of all records, aliases included.
-fn life(records: &[Record]) -> Duration {
+pub(super) fn life(records: &[Record]) -> Duration {
     Duration::from_secs(records.iter().map(|r| r.ttl).min().unwrap_or_default().into())
 }
 
-fn services_of(records: &[Record]) -> Services {
+pub(super) fn services_of(records: &[Record]) -> Services {
     let of = |record: &Record| match &record.data {
         // The root as a target says that the service is not offered here (RFC 2782).
         RData::SRV(srv) if !srv.target.is_root() => {

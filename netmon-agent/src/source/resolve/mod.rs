@@ -9,6 +9,9 @@ mod ask;
 mod conf;
 mod dns;
 mod files;
+#[cfg(feature = "fuzzing")]
+#[path = "../../fuzzing/resolve.rs"]
+pub(crate) mod fuzzing;
 mod once;
 mod schedule;
 mod system;

@@ -10,6 +10,9 @@
 
 mod census;
 mod decode;
+#[cfg(feature = "fuzzing")]
+#[path = "../../fuzzing/sockdiag.rs"]
+pub(crate) mod fuzzing;
 mod pace;
 mod progress;
 mod reader;

@@ -115,14 +115,14 @@ impl std::fmt::Debug for Reader {
 
 /// A dump under way.
 #[derive(Clone, Debug, Default)]
-struct Dump {
+pub(super) struct Dump {
     /// Index in [`FAMILIES`].
     family: usize,
     /// Whether that family was asked for.
     asked: bool,
     repeated: bool,
     recent: Recent,
-    summary: Summary,
+    pub(super) summary: Summary,
 }
 
 impl Reader {
@@ -221,14 +221,14 @@ impl Reader {
 
 /// How an answer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Whole,
     /// With this error number.
     Failed(i32),
 }
 
 /// Visits the sockets of a datagram, and says whether the answer ends in it.
-fn walk(
+pub(super) fn walk(
     datagram: &[u8],
     sequence: u32,
     dump: &mut Dump,

@@ -16,6 +16,9 @@
 //! | `run` | the loop: send, wait, read |
 //! | `prober` | one file a kind of packet, behind one trait |
 
+#[cfg(feature = "fuzzing")]
+#[path = "../../fuzzing/trace.rs"]
+pub(crate) mod fuzzing;
 mod hops;
 mod mtu;
 mod path;

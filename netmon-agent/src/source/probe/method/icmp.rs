@@ -20,6 +20,10 @@ use nix::{
     sys::epoll::{Epoll, EpollFlags},
 };
 
+#[cfg(feature = "fuzzing")]
+#[path = "../../../fuzzing/icmp.rs"]
+pub(crate) mod fuzzing;
+
 use super::{
     super::{
         inflight::{REMEMBERED, Token},

@@ -18,6 +18,8 @@ use std::{
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::icmp::fuzzing;
 pub(super) use self::probers::{PLACES, Probers};
 use super::{
     inflight::Token,
