@@ -9,6 +9,7 @@
 //! | [`prometheus`] | a real Prometheus in a namespace |
 //! | [`dashboards`] | what Grafana would ask, and drawings of the answers |
 //! | [`scenario`] | scenario files, played in virtual time and in the lab |
+//! | [`promise`] | the line that tells the figure of a promise |
 //!
 //! Nothing here sends a packet outside the namespaces it made. Everything is removed on drop, also after a
 //! panic; what a killed run leaves behind, the next run sweeps away.
@@ -18,5 +19,8 @@ pub mod browser;
 pub mod dashboards;
 pub mod lab;
 pub mod prometheus;
+mod promise;
 pub mod scenario;
 pub mod sim;
+
+pub use promise::promise;
