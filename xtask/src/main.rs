@@ -6,6 +6,7 @@ mod dist;
 mod ebpf;
 mod example;
 mod kernels;
+mod promises;
 mod step;
 mod test;
 
@@ -40,6 +41,10 @@ enum Task {
     BuildEbpf(ebpf::Options),
     /// Prove that the committed kernel object is what the source gives.
     VerifyEbpf(ebpf::Options),
+    /// Run what proves each promise of tests/promises.toml, and write docs/PROMISES.md with the figures. Names of promises run
+    /// those alone; `--from LOG` takes the figures out of what `cargo xtask test` printed; `--check` proves that what is named
+    /// is there.
+    Promises(promises::Options),
     /// Boot other kernels under emulation and hold our figures against theirs (no root).
     Kernels(kernels::Options),
     /// Show it to a person: a world of namespaces, the agent in it, and one fault after another (root). With `--shot FILE`
@@ -103,6 +108,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Dist(options) => dist::perform(&options),
         Task::BuildEbpf(options) => ebpf::build(&options),
         Task::VerifyEbpf(options) => ebpf::verify(&options),
+        Task::Promises(options) => promises::perform(&options),
         Task::Kernels(options) => kernels::perform(&options),
         Task::Lab { options } => run(&mut tool("netmon-lab", &options)),
         Task::Tour { options } => {
