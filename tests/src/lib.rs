@@ -9,6 +9,7 @@
 //! | [`prometheus`] | a real Prometheus in a namespace |
 //! | [`dashboards`] | what Grafana would ask, and drawings of the answers |
 //! | [`scenario`] | scenario files, played in virtual time and in the lab |
+//! | [`promise`] | the line that tells the figure of a promise |
 //! | [`truth`] | whether a waiter's release agrees with what was done to the link |
 //!
 //! Nothing here sends a packet outside the namespaces it made. Everything is removed on drop, also after a
@@ -19,6 +20,9 @@ pub mod browser;
 pub mod dashboards;
 pub mod lab;
 pub mod prometheus;
+mod promise;
 pub mod scenario;
 pub mod sim;
 pub mod truth;
+
+pub use promise::promise;

@@ -8,6 +8,7 @@ mod example;
 mod fuzz;
 mod kernels;
 mod leftovers;
+mod promises;
 mod races;
 mod step;
 mod test;
@@ -43,6 +44,10 @@ enum Task {
     BuildEbpf(ebpf::Options),
     /// Prove that the committed kernel object is what the source gives.
     VerifyEbpf(ebpf::Options),
+    /// Run what proves each promise of tests/promises.toml, and write docs/PROMISES.md with the figures. Names of promises run
+    /// those alone; `--from LOG` takes the figures out of what `cargo xtask test` printed; `--check` proves that what is named
+    /// is there.
+    Promises(promises::Options),
     /// Boot other kernels under emulation and hold our figures against theirs (no root).
     Kernels(kernels::Options),
     /// Fuzz: hostile input by libFuzzer through the targets of fuzz/, each for a time; what was executed, and with `--coverage`
@@ -123,6 +128,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Dist(options) => dist::perform(&options),
         Task::BuildEbpf(options) => ebpf::build(&options),
         Task::VerifyEbpf(options) => ebpf::verify(&options),
+        Task::Promises(options) => promises::perform(&options),
         Task::Kernels(options) => kernels::perform(&options),
         Task::Fuzz(options) => fuzz::perform(&options),
         Task::Lab { options } => run(&mut tool("netmon-lab", &options)),

@@ -128,7 +128,8 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-fn shown(command: &Command) -> String {
+/// A command as it would be typed.
+pub fn shown(command: &Command) -> String {
     let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
     format!("{} {}", command.get_program().display(), arguments.join(" "))
 }

@@ -8,6 +8,7 @@ use crate::dist;
 use crate::ebpf;
 use crate::example;
 use crate::kernels;
+use crate::promises;
 use crate::races;
 use crate::step::{Steps, cargo, root, target};
 
@@ -49,6 +50,7 @@ pub fn test() -> Result<()> {
 pub fn lint(steps: &mut Steps) -> Result<()> {
     steps.run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     steps.measure("dashboards", |_| dashboards::check())?;
+    steps.measure("promises", |_| promises::check())?;
     steps.run(
         "format of the S3 example",
         cargo(&["fmt", "--check", "--manifest-path"]).arg(example::manifest()),

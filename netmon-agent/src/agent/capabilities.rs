@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::discover;
+use super::{discover, watch};
 use crate::{
     capability::Capability,
-    config::{Config, HISTORY_PATH},
+    config::{Config, HISTORY_PATH, Limits},
     history,
     source::{bpf, discovery, netlink, probe, sockdiag},
 };
@@ -28,6 +28,7 @@ pub fn examine(btf: Option<&Path>) -> Vec<Capability> {
     });
     let config = Config::load(None).ok();
     found.extend(config.as_ref().and_then(|config| discover::capability(&discovery::examine(config))));
+    found.extend(watch::blind(config.as_ref().map_or_else(Limits::default, |config| config.limits)));
     found.extend(of_history(config));
     found
 }

@@ -11,13 +11,22 @@ use super::{
     API_THREAD,
     throttle::{Throttle, Usage},
 };
-use crate::{config::Limits, sys, time::Mono};
+use crate::{capability::Capability, config::Limits, sys, time::Mono};
 
 /// How often it looks.
 const PACE: Duration = Duration::from_secs(5);
 
 /// The allocator is asked to give back what it holds in store no more often than this.
 const TRIM: Duration = Duration::from_secs(30);
+
+/// That the limits bind nothing, where what the process takes can't be seen; none where all is well.
+pub(super) fn blind(limits: Limits) -> Option<Capability> {
+    let is_limited = limits.cpu.is_some() || limits.memory.is_some();
+    (is_limited && resident().is_none()).then(|| {
+        let detail = "what the agent takes can't be read in /proc/self, so [limits] bind nothing";
+        Capability::missing("limits", detail, "mount /proc: mount -t proc proc /proc")
+    })
+}
 
 /// Looks at what the process takes, and says how much slower it must probe.
 #[derive(Debug)]

@@ -130,7 +130,8 @@ impl fmt::Display for FailureReason {
 /// A step in a probe's life. Each probe has one `Sent`, then one of `Reply`, `Failed`, `Inconclusive`; after `Failed`
 /// or `Inconclusive` may come `Late`, after an answer a few `Duplicate`s; `Detail` comes before them, a few `Corrupted`
 /// as long as it is awaited. One that could not be sent has `Failed` alone, with [`FailureReason::SendError`] or, too
-/// large to leave whole, [`FailureReason::PacketTooBig`]; or `Inconclusive` alone if only room in a buffer was wanting.
+/// large to leave whole, [`FailureReason::PacketTooBig`]; or `Inconclusive` alone if only room in a buffer, or a file
+/// descriptor, was wanting.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeEvent {
     /// Whose.
@@ -166,8 +167,8 @@ pub enum ProbeOutcome {
         /// Who said so (the sender of an ICMP error), where somebody did.
         reporter: Option<IpAddr>,
     },
-    /// Its time ran out while the engine itself ran late, lost datagrams or had closed its socket, or a full buffer kept it
-    /// from being sent: it proves nothing (rule R13).
+    /// Its time ran out while the engine itself ran late, lost datagrams or had closed its socket, or a full buffer or
+    /// the want of a file descriptor kept it from being sent: it proves nothing (rule R13).
     Inconclusive {
         /// How late the engine was.
         lag: Duration,

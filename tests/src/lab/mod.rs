@@ -1,5 +1,6 @@
 //! The world: node – gateway – internet, and the faults between them.
 
+mod cgroup;
 mod command;
 mod counters;
 mod dns;
@@ -13,6 +14,7 @@ mod switch;
 mod traffic;
 mod world;
 
+pub use cgroup::MemoryGroup;
 pub use command::{find_program, run};
 pub use counters::{Counters, growth};
 pub use dns::{Answer, Records, Resolver};

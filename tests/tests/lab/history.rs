@@ -12,6 +12,7 @@ use netmon_agent::history::{Reader, Records};
 use netmon_agent::time::{Mono, Wall};
 use netmon_tests::agent::{Agent, Start, Watch, Witness, await_until};
 use netmon_tests::lab::{Options, World, find_program, run};
+use netmon_tests::promise;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -162,18 +163,24 @@ fn place() -> Result<()> {
 }
 
 /// A small disk, unmounted on drop.
-struct Disk(PathBuf);
+pub struct Disk(PathBuf);
 
 impl Disk {
-    fn new(path: PathBuf, size: &str) -> Result<Self> {
+    /// An empty one, mounted at `path`.
+    pub fn new(path: PathBuf, size: &str) -> Result<Self> {
         fs::create_dir_all(&path)?;
         let options = format!("size={size}");
         mount(Some("netmon-lab"), &path, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))?;
         Ok(Self(path))
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Leaves no room on it.
-    fn fill(&self) -> Result<()> {
+    pub fn fill(&self) -> Result<()> {
         let filled = fs::write(self.0.join("ballast"), vec![1; 64 << 20]);
         ensure!(filled.is_err(), "the disk is larger than it should be");
         Ok(())
@@ -234,7 +241,14 @@ fn full_disk() -> Result<()> {
     })?;
     all.with_context(|| format!("{flaps} flaps and one: {}", told(&agent, &[]).unwrap_or_default()))?;
     ensure!(agent.metrics()?.value("netmon_history_dropped_total", &[]) == Some(0.0));
-    eprintln!("{flaps} flaps until the disk was full, {} errors", errors()?);
+    promise(
+        "disk-full-history",
+        format_args!(
+            "full after {flaps} outages: {} errors counted, {} outages in the history at the end",
+            errors()?,
+            flaps + 1
+        ),
+    );
     drop(agent);
     whole(&path)
 }
@@ -309,7 +323,12 @@ fn killed() -> Result<()> {
         lost += told.keys().filter(|seq| **seq > last).count();
         before = written;
     }
-    eprintln!("{kills} kills: {kept} changes kept, {lost} of last batches lost, {late} runs without a batch");
+    promise(
+        "ledger-batch",
+        format_args!(
+            "{kills} kills: {kept} changes kept, {lost} of last batches lost, {late} runs without a batch"
+        ),
+    );
     ensure!(kept > kills, "nothing was tried: {kept} changes");
     Ok(())
 }

@@ -10,6 +10,7 @@ mod dashboards;
 mod diagnosis;
 mod discovery;
 mod examples;
+mod faults;
 mod figures;
 mod history;
 mod input;
@@ -88,6 +89,7 @@ fn trials(wanted: impl Fn(&str) -> bool, ignored: bool) -> Vec<Trial> {
         kernel::SCENARIOS,
         scenarios::SCENARIOS,
         examples::SCENARIOS,
+        faults::SCENARIOS,
     ]
     .concat()
     .into_iter()

@@ -225,9 +225,10 @@ fn serves() -> Row {
                 .query(quantile(0.99, "netmon_wait_wake_seconds"), "{{instance}} 99 %")
                 .unit("s")
                 .min(0.0),
-            Panel::lines("Refused", "A second: scrapes and connections for which there was no room, and times that a subscriber missed changes.")
+            Panel::lines("Refused", "A second: scrapes and connections for which there was no room, tries to accept one without a descriptor for it, and times that a subscriber missed changes.")
                 .query("sum by (instance) (rate(netmon_scrapes_total{@, result=\"refused\"}[$__rate_interval]))", "{{instance}} scrapes")
                 .query(rate_by("netmon_connections_refused_total", "listener"), "connections ({{listener}})")
+                .query(rate_by("netmon_accept_failures_total", "listener"), "not accepted ({{listener}})")
                 .query(rate("netmon_events_dropped_total"), "{{instance}} events missed")
                 .unit("cps")
                 .min(0.0),

@@ -73,6 +73,8 @@ enum Suite {
     Probe,
     /// Verdicts of bonds, bridges, VLANs and VRFs.
     Links,
+    /// The whole agent while the clock is set by a year.
+    Clock,
     /// Each of them.
     All,
 }
@@ -98,8 +100,8 @@ pub fn perform(options: &Options) -> Result<()> {
     judge(Store::provide(kernels, options.update)?, suites, options.kvm)
 }
 
-/// The pass that belongs to every test run: each kernel boots, takes the object, has its clock stepped under probes, and
-/// its links judged.
+/// The pass that belongs to every test run: each kernel boots, takes the object, has its clock stepped under probes and
+/// under the whole agent, and its links judged.
 ///
 /// # Errors
 /// As [`perform`]. Outside CI, kernels that can't be had are told of and left out.
@@ -109,7 +111,7 @@ pub fn pass() -> Result<()> {
             println!("SKIPPED: {e:#}");
             Ok(())
         }
-        provided => judge(provided?, &[Suite::Attach, Suite::Probe, Suite::Links], false),
+        provided => judge(provided?, &[Suite::Attach, Suite::Probe, Suite::Links, Suite::Clock], false),
     }
 }
 
@@ -161,8 +163,12 @@ fn run_all(machines: &[Machine], emulator: &Emulator, suite: Suite) -> Vec<Resul
     told.into_iter().map(|(_, report)| report).collect()
 }
 
-/// The guests' first process, optimised: most of its time it is emulated.
+/// The guests' first process: the program that `NETMON_GUEST` names; otherwise this workspace's, built now and optimised, as most
+/// of its time it is emulated.
 fn guest() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("NETMON_GUEST") {
+        return Ok(std::path::absolute(named)?);
+    }
     let build = ["build", "--quiet", "--release", "--package", "netmon-tests", "--bin", "netmon-guest"];
     // With the committed object, whatever the caller builds with.
     run(cargo(&build).env_remove("NETMON_BPF_OBJECT"))?;

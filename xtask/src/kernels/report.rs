@@ -14,6 +14,8 @@ pub struct Report {
     attached: Option<(f64, f64)>,
     capabilities: Vec<Capability>,
     cases: Vec<Case>,
+    /// Lines for `cargo xtask promises`.
+    promises: Vec<String>,
     failed: Vec<String>,
     done: bool,
 }
@@ -24,6 +26,7 @@ enum Line {
     Attached { release: String, uptime: f64, load: f64 },
     Capability(Capability),
     Case(Case),
+    Promise { id: String, figure: String },
     Failed { why: String },
     Done,
 }
@@ -69,6 +72,7 @@ impl Report {
             attached: None,
             capabilities: Vec::new(),
             cases: Vec::new(),
+            promises: Vec::new(),
             failed: Vec::new(),
             done: false,
         }
@@ -85,6 +89,9 @@ impl Report {
             }
             Ok(Line::Capability(capability)) => self.capabilities.push(capability),
             Ok(Line::Case(case)) => self.cases.push(case),
+            Ok(Line::Promise { id, figure }) => {
+                self.promises.push(format!("promise {id}: {figure} (Linux {})", self.release));
+            }
             Ok(Line::Failed { why }) => self.failed.push(why),
             Ok(Line::Done) => self.done = true,
             Err(_) if line.is_empty() => {}
@@ -121,7 +128,8 @@ impl fmt::Display for Report {
             return Ok(());
         }
         writeln!(f, "{}", self.release)?;
-        self.cases.iter().try_for_each(|case| case.fmt(f))
+        self.cases.iter().try_for_each(|case| case.fmt(f))?;
+        self.promises.iter().try_for_each(|line| writeln!(f, "  {line}"))
     }
 }
 

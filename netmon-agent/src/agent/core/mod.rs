@@ -18,7 +18,7 @@ use super::{
     intake::{Inbox, Intake, Lost},
     links,
     tcp::Tcp,
-    watch::Watch,
+    watch::{Watch, blind},
 };
 use crate::{
     added::Wanted,
@@ -163,6 +163,10 @@ impl Core {
         parts.capabilities.lock().unwrap_or_else(PoisonError::into_inner).push(capability);
         let (netlink, netlink_counters) = links::start(&config, &parts.capabilities);
         let watch = Watch::new(now.mono, config.limits);
+        if let Some(c) = blind(config.limits) {
+            tracing::warn!(capability = c.name, remedy = c.remedy, "{}: {}", c.name, c.detail);
+            parts.capabilities.lock().unwrap_or_else(PoisonError::into_inner).push(c);
+        }
         let mut system = SystemResolvers::new(RESOLV_CONF.as_ref());
         let mut core = Self {
             health: Health::new(now, config.health.clone(), config.watch.clone(), true),

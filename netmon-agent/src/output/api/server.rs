@@ -100,6 +100,7 @@ pub(super) async fn serve_unix(listener: UnixListener, context: Context) {
         match accepted {
             Ok((stream, _)) => unix_connection(stream, &context),
             Err(e) => {
+                context.own.not_accepted("unix");
                 limit.warn(format_args!("accepting on the Unix socket: {e}"));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -162,6 +163,7 @@ pub(super) async fn serve_tcp(
         match accepted {
             Ok((stream, _)) => tcp_connection(stream, &room, &context),
             Err(e) => {
+                context.own.not_accepted("tcp");
                 limit.warn(format_args!("accepting on {address}: {e}"));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }

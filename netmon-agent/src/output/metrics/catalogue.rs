@@ -196,6 +196,7 @@ families! {
     LOG_LOST: Counter "netmon_log_lines_lost_total" [] "Lines of the log that were lost, as its file or the journal did not take them in time.";
     SCRAPES: Counter "netmon_scrapes_total" ["result"] "Requests for metrics, by whether there was room for them.";
     CONNECTIONS_REFUSED: Counter "netmon_connections_refused_total" ["listener"] "Connections closed for want of room.";
+    ACCEPT_FAILURES: Counter "netmon_accept_failures_total" ["listener"] "Times that a connection could not be accepted: no file descriptor was left for it. It waits, and is tried again.";
 
     PROCESS_CPU: Counter "process_cpu_seconds_total" [] "Processor time used, user and system.";
     PROCESS_FDS: Gauge "process_open_fds" [] "Open file descriptors.";

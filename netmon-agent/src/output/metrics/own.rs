@@ -59,6 +59,7 @@ pub struct Own {
     wait_wake: Histogram,
     scrapes: IntCounterVec,
     refused: IntCounterVec,
+    not_accepted: IntCounterVec,
     reports: IntCounterVec,
 }
 
@@ -94,9 +95,10 @@ impl Own {
             )),
             scrapes: counters(&catalogue::SCRAPES, &["ok", "refused"]),
             refused: counters(&catalogue::CONNECTIONS_REFUSED, &["unix", "tcp"]),
+            not_accepted: counters(&catalogue::ACCEPT_FAILURES, &["unix", "tcp"]),
             reports: counters(&catalogue::CLIENT_REPORTS, &["ok", "refused", "limited"]),
         };
-        let collectors: [Box<dyn Collector>; 19] = [
+        let collectors: [Box<dyn Collector>; 20] = [
             Box::new(own.wait_clients.clone()),
             Box::new(own.event_clients.clone()),
             Box::new(own.events_dropped.clone()),
@@ -114,6 +116,7 @@ impl Own {
             Box::new(own.wait_wake.clone()),
             Box::new(own.scrapes.clone()),
             Box::new(own.refused.clone()),
+            Box::new(own.not_accepted.clone()),
             Box::new(own.reports.clone()),
             Box::new(ProcessCollector::for_self()),
         ];
@@ -153,6 +156,11 @@ impl Own {
     /// A connection found no room at a listener, `unix` or `tcp`.
     pub fn refused(&self, listener: &str) {
         self.refused.with_label_values(&[listener]).inc();
+    }
+
+    /// A connection could not be accepted at a listener, `unix` or `tcp`.
+    pub fn not_accepted(&self, listener: &str) {
+        self.not_accepted.with_label_values(&[listener]).inc();
     }
 
     /// A connection was reported: `ok`, `refused` or `limited`.

@@ -24,6 +24,9 @@ pub enum LoadError {
     /// The process may not load programs.
     #[error("not permitted: {0}")]
     Permission(String),
+    /// /proc does not tell which network namespace this process is in, and the programs count by it.
+    #[error("it is not known whose events to count: /proc/thread-self/ns/net can't be read")]
+    NoNamespace,
     /// The kernel does not describe its types.
     #[error("the kernel does not describe its types: {}: {source}", .file.display())]
     NoBtf {
@@ -65,10 +68,14 @@ impl LoadError {
                  types of this very kernel: --btf FILE; in a container, mount the host's /sys"
                     .to_owned(),
             ),
+            Self::NoNamespace => Some("mount /proc: mount -t proc proc /proc".to_owned()),
             Self::NoFormat(..) => Some("mount tracefs: mount -t tracefs tracefs /sys/kernel/tracing".to_owned()),
             Self::Object(_) | Self::Program(_) if self.os_error() == Some(libc::EPERM) => {
                 Some(after_refusal(before(5, 11)))
             }
+            Self::Object(_) | Self::Program(_) if self.os_error() == Some(libc::ENOMEM) => Some(
+                "give it more memory: maps and programs count to the limit of its control group (MemoryMax=)".to_owned(),
+            ),
             Self::Object(_) | Self::Program(_) if before(5, 8) => {
                 Some("use Linux 5.8 or later: older ones lack BPF ring buffers".to_owned())
             }
@@ -214,8 +221,10 @@ mod tests {
 
     #[test]
     fn only_what_can_be_mended_has_a_remedy() {
+        assert!(refused(libc::ENOMEM).remedy().unwrap().contains("MemoryMax="));
         assert!(refused(libc::EPERM).remedy().unwrap().contains("user namespace"));
         assert!(LoadError::Permission("no CAP_BPF".to_owned()).remedy().unwrap().contains("CAP_PERFMON"));
+        assert!(LoadError::NoNamespace.remedy().unwrap().contains("mount /proc"));
         let source = io::Error::from_raw_os_error(libc::ENOENT);
         let no_btf = LoadError::NoBtf { file: BTF_FILE.into(), source };
         assert_eq!(no_btf.again().to_string(), no_btf.to_string());

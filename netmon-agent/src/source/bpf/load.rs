@@ -47,15 +47,17 @@ pub(super) fn load(options: &Options) -> Result<Loaded, LoadError> {
         return Err(LoadError::Endian);
     }
     check_permission()?;
+    let own_netns = own_netns();
+    // Programs that count for nobody would look as if there were nothing to count.
+    if own_netns == 0 {
+        return Err(LoadError::NoNamespace);
+    }
     let btf = read_btf(options.btf.as_deref()).and_then(|bytes| Ok(Btf::parse(bytes)?));
     let offsets = btf.as_ref().map_or(Offsets::ABSENT, offsets::resolve);
     let format = format::resolve();
     let (reasons, unknown_reasons) = drop_reasons(btf.as_ref().ok(), &options.drop_reasons);
-    let mut settings = Settings {
-        own_netns: own_netns(),
-        all_namespaces: options.all_namespaces.into(),
-        ..Settings::DEFAULT
-    };
+    let mut settings =
+        Settings { own_netns, all_namespaces: options.all_namespaces.into(), ..Settings::DEFAULT };
     for (reason, _) in &reasons {
         settings.drop_reasons[*reason as usize / 64] |= 1 << (reason % 64);
     }

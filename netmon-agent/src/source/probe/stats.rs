@@ -21,11 +21,14 @@ pub enum SkipReason {
     NoSocket,
     /// Its turn passed while it waited for the cap on probes a second.
     RateCap,
+    /// There was no file descriptor, or no memory, for a socket.
+    NoDescriptor,
 }
 
 impl SkipReason {
     /// Every value.
-    pub const ALL: [Self; 4] = [Self::Lag, Self::SendBuffer, Self::NoSocket, Self::RateCap];
+    pub const ALL: [Self; 5] =
+        [Self::Lag, Self::SendBuffer, Self::NoSocket, Self::RateCap, Self::NoDescriptor];
 
     /// The word for it in labels.
     pub fn as_str(self) -> &'static str {
@@ -34,6 +37,7 @@ impl SkipReason {
             Self::SendBuffer => "send_buffer",
             Self::NoSocket => "no_socket",
             Self::RateCap => "rate_cap",
+            Self::NoDescriptor => "no_descriptor",
         }
     }
 }

@@ -349,6 +349,8 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
                 add(&self.shared.counters.send_errors, 1);
                 if is_full_buffer(&e) {
                     self.shared.counters.skipped(SkipReason::SendBuffer, 1);
+                } else if is_want_of_a_socket(&e) {
+                    self.shared.counters.skipped(SkipReason::NoDescriptor, 1);
                 } else if !is_of_the_packet(&e) {
                     self.back_off(id, extra);
                 }
@@ -364,12 +366,14 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
         }
     }
 
-    /// That a probe did not leave. Where only room in the buffer was wanting, nothing is known of the target: other
-    /// targets' probes may fill it. One too large to leave whole, where it must not be fragmented, fails of its size.
+    /// That a probe did not leave. Where only room in the buffer was wanting, or a descriptor, nothing is known of the target:
+    /// other targets' probes may fill the one, and a crowd at the agent's socket may take the others. One too large to leave whole, where it must not be fragmented, fails of its size.
     fn tell_unsent(&mut self, key: Key, seq: u64, error: &io::Error) {
         let failed = |reason| ProbeOutcome::Failed { reason, reporter: None };
         let outcome = match error.raw_os_error() {
-            _ if is_full_buffer(error) => ProbeOutcome::Inconclusive { lag: Duration::ZERO },
+            _ if is_full_buffer(error) || is_want_of_a_socket(error) => {
+                ProbeOutcome::Inconclusive { lag: Duration::ZERO }
+            }
             Some(libc::EMSGSIZE) => failed(FailureReason::PacketTooBig),
             _ => failed(FailureReason::SendError),
         };
@@ -411,6 +415,12 @@ fn is_full_buffer(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))
 }
 
+/// Whether there was no socket to be had: too many files are open in this process (`EMFILE`) or on this machine (`ENFILE`), or
+/// the kernel had no memory (`ENOMEM`).
+fn is_want_of_a_socket(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+}
+
 /// Whether a send failed of the packet itself: too large, or refused by a packet filter here (`EPERM`), of whose change
 /// nobody tells.
 fn is_of_the_packet(error: &io::Error) -> bool {
@@ -425,6 +435,19 @@ fn observation(at: Mono, key: Key, seq: u64, outcome: ProbeOutcome) -> Observati
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_this_process_lacks_is_told_apart_from_what_the_network_refuses() {
+        let of = io::Error::from_raw_os_error;
+        for own in [libc::EMFILE, libc::ENFILE, libc::ENOMEM] {
+            assert!(
+                is_want_of_a_socket(&of(own)) && !is_full_buffer(&of(own)) && !is_of_the_packet(&of(own))
+            );
+        }
+        for other in [libc::ENETUNREACH, libc::EACCES, libc::EADDRNOTAVAIL, libc::EAGAIN, libc::EPERM] {
+            assert!(!is_want_of_a_socket(&of(other)), "{other}");
+        }
+    }
 
     #[test]
     fn gathering_keeps_the_pace_of_the_fastest() {

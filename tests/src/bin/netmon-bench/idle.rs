@@ -7,6 +7,7 @@ use anyhow::Result;
 use netmon_agent::time::Mono;
 use netmon_tests::agent::Agent;
 use netmon_tests::lab::World;
+use netmon_tests::promise;
 
 use crate::await_up;
 
@@ -24,6 +25,14 @@ pub fn measure(time: Duration) -> Result<()> {
     println!(
         "  CPU                {:.3} % of a core ({cpu:.1?})",
         cpu.as_secs_f64() / took.as_secs_f64() * 100.0
+    );
+    promise(
+        "idle-cost",
+        format_args!(
+            "{:.3} % of a core, {:.1} MB resident",
+            cpu.as_secs_f64() / took.as_secs_f64() * 100.0,
+            after.resident_kib as f64 / 1024.0
+        ),
     );
     println!("    (with the forwarding of the world itself: a veth delivers within its sender's time)");
     for (was, is) in threads_before.iter().zip(&threads_after) {

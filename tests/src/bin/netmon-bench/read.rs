@@ -11,6 +11,7 @@ use netmon_agent::time::Mono;
 use netmon_client::Monitor;
 use netmon_tests::agent::Agent;
 use netmon_tests::lab::World;
+use netmon_tests::promise;
 
 use crate::await_up;
 
@@ -41,6 +42,10 @@ pub fn measure() -> Result<()> {
     let calls = traced::system_calls(&std::env::current_exe()?, &arguments, agent.folder())
         .map_err(|e| anyhow!(e))?;
     println!("  system calls in {} reads, by strace: {}", traced::READS, calls.len());
+    promise(
+        "read-cost",
+        format_args!("{best:.2} ns a read, {} system calls in {} reads", calls.len(), traced::READS),
+    );
     ensure!(calls.is_empty(), "a read makes system calls: {calls:?}");
     Ok(())
 }

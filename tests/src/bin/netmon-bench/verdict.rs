@@ -10,6 +10,7 @@ use clap::Args;
 use netmon_agent::time::{Boot, Mono};
 use netmon_tests::agent::{Agent, Metrics, Start};
 use netmon_tests::lab::{Switch, World};
+use netmon_tests::promise;
 
 use crate::flaps::{UNDAMPED, Waiter};
 use crate::{await_up, quantile};
@@ -166,6 +167,13 @@ fn starve(hogs: usize, time: Duration) -> Result<()> {
     })?;
     let after = agent.metrics()?;
     let down = tell(&before, &after);
+    promise(
+        "starved-machine",
+        format_args!(
+            "{hogs} hogs on {cores} cores for {:.0} min: {down} false downs",
+            time.as_secs_f64() / 60.0
+        ),
+    );
     ensure!(down == 0.0, "{down} false downs; now {}", agent.status()?);
     Ok(())
 }

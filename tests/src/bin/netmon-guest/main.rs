@@ -6,6 +6,7 @@
 
 mod attach;
 mod attribution;
+mod clock;
 mod compare;
 mod connections;
 mod init;
@@ -18,6 +19,7 @@ mod report;
 mod reset;
 mod retransmit;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -44,6 +46,9 @@ enum Task {
     /// Answers for the figures of a namespace.
     #[command(hide = true)]
     Meter { netns: String },
+    /// The agent, for the suite `clock`.
+    #[command(hide = true)]
+    Agent { config: PathBuf, socket: PathBuf },
 }
 
 /// What can be asked of a kernel.
@@ -61,6 +66,8 @@ enum Suite {
     Probe,
     /// Verdicts of links upon links.
     Links,
+    /// The whole agent while the clock is set by a year.
+    Clock,
 }
 
 /// Longer than any suite takes under emulation on a busy machine.
@@ -71,6 +78,7 @@ fn main() -> ExitCode {
         Task::Init { suites } => init::become_init(&names(&suites)),
         Task::Run { suites } => suites.iter().try_for_each(|suite| run(*suite)).map(|()| say(&Line::Done)),
         Task::Meter { netns } => meter::serve(&netns),
+        Task::Agent { config, socket } => clock::agent(&config, socket),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -91,6 +99,7 @@ fn run(suite: Suite) -> Result<()> {
         Suite::Attribution => attribution::suite(),
         Suite::Probe => probe::suite(),
         Suite::Links => links::suite(),
+        Suite::Clock => clock::suite(),
     }
 }
 

@@ -170,7 +170,8 @@ fn listen(heard: &mpsc::Receiver<Vec<Observation>>, count: usize) -> Vec<Option<
     settled
 }
 
-fn set_clock(to: Wall) -> Result<()> {
+/// Sets the clock of a machine that is ours alone.
+pub fn set_clock(to: Wall) -> Result<()> {
     let time = TimeSpec::from_duration(Duration::from_nanos(to.as_nanos()));
     clock_settime(ClockId::CLOCK_REALTIME, time).context("setting the clock")
 }

@@ -26,6 +26,8 @@ pub enum Line {
     },
     /// One comparison.
     Case(Case),
+    /// The figure of a promise, as `netmon_tests::promise` tells it.
+    Promise { id: &'static str, figure: String },
     /// A suite, or all of them, could not go on.
     Failed { why: String },
     /// The last line of a guest that ran to its end.

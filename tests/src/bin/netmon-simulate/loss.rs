@@ -7,6 +7,7 @@
 use std::{cell::Cell, rc::Rc, time::Duration};
 
 use netmon_agent::health::State;
+use netmon_tests::promise;
 use netmon_tests::sim::{
     Fate, Probe, Wire, poisson,
     rivals::{Ewma, InARow},
@@ -33,6 +34,7 @@ pub fn run(plan: &Plan, bounds: &mut Bounds) {
     );
     // One in 64 of them ends in `down`: six more have to be lost.
     let cycles = (plan.scaled(CYCLES) as u64).max(500);
+    let mut figures = Vec::new();
     for (topic, (ratio, bound)) in RATIOS.into_iter().enumerate() {
         let seed = |part| plan.seed(topic as u64, part);
         let counted = plan.parallel(SHARDS, |part| count(seed(part), ratio, plan.days / SHARDS as f64));
@@ -61,7 +63,14 @@ pub fn run(plan: &Plan, bounds: &mut Bounds) {
             format!("{} ± {}", short(reckoned), short(uncertain)),
             short(bound),
         );
+        figures.push(format!(
+            "{:.0} % lost: {} of at most {} a day",
+            ratio * 100.0,
+            short(reckoned),
+            short(bound)
+        ));
     }
+    promise("false-downs", format_args!("in {:.0} days of each: {}", plan.days, figures.join("; ")));
 }
 
 /// Few digits, whatever the magnitude.

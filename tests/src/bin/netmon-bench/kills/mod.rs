@@ -1,5 +1,7 @@
 //! `kill -9` at any moment, with waiters attached and a link that breaks at random: nobody is released wrongly, and the
-//! next agent comes up on what the last one left.
+//! next agent comes up on what the last one left, and nothing is left in the kernel.
+
+mod leftovers;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,8 +18,11 @@ use netmon_agent::time::{Boot, Mono};
 use netmon_client::{Client, Condition, Error, WaitOptions};
 use netmon_tests::agent::Start;
 use netmon_tests::lab::{Switch, World};
+use netmon_tests::promise;
 use netmon_tests::truth::{Bounds, Release, Truth};
 use nix::sys::signal::Signal;
+
+use self::leftovers::{Before, Leftovers, held_by, namespaces};
 
 /// Probes that are quick to find the network up again; nothing is damped.
 const CONFIG: &str = "[defaults]\ninterval = \"250ms\"\n\
@@ -57,6 +62,8 @@ struct Tally {
     runs: usize,
     /// Kills after which there was a history, which is whole.
     whole: usize,
+    /// What was found in the kernel after kills.
+    left: Leftovers,
 }
 
 /// One world: its link, and who waits in it.
@@ -80,12 +87,15 @@ pub fn measure(arguments: &Arguments) -> Result<()> {
         let worlds: Vec<_> = (0..arguments.worlds).map(|_| scope.spawn(one)).collect();
         worlds.into_iter().try_for_each(|w| w.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
     })?;
-    let tally = tally.into_inner().unwrap_or_else(|e| e.into_inner());
+    let mut tally = tally.into_inner().unwrap_or_else(|e| e.into_inner());
+    tally.left.namespaces = namespaces();
     tally.tell(Mono::now().since(start));
     let Tally { wrong, failed, released, .. } = &tally;
     ensure!(wrong.is_empty(), "{} released wrongly: {}", wrong.len(), wrong.join("\n"));
     ensure!(failed.is_empty(), "{} agents did not come up again: {}", failed.len(), failed.join("\n"));
     ensure!(!released.is_empty(), "nobody was released at all: nothing is proven");
+    ensure!(tally.left.held > 0 && tally.left.open > 0, "no agent held anything: nothing is proven");
+    ensure!(!tally.left.any(), "left in the kernel: {:?}", tally.left);
     Ok(())
 }
 
@@ -106,6 +116,24 @@ impl Tally {
         }
         println!("  {} histories looked through after a kill, none damaged", self.whole);
         println!("  {} wrong releases, {} restarts that failed", self.wrong.len(), self.failed.len());
+        let Leftovers { held, open, objects, pins, sockets, processes, namespaces } = self.left;
+        let released: usize = self.released.values().sum();
+        promise(
+            "wrong-releases",
+            format_args!("{} kills, {released} released, {} of them wrongly", self.runs, self.wrong.len()),
+        );
+        promise(
+            "corrupt-ledgers",
+            format_args!("{} histories looked through after {} kills, 0 damaged", self.whole, self.runs),
+        );
+        promise(
+            "kernel-leftovers",
+            format_args!(
+                "{} kills of agents that held {held} programs, maps and links and {open} sockets: {objects} and {sockets} left; \
+                 {pins} pinned files, {processes} processes, {namespaces} namespaces left",
+                self.runs
+            ),
+        );
     }
 }
 
@@ -222,6 +250,7 @@ impl Scene<'_> {
         let folder = self.socket.parent().context("a folder")?;
         let config = format!("{CONFIG}[history]\npath = \"{}\"\n", folder.join(HISTORY).display());
         let start = || -> Result<Start<'_>> { Ok(Start::new(world)?.config(&config).at(&self.socket)) };
+        let before = Before::look(world)?;
         while next.fetch_add(1, Ordering::Relaxed) < runs {
             let mut agent = start()?.spawn()?;
             // Some die while they start; most are let up first, and some live long enough to see the network up.
@@ -233,18 +262,21 @@ impl Scene<'_> {
                 (Ok(_), false) => Some("it ended by itself".to_owned()),
                 (Ok(_), true) => None,
             };
+            let (held, open) = (held_by(agent.pid()), before.open(world)?);
             if agent.runs()? {
                 agent.signal(Signal::SIGKILL)?;
             }
             let is_cut = self.is_cut.load(Ordering::Relaxed);
             agent.await_end(START)?;
             let whole = check_folder(folder)?;
+            let left = before.after(world, &held, open)?;
             let mut tally = lock(self.tally);
             tally.failed.extend(said.map(|said| format!("{said}: {}", agent.log.lines().join("\n"))));
             tally.runs += 1;
             tally.early += usize::from(!late);
             tally.cut += usize::from(is_cut);
             tally.whole += usize::from(whole);
+            tally.left.add(left);
             if tally.runs.is_multiple_of(100) {
                 eprintln!("  {} killed", tally.runs);
             }

@@ -13,6 +13,7 @@ use clap::Args;
 use netmon_agent::time::{Boot, Mono};
 use netmon_tests::agent::Start;
 use netmon_tests::lab::World;
+use netmon_tests::promise;
 
 use self::contender::{Contender, Outcome};
 pub use self::contender::{InProcess, in_process};
@@ -106,9 +107,12 @@ pub fn measure(arguments: &Arguments) -> Result<()> {
         "  {:<38} {:>9} {:>9} {:>8} {:>12} {:>8} {:>8}",
         "", "succeeded", "attempts", "wasted", "resumed p50", "p99", "max"
     );
+    let mut figures = Vec::new();
     for (contender, sum) in Contender::ALL.iter().zip(sums.into_inner().unwrap_or_else(|e| e.into_inner())) {
+        figures.push(format!("{} {} of {runs}", contender.name(), sum.successes));
         tell(*contender, sum, runs);
     }
+    promise("retries", format_args!("transfers that came through: {}", figures.join(", ")));
     Ok(())
 }
 

@@ -1,0 +1,173 @@
+//! Crowds that take an answer and never read it: who waits, and who scrapes.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use netmon_agent::time::Mono;
+use netmon_tests::agent::{Agent, Metrics, Start, Witness, await_until};
+use netmon_tests::lab::{Options, World};
+use netmon_tests::promise;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use socket2::{Domain, Socket, Type};
+
+use super::{LONG, SOON};
+
+/// With one more as many as may wait at once …
+const WAITERS: usize = 9_999;
+/// … and these have not even asked to the end.
+const HALF_ASKED: usize = 200;
+/// Of each scrape more than the kernel takes for one who does not read.
+const TARGETS: usize = 400;
+const SCRAPERS: usize = 60;
+
+/// Asks, and leaves the answer where it is.
+pub fn ask_in_vain(socket: &Path, path: &str) -> Result<UnixStream> {
+    let mut stream = UnixStream::connect(socket)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: netmon\r\n\r\n")?;
+    Ok(stream)
+}
+
+pub fn waiters() -> Result<()> {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE)?.1;
+    setrlimit(Resource::RLIMIT_NOFILE, limit, limit)?;
+    let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(3_000);
+    let count = WAITERS.min(room);
+    ensure!(count > HALF_ASKED, "this process may open {limit} files");
+    let world = World::with(Options { ipv6: false, ..Options::default() })?;
+    let agent = Agent::start(&world)?;
+    let witness = Witness::new(&agent)?;
+    witness.up(SOON)?;
+    let before = (agent.metrics()?, agent.usage()?);
+    let mut half: Vec<UnixStream> = (0..HALF_ASKED)
+        .map(|_| {
+            let mut stream = UnixStream::connect(&agent.socket)?;
+            stream.write_all(b"GET /v1/wait?state=do")?;
+            Ok(stream)
+        })
+        .collect::<Result<_>>()?;
+    let path = "/v1/wait?state=down&timeout=300s";
+    let never: Vec<UnixStream> =
+        (0..count).map(|_| ask_in_vain(&agent.socket, path)).collect::<Result<_>>()?;
+    let all = await_until(LONG, || {
+        Ok((agent.metrics()?.value("netmon_wait_clients", &[]) >= Some(count as f64)).then_some(()))
+    })?;
+    all.with_context(|| format!("not all of {count} wait"))?;
+    // One who reads waits among them.
+    let took = witness.after("down", &["no_carrier/eth0"], SOON, || world.carrier_down(0))?;
+    let satisfied = |m: &Metrics| m.value("netmon_wait_requests_total", &[("result", "satisfied")]);
+    let start = satisfied(&before.0).unwrap_or(0.0);
+    let released = await_until(LONG, || {
+        let now = satisfied(&agent.metrics()?).unwrap_or(0.0) - start;
+        Ok((now >= (count + 1) as f64).then_some(now))
+    })?;
+    let released = released.with_context(|| format!("not all of {count} are answered"))?;
+    let more = (agent.usage()?.anonymous_kib.saturating_sub(before.1.anonymous_kib)) as f64 / count as f64;
+    ensure!(more < 32.0, "{more:.1} KiB for each who waits");
+    // Those who never asked to the end are cut, and take no place.
+    for stream in &mut half {
+        stream.set_read_timeout(Some(SOON))?;
+        let mut said = Vec::new();
+        stream.read_to_end(&mut said).context("one who never asks is never cut")?;
+        ensure!(!said.starts_with(b"HTTP/1.1 200"), "an answer to half a question");
+    }
+    witness.after("up", &[], SOON, || world.carrier_up(0))?;
+    drop(never);
+    promise(
+        "slow-waiters",
+        format_args!(
+            "{count} who never read and {HALF_ASKED} who never ask to the end: {released:.0} answered, who reads among them goes \
+             on after {:.0} ms, {more:.1} KiB each",
+            took.as_secs_f64() * 1e3
+        ),
+    );
+    Ok(())
+}
+
+pub fn scrapers() -> Result<()> {
+    let world = World::with(Options { ipv6: false, ..Options::default() })?;
+    let agent = Start::new(&world)?.config(&config()).start()?;
+    Witness::new(&agent)?.up(SOON)?;
+    let size = agent.get("/metrics")?.body.len();
+    let before = agent.usage()?.resident_kib;
+    let never = world.node.run(|| (0..SCRAPERS).map(|_| scrape_in_vain()).collect::<Result<Vec<_>>>())??;
+    thread::sleep(Duration::from_secs(2));
+    // While none of them reads: another over TCP, one over the Unix socket, and a verdict.
+    let began = Mono::now();
+    let answer = agent.get_tcp("/metrics")?;
+    let took = Mono::now().since(began);
+    ensure!(answer.status == 200 && answer.body.len() > size / 2, "{}: {}", answer.status, answer.body.len());
+    ensure!(agent.get("/metrics")?.status == 200, "none over the Unix socket");
+    let waiter = agent.cli_spawn(&["wait", "--device", "eth0", "--state", "down", "--timeout", "20s"])?;
+    agent.await_waiters(1)?;
+    let began = Mono::now();
+    world.carrier_down(0)?;
+    ensure!(waiter.wait_with_output()?.status.success(), "eth0 is not down: {}", agent.status()?["devices"]);
+    let down = Mono::now().since(began);
+    let resident = agent.usage()?.resident_kib;
+    let most = before + (SCRAPERS * size) as u64 / 1024 + 32 * 1024;
+    ensure!(resident < most, "{resident} KiB resident, {before} before them");
+    // They are cut in time: every place is free again, and so is what was written for them.
+    let cut = await_until(LONG, || {
+        thread::sleep(Duration::from_millis(500));
+        let freed = world
+            .node
+            .run(|| (0..64).map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, PORT))).collect::<Vec<_>>())?;
+        thread::sleep(Duration::from_millis(300));
+        let mut open = 0;
+        for stream in freed {
+            let mut stream = stream?;
+            stream.set_nonblocking(true)?;
+            open += usize::from(
+                stream.read(&mut [0; 1]).is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock),
+            );
+        }
+        Ok((open == 64).then_some(()))
+    })?;
+    cut.context("who never reads keeps its place")?;
+    drop(never);
+    promise(
+        "scrapers-that-never-read",
+        format_args!(
+            "{SCRAPERS} of 64 places held by scrapers that never read {:.1} MB: another scrape is served in {:.0} ms, a verdict in \
+             {:.0} ms, {} MiB more resident, every place free again in time",
+            size as f64 / 1e6,
+            took.as_secs_f64() * 1e3,
+            down.as_secs_f64() * 1e3,
+            resident.saturating_sub(before) >> 10
+        ),
+    );
+    Ok(())
+}
+
+/// The default address for metrics.
+const PORT: u16 = 9817;
+
+fn config() -> String {
+    let mut text = String::from("[defaults]\ninterval = \"5s\"\nauto_targets = false\n");
+    for i in 0..TARGETS {
+        // Writing to a String can't fail.
+        let _ = write!(
+            text,
+            "[[target]]\nname = \"target-{i:06}\"\nhost = \"127.1.{}.{}\"\n",
+            i / 250,
+            1 + i % 250
+        );
+    }
+    text
+}
+
+/// One that asks for metrics over TCP, has little room for them, and does not read.
+fn scrape_in_vain() -> Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    // Before it connects, as the window is agreed upon then.
+    socket.set_recv_buffer_size(4096)?;
+    socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)).into())?;
+    (&socket).write_all(b"GET /metrics HTTP/1.1\r\nHost: netmon\r\n\r\n")?;
+    Ok(socket)
+}
