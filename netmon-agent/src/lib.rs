@@ -24,6 +24,7 @@ pub mod observation;
 pub mod output;
 pub mod packet;
 pub mod plan;
+pub mod sandbox;
 pub mod source;
 pub mod state;
 #[expect(unsafe_code, reason = "the seam to the kernel's socket interface; every block says why it is sound")]

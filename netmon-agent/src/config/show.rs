@@ -47,6 +47,7 @@ impl Config {
         let Self {
             listen,
             socket,
+            sandbox,
             interval,
             timeout,
             auto_targets,
@@ -76,6 +77,7 @@ impl Config {
                 listen: listen.clone(),
                 socket: socket.clone().map(Spanned::nowhere),
                 max_probes_per_second: there(*max_probes),
+                sandbox: Spanned::nowhere(*sandbox),
             },
             limits: file::Limits { cpu: Some(Written(limits.cpu)), memory: Some(Written(limits.memory)) },
             defaults: file::Defaults {

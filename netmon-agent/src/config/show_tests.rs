@@ -22,7 +22,15 @@ fn comes_back(config: &Config) -> Config {
 
 /// Lines that go together, by table.
 const LINES: [(&str, &[&str]); 12] = [
-    ("agent", &["listen = []", "socket = \"/run/\\\"x\\\".sock\"", "max_probes_per_second = 123456"]),
+    (
+        "agent",
+        &[
+            "listen = []",
+            "socket = \"/run/\\\"x\\\".sock\"",
+            "max_probes_per_second = 123456",
+            "sandbox = \"log\"",
+        ],
+    ),
     ("limits", &["cpu = \"off\"", "memory = 12345678"]),
     ("defaults", &["interval = \"1m30s\"", "timeout = \"1ms\"", "auto_targets = false"]),
     (

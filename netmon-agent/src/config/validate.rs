@@ -67,6 +67,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
     Ok(Config {
         listen: f.agent.listen,
         socket: f.agent.socket.map(Spanned::into_inner),
+        sandbox: *f.agent.sandbox.get_ref(),
         interval,
         timeout,
         auto_targets: f.defaults.auto_targets,

@@ -19,6 +19,7 @@ mod links;
 mod notify;
 mod package;
 mod page;
+mod privilege;
 mod retry;
 mod scenarios;
 mod targets;
@@ -83,6 +84,7 @@ fn trials(wanted: impl Fn(&str) -> bool, ignored: bool) -> Vec<Trial> {
         dashboards::SCENARIOS,
         history::SCENARIOS,
         page::SCENARIOS,
+        privilege::SCENARIOS,
         kernel::SCENARIOS,
         scenarios::SCENARIOS,
         examples::SCENARIOS,
