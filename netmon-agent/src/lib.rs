@@ -27,6 +27,7 @@ pub mod observation;
 pub mod output;
 pub mod packet;
 pub mod plan;
+pub mod sandbox;
 pub mod source;
 pub mod state;
 mod sync;

@@ -33,12 +33,12 @@ impl Files {
     ///
     /// # Errors
     /// The one that is handed in: then nothing changes, but that everybody can see that it was there.
-    pub(super) fn reload<E>(&self, read: Result<Config, E>) -> Result<(), E> {
+    pub(super) fn reload<E>(&self, read: Result<Arc<Config>, E>) -> Result<Arc<Config>, E> {
         self.is_bad.store(read.is_err(), Ordering::SeqCst);
         match read {
             Ok(config) => {
-                self.newest.send_replace(Arc::new(config));
-                Ok(())
+                self.newest.send_replace(Arc::clone(&config));
+                Ok(config)
             }
             Err(error) => {
                 self.added.refuse();

@@ -8,6 +8,7 @@ mod intake;
 mod links;
 mod look;
 mod manager;
+mod shut_in;
 mod tcp;
 mod throttle;
 mod vitals;
@@ -40,10 +41,12 @@ pub use self::core::{CoreError, Refresh};
 use crate::output::otlp;
 use crate::{
     added::Added,
+    capability::Capability,
     config::Config,
     health::{Reason, ReasonCode, Verdict},
     history,
     output::{api, metrics, notify},
+    sandbox::{self, Reach},
     source::{bpf, probe, resolve},
     state::{Board, Snapshot},
     time::{Boot, Moment, Wall},
@@ -67,6 +70,8 @@ pub struct Options {
     pub socket: PathBuf,
     /// Whether addresses outside loopback may be served in the clear.
     pub insecure: bool,
+    /// The file that is logged to, if it is one.
+    pub log_file: Option<PathBuf>,
     /// What the kernel programs are to do.
     pub kernel: bpf::Options,
 }
@@ -128,12 +133,26 @@ pub fn guard(
     }
 }
 
-/// Runs the agent until SIGINT or SIGTERM. When it returns, waiters were answered, the socket's file is gone, and
-/// nothing is left in the kernel.
+/// An agent that has what takes privilege, and has given up the rest.
+#[derive(Debug)]
+pub struct Prepared {
+    options: Options,
+    listeners: api::Listeners,
+    web: Option<Arc<api::Web>>,
+    started: Moment,
+    kernel: bpf::Kernel,
+    sockets: probe::Sockets,
+    runner: Option<notify::Runner>,
+    reach: Reach,
+    found: Vec<Capability>,
+}
+
+/// Does what takes privilege, and then gives up what is not needed any more, as the configuration has it. To be called
+/// while there is no other thread: those that there are keep what they have.
 ///
 /// # Errors
 /// What the agent can't do without: see [`AgentError`].
-pub fn run(options: Options) -> Result<(), AgentError> {
+pub fn prepare(options: Options) -> Result<Prepared, AgentError> {
     let passed = manager::passed().map_err(AgentError::Passed)?;
     let passed = api::Passed::new(passed);
     let web = guard(&options.config, passed.exposed(), options.insecure)?;
@@ -141,40 +160,54 @@ pub fn run(options: Options) -> Result<(), AgentError> {
     // A signal that comes before there is anybody to hear it waits until there is.
     ending_signals().thread_block().map_err(std::io::Error::from)?;
     raise_descriptor_limit();
-    // What takes privilege comes first, on the only thread there is.
     let kernel = bpf::Kernel::load(&options.kernel);
-    let sockets = probe::Sockets::open();
+    let sockets = probe::Sockets::open().with_ways(&shut_in::ways(&options.config));
+    let listeners = api::Listeners::bind(passed, &options.socket, &options.config.listen)?;
     let mut found = kernel.capabilities().to_vec();
     found.extend(capabilities::of_sockets(sockets.capabilities()));
+    let reach = shut_in::reach(&options.config, options.config_path.as_deref(), options.log_file.as_deref())
+        .removing(listeners.own_socket())
+        .reading(web.iter().flat_map(|web| web.files()));
+    // It is begun by somebody who may still execute something.
+    let runner = shut_in::runner(&options, &reach);
+    found.extend(runner.capability);
+    let plan = sandbox::Plan {
+        mode: options.config.sandbox,
+        kept: shut_in::kept(&options.config, &kernel),
+        reach: reach.clone(),
+    };
+    found.extend(sandbox::enter(&plan));
     // What only follows from another missing thing is no line of its own.
     for c in found.iter().filter(|c| !c.ok && !c.remedy.starts_with("see ")) {
         tracing::warn!(capability = c.name, remedy = c.remedy, "{}: {}", c.name, c.detail);
     }
+    Ok(Prepared { options, listeners, web, started, kernel, sockets, runner: runner.runner, reach, found })
+}
+
+/// Runs the agent until SIGINT or SIGTERM. When it returns, waiters were answered, the socket's file is gone, and
+/// nothing is left in the kernel.
+///
+/// # Errors
+/// What the agent can't do without: see [`AgentError`].
+pub fn run(prepared: Prepared) -> Result<(), AgentError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(API_WORKERS)
         .thread_name(API_THREAD)
         .enable_all()
         .build()?;
-    let result =
-        runtime.block_on(serve(options, passed, web, started, kernel, sockets, Arc::new(Mutex::new(found))));
+    let result = runtime.block_on(serve(prepared));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
-async fn serve(
-    options: Options,
-    passed: api::Passed,
-    web: Option<Arc<api::Web>>,
-    started: Moment,
-    kernel: bpf::Kernel,
-    sockets: probe::Sockets,
-    capabilities: Arc<Mutex<Vec<crate::capability::Capability>>>,
-) -> Result<(), AgentError> {
+async fn serve(prepared: Prepared) -> Result<(), AgentError> {
+    let Prepared { options, listeners, web, started, kernel, sockets, runner, reach, found } = prepared;
+    let capabilities = Arc::new(Mutex::new(found));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     ending_signals().thread_unblock().map_err(std::io::Error::from)?;
-    let Options { config, config_path, socket, insecure, .. } = options;
+    let Options { config, config_path, socket, insecure, log_file, .. } = options;
     let found = discover::first(Arc::new(config)).await;
     let added = Added::new(discover::base(found.news()), started.boot, Wall::now());
     let wanted = added.subscribe();
@@ -188,7 +221,7 @@ async fn serve(
     });
     let (refresh_sender, refresh) = mpsc::channel(64);
     let server = api::start_on(
-        passed,
+        listeners,
         board.clone(),
         api::Options {
             socket,
@@ -223,7 +256,8 @@ async fn serve(
         );
         started.inspect_err(|error| tracing::warn!(%error, "no history: no thread to write it")).ok()
     });
-    let mut notify = notify::Service::new(board.clone(), server.own().notify.clone(), look_up());
+    let mut notify =
+        notify::Service::new(board.clone(), server.own().notify.clone(), look_up(), runner.clone());
     tell(&mut notify, &config.notifiers);
     #[cfg(feature = "otlp")]
     let exports = config.otlp.clone().and_then(|settings| {
@@ -265,8 +299,14 @@ async fn serve(
                 manager::reloading();
                 let begun = Boot::now();
                 let reloaded = reload_from(config_path.as_deref(), insecure, &files);
-                if let Ok(notifiers) = &reloaded {
-                    tell(&mut notify, notifiers);
+                if let Ok(config) = &reloaded {
+                    if config.sandbox != sandbox::Mode::Off {
+                        let now = shut_in::reach(config, config_path.as_deref(), log_file.as_deref());
+                        shut_in::warn_of_what_is_new(&reach, &now, config);
+                    }
+                    // Before anybody asks for a command of the new one.
+                    runner.iter().for_each(notify::Runner::reload);
+                    tell(&mut notify, &config.notifiers);
                 }
                 tokio::spawn(say_reloaded(reloaded.map(drop), begun, in_force.clone(), board.clone()));
                 continue;
@@ -283,6 +323,9 @@ async fn serve(
     manager::tell(&[NotifyState::Stopping]);
     server.shutdown().await;
     notify.stop();
+    if let Some(runner) = runner {
+        runner.end();
+    }
     #[cfg(feature = "otlp")]
     if let Some(exports) = exports {
         exports.stop();
@@ -343,22 +386,21 @@ fn raise_descriptor_limit() {
 }
 
 /// All or nothing: a bad file changes nothing, and the core shows that there was one. It takes the last one when it comes
-/// to it: a busy core must not keep a signal from being heard. Who is to be told from now on, or why nothing changes.
+/// to it: a busy core must not keep a signal from being heard. The one that holds from now on, or why nothing changes.
 fn reload_from(
     path: Option<&std::path::Path>,
     insecure: bool,
     files: &discover::Files,
-) -> Result<Vec<notify::Notifier>, String> {
-    let loaded = Config::load(path)
-        .map_err(|e| e.one_line())
-        .and_then(|config| guard(&config, None, insecure).map(|_| config).map_err(|e| e.to_string()));
-    let notifiers = loaded.as_ref().map(|config| config.notifiers.clone()).unwrap_or_default();
+) -> Result<Arc<Config>, String> {
+    let loaded = Config::load(path).map_err(|e| e.one_line()).and_then(|config| {
+        guard(&config, None, insecure).map(|_| Arc::new(config)).map_err(|e| e.to_string())
+    });
     match files.reload(loaded) {
-        Ok(()) => {
+        Ok(config) => {
             tracing::info!(
-                "SIGHUP: configuration read anew; `listen`, `web_config_file`, `socket` and `netlink`, [kernel], [metrics], [otlp], [retry], [history] and [log] take effect at the next start"
+                "SIGHUP: configuration read anew; `listen`, `web_config_file`, `socket`, `sandbox` and `netlink`, [kernel], [metrics], [otlp], [retry], [history] and [log] take effect at the next start"
             );
-            Ok(notifiers)
+            Ok(config)
         }
         Err(error) => {
             tracing::error!("SIGHUP: the old configuration stays: {error}");

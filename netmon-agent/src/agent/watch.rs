@@ -19,6 +19,9 @@ const PACE: Duration = Duration::from_secs(5);
 /// The allocator is asked to give back what it holds in store no more often than this.
 const TRIM: Duration = Duration::from_secs(30);
 
+/// So much more than what was left after it gave back last is not worth asking, bytes.
+const SLACK: u64 = 8 << 20;
+
 /// That the limits bind nothing, where what the process takes can't be seen; none where all is well.
 pub(super) fn blind(limits: Limits) -> Option<Capability> {
     let is_limited = limits.cpu.is_some() || limits.memory.is_some();
@@ -36,11 +39,20 @@ pub(super) struct Watch {
     meter: Meter,
     next: Mono,
     trimmed: Option<Mono>,
+    /// What was resident at the first look, or when memory had been given back, bytes.
+    left: Option<u64>,
 }
 
 impl Watch {
     pub(super) fn new(now: Mono, limits: Limits) -> Self {
-        Self { limits, throttle: Throttle::new(limits), meter: Meter::default(), next: now, trimmed: None }
+        Self {
+            limits,
+            throttle: Throttle::new(limits),
+            meter: Meter::default(),
+            next: now,
+            trimmed: None,
+            left: None,
+        }
     }
 
     /// When [`Watch::step`] has something to do.
@@ -79,10 +91,13 @@ impl Watch {
         }
         self.next = now + PACE;
         let Some(mut usage) = self.meter.usage(now) else { return false };
-        if self.limits.memory.is_some_and(|limit| usage.memory > limit) && self.may_trim(now) {
+        let is_over = self.limits.memory.is_some_and(|limit| usage.memory > limit);
+        let left = *self.left.get_or_insert(usage.memory);
+        if (is_over || is_hoard(usage.memory, left)) && self.may_trim(now) {
             self.trimmed = Some(now);
             sys::give_back_memory();
             usage.memory = resident().unwrap_or(usage.memory);
+            self.left = Some(usage.memory);
         }
         let was = self.throttle.factor();
         let changed = self.throttle.read(usage);
@@ -103,6 +118,12 @@ impl Watch {
             None => tracing::info!("no longer throttled: every interval is as configured"),
         }
     }
+}
+
+/// Whether so much that is resident is likely to be in the allocator's store: it keeps one for each thread, which is as large
+/// as the largest answer that the thread ever wrote, and there are as many threads as ever worked at one time.
+fn is_hoard(memory: u64, left: u64) -> bool {
+    memory > left + left / 4 + SLACK
 }
 
 /// What the agent takes for itself. What it takes for those who ask is theirs: a crowd at its socket, well-meaning or not,
@@ -203,6 +224,30 @@ mod tests {
             thread.join().unwrap();
         }
         assert!(meter.of_threads().unwrap() >= after);
+    }
+
+    #[test]
+    fn what_threads_leave_in_store_is_given_back() {
+        const MIB: u64 = 1 << 20;
+        assert!(
+            !is_hoard(16 * MIB, 16 * MIB) && !is_hoard(28 * MIB, 16 * MIB) && is_hoard(29 * MIB, 16 * MIB)
+        );
+        assert!(!is_hoard(130 * MIB, 100 * MIB) && is_hoard(134 * MIB, 100 * MIB));
+
+        let now = Mono::now();
+        let mut watch = Watch::new(now, Limits { cpu: None, memory: None });
+        assert!(!watch.step(now));
+        let left = watch.left.unwrap();
+        // Of small pieces, as answers are; the last stays, so that the store above it can't go by itself.
+        let work = || {
+            let pieces: Vec<Box<[u8]>> = (0..16_384).map(|_| vec![1; 4096].into()).collect();
+            pieces.into_iter().next_back()
+        };
+        let last: Vec<_> = (0..2).map(|_| std::thread::spawn(work).join().unwrap()).collect();
+        let before = resident().unwrap();
+        watch.step(now + PACE);
+        assert_eq!(watch.trimmed.is_some(), is_hoard(before, left), "{before} {left}");
+        assert!(watch.left.unwrap() <= before && last.iter().all(Option::is_some));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::{
     busy::Busy,
     text::{printable, quiet_pipe},
 };
-use crate::{agent::capabilities, capability::Capability};
+use crate::{agent::capabilities, capability::Capability, sandbox};
 
 /// Tell what works on this machine.
 #[derive(Debug, Args)]
@@ -49,6 +49,7 @@ pub fn run(args: &DoctorArgs, socket: &Path) -> anyhow::Result<ExitCode> {
         ),
         Err(e) => Capability::missing("agent", e.to_string(), "start it: netmon run"),
     });
+    let threads = agent.as_ref().map(|status| of_threads(status.agent.pid)).unwrap_or_default();
     let of_agent: Vec<Capability> = agent.map(of_agent).unwrap_or_default();
     if args.json {
         let list = |all: &[Capability]| {
@@ -56,22 +57,44 @@ pub fn run(args: &DoctorArgs, socket: &Path) -> anyhow::Result<ExitCode> {
                 |c: &Capability| json!({"name": c.name, "ok": c.ok, "detail": c.detail, "remedy": c.remedy});
             all.iter().map(one).collect::<Vec<_>>()
         };
-        let object = json!({"ok": all_well, "here": list(&found), "agent": list(&of_agent)});
+        let object = json!({"ok": all_well, "here": list(&found), "agent": list(&of_agent), "threads": list(&threads)});
         quiet_pipe(writeln!(io::stdout().lock(), "{object}"))?;
     } else {
-        quiet_pipe(anstream::stdout().lock().write_all(screen(&found, &of_agent).as_bytes()))?;
+        quiet_pipe(anstream::stdout().lock().write_all(screen(&found, &of_agent, &threads).as_bytes()))?;
     }
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn screen(here: &[Capability], agent: &[Capability]) -> String {
+fn screen(here: &[Capability], agent: &[Capability], threads: &[Capability]) -> String {
     let mut out = "As this user, here:\n".to_owned();
     list(&mut out, here);
     if !agent.is_empty() {
         out.push_str("\nThe running agent:\n");
         list(&mut out, agent);
     }
+    if !threads.is_empty() {
+        out.push_str("\nIts threads, as /proc has them:\n");
+        list(&mut out, threads);
+    }
     out
+}
+
+/// What the agent holds by the kernel's word; nothing where it does not say which process it is.
+fn of_threads(pid: u32) -> Vec<Capability> {
+    if pid == 0 {
+        return Vec::new();
+    }
+    // In another PID namespace the number is somebody else's.
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let threads = if name.trim_end() == "netmon" { sandbox::of_process(pid).ok() } else { None };
+    match threads.filter(|threads| !threads.is_empty()) {
+        Some(threads) => sandbox::Held(threads).tell(),
+        None => {
+            let detail = format!("/proc does not show the agent's process, {pid}, to this user here");
+            let remedy = "see it as root, and in the agent's own container";
+            vec![Capability::missing("threads", detail, remedy)]
+        }
+    }
 }
 
 fn ask_agent(socket: &Path) -> Result<netmon_client::wire::Status, netmon_client::Error> {

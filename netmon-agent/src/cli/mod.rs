@@ -25,6 +25,8 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::output::notify::runner;
+
 /// Knows whether this machine's network is healthy, and lets other programs wait for it.
 #[derive(Debug, Parser)]
 #[command(name = "netmon", version, arg_required_else_help = true)]
@@ -73,6 +75,10 @@ enum Command {
 /// Parses the command line, runs the command, and gives its exit code: 2 for a wrong command line (125 where it is that of
 /// `retry`, whose 2 is a command's own), 1 for an error that the command has no code of its own for.
 pub fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    if words.next().is_some_and(|name| name == runner::NAME) {
+        return runner::serve(words);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) if e.use_stderr() && is_retry(std::env::args_os().skip(1)) => {

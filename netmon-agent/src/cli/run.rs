@@ -50,7 +50,9 @@ pub struct RunArgs {
 pub fn run(args: &RunArgs, socket: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.config.as_deref())?;
     // Until it goes out of scope, which is when all is written.
-    let log = log::init(&args.log().over(config.log.clone())?)?;
+    let log_settings = args.log().over(config.log.clone())?;
+    let log_file = log_settings.file.clone();
+    let mut log = log::init(&log_settings)?;
     let socket = socket
         .or_else(|| env::var_os("NETMON_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from))
         .or_else(|| config.socket.clone())
@@ -62,9 +64,18 @@ pub fn run(args: &RunArgs, socket: Option<PathBuf>) -> anyhow::Result<ExitCode> 
         rtt_samples: config.kernel.rtt_samples,
         drop_reasons: config.kernel.drop_reasons.clone(),
     };
-    let options =
-        agent::Options { config, config_path: args.config.clone(), socket, insecure: args.insecure, kernel };
-    agent::run(options).inspect_err(|error| {
+    let options = agent::Options {
+        config,
+        config_path: args.config.clone(),
+        socket,
+        insecure: args.insecure,
+        log_file,
+        kernel,
+    };
+    let prepared = agent::prepare(options);
+    // Not before: a thread that was there would keep its privileges.
+    log.begin()?;
+    prepared.and_then(agent::run).inspect_err(|error| {
         if log.is_file() {
             tracing::error!("the agent ends: {error}");
         }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{discovery::tables::Discovery, error::Fault, limits::Written, spanned::Spanned};
 pub(super) use super::{health::Health, notify::Notify, otlp::Otlp, span::Span};
-use crate::output::log::LogFormat;
+use crate::{output::log::LogFormat, sandbox::Mode};
 
 pub(super) fn parse(text: &str) -> Result<File, Fault> {
     Ok(toml::from_str(text)?)
@@ -43,7 +43,7 @@ pub(super) struct File {
     pub(super) target: Vec<Spanned<Target>>,
 }
 
-/// The agent itself. `listen`, `web_config_file` and `socket` take effect at the next start.
+/// The agent itself. `listen`, `web_config_file`, `socket` and `sandbox` take effect at the next start.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Agent {
@@ -61,6 +61,11 @@ pub(super) struct Agent {
     /// Most probes a second, all targets together. A file whose targets ask for more is refused.
     #[schemars(range(min = 1))]
     pub(super) max_probes_per_second: Option<Spanned<u32>>,
+    /// What becomes of the agent's privileges once it has started. enforce: it gives them all up, reaches the files that
+    /// are configured and no others, and has system calls it does not need refused. log: the same, but such calls are
+    /// only logged, by the kernel. off: it keeps what it was started with, to find out whether one of these is to blame.
+    #[schemars(with = "String", extend("enum" = ["enforce", "log", "off"]))]
+    pub(super) sandbox: Spanned<Mode>,
 }
 
 impl Default for Agent {
@@ -70,6 +75,7 @@ impl Default for Agent {
             web_config_file: None,
             socket: None,
             max_probes_per_second: None,
+            sandbox: Spanned::nowhere(Mode::Enforce),
         }
     }
 }

@@ -62,6 +62,7 @@ use crate::{
     history,
     observation::{Method, PathOptions},
     output::{self, notify::Notifier},
+    sandbox,
 };
 
 /// Where the configuration is looked for when none is named.
@@ -76,6 +77,8 @@ pub struct Config {
     pub web_config_file: Option<PathBuf>,
     /// Path of the Unix socket, if the file names one.
     pub socket: Option<PathBuf>,
+    /// How far the agent shuts itself in. Takes effect at the start.
+    pub sandbox: sandbox::Mode,
     /// Interval of probing where a target has none of its own.
     pub interval: Duration,
     /// Time-out of a probe where a target has none of its own.

@@ -229,7 +229,7 @@ fn the_sample_as_it_is_changes_nothing_and_uncommented_it_loads_with_every_key()
     // Examples that stand for no default.
     let of_log = ["format", "file", "max_size", "max_files"].map(|key| ("log", key));
     let of_agent = [("agent", "web_config_file"), ("agent", "socket")];
-    for (table, key) in of_agent.into_iter().chain([("kernel", "btf")]).into_iter().chain(of_log) {
+    for (table, key) in of_agent.into_iter().chain([("kernel", "btf")]).chain(of_log) {
         all[table].as_object_mut().unwrap().remove(key).unwrap();
     }
     for (table, key) in [("devices", "required"), ("devices", "preferred"), ("kernel", "drop_reasons")] {

@@ -48,6 +48,7 @@ impl Config {
             listen,
             web_config_file,
             socket,
+            sandbox,
             interval,
             timeout,
             auto_targets,
@@ -78,6 +79,7 @@ impl Config {
                 web_config_file: web_config_file.clone().map(Spanned::nowhere),
                 socket: socket.clone().map(Spanned::nowhere),
                 max_probes_per_second: there(*max_probes),
+                sandbox: Spanned::nowhere(*sandbox),
             },
             limits: file::Limits { cpu: Some(Written(limits.cpu)), memory: Some(Written(limits.memory)) },
             defaults: file::Defaults {

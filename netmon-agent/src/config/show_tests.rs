@@ -29,6 +29,7 @@ const LINES: [(&str, &[&str]); 12] = [
             "web_config_file = \"/etc/x.yml\"",
             "socket = \"/run/\\\"x\\\".sock\"",
             "max_probes_per_second = 123456",
+            "sandbox = \"log\"",
         ],
     ),
     ("limits", &["cpu = \"off\"", "memory = 12345678"]),

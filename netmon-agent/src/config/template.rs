@@ -54,6 +54,11 @@ struct Said<'a> {
 }
 
 impl Template {
+    /// A target that has what all of them have.
+    pub fn sample(&self) -> &TargetConfig {
+        &self.sample
+    }
+
     /// Checks what can be checked before anything is found, with a target that stands for all.
     pub(super) fn new(
         target: Target,

@@ -72,6 +72,7 @@ pub(super) fn validate(f: file::File) -> Result<Config, Fault> {
         listen: f.agent.listen,
         web_config_file: f.agent.web_config_file.map(Spanned::into_inner),
         socket: f.agent.socket.map(Spanned::into_inner),
+        sandbox: *f.agent.sandbox.get_ref(),
         interval,
         timeout,
         auto_targets: f.defaults.auto_targets,

@@ -18,7 +18,8 @@ const HEADER: usize = 16;
 /// Answers to two dumps, datagram by datagram: as many sockets as were counted, none without bytes of its own, and what is
 /// made of them never shrinks.
 pub fn dump(datagrams: &[&[u8]], sequence: u32) {
-    let interface_of = |address: std::net::IpAddr| (address.to_string().len() % 3 == 0).then_some(IfIndex(2));
+    let interface_of =
+        |address: std::net::IpAddr| address.to_string().len().is_multiple_of(3).then_some(IfIndex(2));
     let (mut census, mut progress, mut before) = (Census::default(), Progress::default(), BTreeMap::new());
     let halves = datagrams.split_at(datagrams.len() / 2);
     for (seconds, half) in (1..).zip([halves.0, halves.1, halves.0, halves.0, halves.0]) {

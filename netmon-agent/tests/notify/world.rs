@@ -41,7 +41,7 @@ impl World {
             let found = look_up(&name);
             Box::pin(async move { found })
         });
-        let service = Service::new(board.clone(), own.notify.clone(), look_up);
+        let service = Service::new(board.clone(), own.notify.clone(), look_up, None);
         let mut world = Self { board, own, service, shown };
         world.configure(toml);
         world

@@ -32,7 +32,7 @@ impl MemoryGroup {
         if Path::new(V1).join("memory.limit_in_bytes").exists() {
             let group = Self { folder: Path::new(V1).join(name), is_v1: true };
             fs::create_dir(&group.folder).with_context(|| group.folder.display().to_string())?;
-            group.write("memory.limit_in_bytes", bytes)?;
+            group.write("memory.limit_in_bytes", &bytes)?;
             return Ok(group);
         }
         let controllers = fs::read_to_string(Path::new(V2).join("cgroup.controllers")).unwrap_or_default();
@@ -43,9 +43,9 @@ impl MemoryGroup {
         let _ = fs::write(Path::new(V2).join("cgroup.subtree_control"), "+memory");
         let group = Self { folder: Path::new(V2).join(name), is_v1: false };
         fs::create_dir(&group.folder).with_context(|| group.folder.display().to_string())?;
-        group.write("memory.max", bytes)?;
+        group.write("memory.max", &bytes)?;
         // Without swap there is no such file.
-        let _ = group.write("memory.swap.max", 0);
+        let _ = group.write("memory.swap.max", &0);
         Ok(group)
     }
 
@@ -54,7 +54,7 @@ impl MemoryGroup {
     /// # Errors
     /// When it is gone.
     pub fn add(&self, pid: Pid) -> Result<()> {
-        self.write("cgroup.procs", pid)
+        self.write("cgroup.procs", &pid)
     }
 
     /// The most that was taken at any moment, bytes; none where the kernel does not tell (before Linux 5.19).
@@ -74,7 +74,7 @@ impl MemoryGroup {
         line.and_then(|n| n.trim().parse().ok()).with_context(|| format!("no oom_kill in {text}"))
     }
 
-    fn write(&self, name: &str, value: impl ToString) -> Result<()> {
+    fn write(&self, name: &str, value: &impl ToString) -> Result<()> {
         let path = self.folder.join(name);
         fs::write(&path, value.to_string()).with_context(|| path.display().to_string())
     }

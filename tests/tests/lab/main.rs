@@ -20,6 +20,7 @@ mod links;
 mod notify;
 mod package;
 mod page;
+mod privilege;
 mod retry;
 mod scenarios;
 mod soak;
@@ -86,6 +87,7 @@ fn trials(wanted: impl Fn(&str) -> bool, ignored: bool) -> Vec<Trial> {
         dashboards::SCENARIOS,
         history::SCENARIOS,
         page::SCENARIOS,
+        privilege::SCENARIOS,
         kernel::SCENARIOS,
         scenarios::SCENARIOS,
         examples::SCENARIOS,

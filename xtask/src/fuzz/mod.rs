@@ -102,7 +102,7 @@ pub fn perform(options: &Options) -> Result<()> {
         }
     });
     let done = done.into_inner().unwrap_or_default();
-    println!("{:<14} {:>12} {:>8} {:>7}  {}", "target", "executions", "exec/s", "corpus", "regions");
+    println!("{:<14} {:>12} {:>8} {:>7}  regions", "target", "executions", "exec/s", "corpus");
     let mut broken = Vec::new();
     for (name, played) in &done {
         match played {

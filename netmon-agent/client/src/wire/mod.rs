@@ -169,6 +169,9 @@ pub struct Agent {
     pub version: String,
     /// Seconds since it started, suspend included.
     pub uptime_seconds: f64,
+    /// Its process, in its own PID namespace; 0 where it does not say.
+    #[serde(default)]
+    pub pid: u32,
     /// What it can do on this machine, by name.
     pub capabilities: BTreeMap<String, Capability>,
 }

@@ -17,6 +17,7 @@ mod held;
 mod history;
 mod io;
 mod judge;
+mod listeners;
 mod page;
 mod passed;
 mod plain;
@@ -53,6 +54,7 @@ pub use condition::{Condition, Memory, Outcome};
 pub use connections::{Changed, Connections, Refusal, Reported, Reporter};
 pub use figures::Figures;
 pub use history::Ledger;
+pub use listeners::Listeners;
 pub use passed::Passed;
 pub use refresh::RefreshSender;
 pub use shares::{Place, Shares};
@@ -172,23 +174,17 @@ struct App {
 /// # Errors
 /// When the Unix socket can't be had. A TCP address that can't is said in [`Server::capabilities`] and the log.
 pub fn start(board: Board, options: Options) -> Result<Server, SocketError> {
-    start_on(Passed::default(), board, options)
+    let listeners = Listeners::bind(Passed::default(), &options.socket, &options.listen)?;
+    start_on(listeners, board, options)
 }
 
-/// The same on sockets that were passed: on a Unix socket among them in place of [`Options::socket`], and on each TCP
-/// socket, beside those of [`Options::listen`] that are not among them.
+/// The same on listeners that are open already: [`Options::socket`] and [`Options::listen`] are not looked at.
 ///
 /// # Errors
-/// As [`start`].
-pub fn start_on(mut passed: Passed, board: Board, options: Options) -> Result<Server, SocketError> {
-    let (file, path, listeners) = match passed.path() {
-        Some(path) => (None, path, std::mem::take(&mut passed.unix)),
-        None => {
-            let (file, listener) = SocketFile::bind(&options.socket)?;
-            (Some(file), options.socket.clone(), vec![listener])
-        }
-    };
-    let unix = listeners.into_iter().map(UnixListener::from_std).collect::<std::io::Result<Vec<_>>>();
+/// The runtime does not take the Unix socket.
+pub fn start_on(listeners: Listeners, board: Board, options: Options) -> Result<Server, SocketError> {
+    let Listeners { path, file, unix, tcp: listening, mut capabilities } = listeners;
+    let unix = unix.into_iter().map(UnixListener::from_std).collect::<std::io::Result<Vec<_>>>();
     let unix = unix.map_err(|source| SocketError::Io { path: path.clone(), source })?;
     let (closing, closing_told) = watch::channel(false);
     let (kill, kill_told) = watch::channel(false);
@@ -229,29 +225,17 @@ pub fn start_on(mut passed: Passed, board: Board, options: Options) -> Result<Se
     for listener in unix {
         tokio::spawn(server::serve_unix(listener, context.clone()));
     }
-    let (mut tcp, mut capabilities) = (Vec::new(), Vec::new());
+    let mut tcp = Vec::new();
     let room = Arc::new(Semaphore::new(server::TCP_CONNECTIONS));
-    let others = passed.tcp.iter().map(|(a, _)| *a).filter(|a| !options.listen.contains(a));
-    let addresses: Vec<SocketAddr> = options.listen.iter().copied().chain(others).collect();
-    for address in addresses {
-        let name = format!("listen_{address}");
-        let made = match passed.take_tcp(address) {
-            Some(listener) => TcpListener::from_std(listener).map(|listener| (listener, address)),
-            None => listen(address),
-        };
-        match made {
-            Ok((listener, address)) => {
+    for (name, address, listener) in listening {
+        match TcpListener::from_std(listener) {
+            Ok(listener) => {
                 let scheme = app.web.as_ref().map_or("http", |web| web.scheme());
-                let what = format!("serves metrics and the page at {scheme}://{address}");
-                capabilities.push(Capability::works(name, what));
+                capabilities.push(listeners::served(name, scheme, address));
                 tcp.push(address);
                 tokio::spawn(server::serve_tcp(listener, address, room.clone(), context.clone()));
             }
-            Err(e) => {
-                let missing = Capability::missing(name, format!("{address}: {e}"), remedy(&e, address));
-                tracing::warn!("no metrics and no page at {}; {}", missing.detail, missing.remedy);
-                capabilities.push(missing);
-            }
+            Err(e) => capabilities.push(listeners::not_served(name, address, &e)),
         }
     }
     let figures = Figures::new(app);
@@ -300,43 +284,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.closing.send_replace(true);
         self.kill.send_replace(true);
-    }
-}
-
-fn listen(address: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
-    let domain = socket2::Domain::for_address(address);
-    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
-    if address.is_ipv6() {
-        // The IPv4 address is a listener of its own.
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(128)?;
-    socket.set_nonblocking(true)?;
-    let listener = TcpListener::from_std(socket.into())?;
-    let address = listener.local_addr()?;
-    Ok((listener, address))
-}
-
-fn remedy(e: &std::io::Error, address: SocketAddr) -> String {
-    use std::io::ErrorKind;
-    match e.kind() {
-        ErrorKind::AddrInUse => {
-            format!(
-                "see who has it with `ss -ltnp 'sport = :{}'`, or set another agent.listen",
-                address.port()
-            )
-        }
-        // EAFNOSUPPORT has no kind of its own.
-        _ if address == SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, address.port()))
-            && (e.kind() == ErrorKind::AddrNotAvailable || e.raw_os_error() == Some(libc::EAFNOSUPPORT)) =>
-        {
-            "IPv6 is off here: leave [::1] out of agent.listen, or `sysctl -w net.ipv6.conf.lo.disable_ipv6=0`".into()
-        }
-        ErrorKind::AddrNotAvailable => "set agent.listen to an address of this machine".into(),
-        ErrorKind::PermissionDenied => "set agent.listen to a port of 1024 or above".into(),
-        _ => "set another agent.listen".into(),
     }
 }
 

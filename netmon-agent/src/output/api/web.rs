@@ -111,6 +111,12 @@ impl Web {
         Ok(Self { path: path.to_owned(), must_protect, now, looks })
     }
 
+    /// It, and those that it names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        now.stamps.iter().map(|(path, _)| path.clone()).collect()
+    }
+
     /// `https`, or `http`.
     pub fn scheme(&self) -> &'static str {
         let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);

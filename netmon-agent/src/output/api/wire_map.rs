@@ -89,6 +89,7 @@ pub fn status_of_devices(snapshot: &Snapshot, board: &Board, now: Boot, walls: W
         agent: wire::Agent {
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_seconds: now.since(snapshot.started.boot).as_secs_f64(),
+            pid: std::process::id(),
             capabilities: snapshot
                 .capabilities
                 .iter()

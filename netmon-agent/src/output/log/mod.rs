@@ -74,11 +74,19 @@ pub enum LogError {
 /// The log while it is kept. When it goes, what was logged is written; what is logged afterwards is not.
 #[derive(Debug)]
 pub struct Log {
-    _writer: Option<writer::Writer>,
+    writer: Option<writer::Writer>,
     is_file: bool,
 }
 
 impl Log {
+    /// Starts the thread that writes, where there is to be one. What is logged before waits for it.
+    ///
+    /// # Errors
+    /// No thread can be had.
+    pub fn begin(&mut self) -> Result<(), LogError> {
+        self.writer.as_mut().map_or(Ok(()), |writer| writer.begin().map_err(LogError::Thread))
+    }
+
     /// Whether lines go to a file, where nobody sees them who has just started this.
     pub fn is_file(&self) -> bool {
         self.is_file
@@ -100,18 +108,18 @@ pub fn check(filter: &str) -> Result<(), LogError> {
 }
 
 /// Sets the process's log up; records of the `log` crate come through as well. A journal or a file that can't be had is
-/// said on standard error, which takes its place.
+/// said on standard error, which takes its place. No thread is started: [`Log::begin`] does that.
 ///
 /// # Errors
-/// A filter that can't be read, a second call, no thread.
+/// A filter that can't be read, a second call.
 pub fn init(settings: &Settings) -> Result<Log, LogError> {
     let levels = levels(settings.level.as_deref().unwrap_or(LEVEL))?;
-    let (mut log, mut missing) = (Log { _writer: None, is_file: false }, None);
+    let (mut log, mut missing) = (Log { writer: None, is_file: false }, None);
     let layer = match settings.sink(journal::is_stderr()) {
         Sink::Stderr { json } => on_stderr(json),
-        Sink::Journal => match journal::start() {
+        Sink::Journal => match journal::prepare() {
             Ok((layer, writer)) => {
-                log._writer = Some(writer);
+                log.writer = Some(writer);
                 MESSAGE_ONLY.store(true, Ordering::Relaxed);
                 layer.boxed()
             }
@@ -122,8 +130,8 @@ pub fn init(settings: &Settings) -> Result<Log, LogError> {
         },
         Sink::File { json, file } => {
             let open = move || Rolling::open(file, io::stderr(), Mono::now());
-            let (lines, writer) = writer::start(open).map_err(LogError::Thread)?;
-            log = Log { _writer: Some(writer), is_file: true };
+            let (lines, writer) = writer::prepare(open);
+            log = Log { writer: Some(writer), is_file: true };
             written(json, false, lines)
         }
     };

@@ -2,6 +2,7 @@
 //! stopped, and those who log decide on verdicts.
 
 use std::{
+    fmt,
     io::{self, Write},
     sync::{
         Arc,
@@ -64,18 +65,43 @@ enum Work {
 }
 
 /// The log while it is written. When it goes, what was logged has been written.
-#[derive(Debug)]
 pub(super) struct Writer {
     out: SyncSender<Work>,
+    /// What starts the thread, until it is there.
+    begin: Option<Begin>,
 }
 
-/// Starts the thread.
-///
-/// # Errors
-/// No thread can be had.
-pub(super) fn start<S: Sink>(open: impl FnOnce() -> S + Send + 'static) -> io::Result<(Lines, Writer)> {
+type Begin = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("begun", &self.begin.is_none()).finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    /// Starts the thread, if it is not there. Until then lines wait for it.
+    ///
+    /// # Errors
+    /// No thread can be had.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        self.begin.take().map_or(Ok(()), |begin| begin())
+    }
+}
+
+/// Takes lines, for a thread that [`Writer::begin`] starts.
+pub(super) fn prepare<S: Sink>(open: impl FnOnce() -> S + Send + 'static) -> (Lines, Writer) {
     let (lines, work) = lines(ROOM);
     let ours = lines.clone();
+    let begin = Box::new(move || spawn(open, ours, work));
+    (lines.clone(), Writer { out: lines.out, begin: Some(begin) })
+}
+
+fn spawn<S: Sink>(
+    open: impl FnOnce() -> S + Send + 'static,
+    ours: Lines,
+    work: Receiver<Work>,
+) -> io::Result<()> {
     // It is there before the agent says what becomes of signals: one that came to this thread would end the process.
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
     let started = thread::Builder::new().name("log".to_owned()).spawn(move || {
@@ -85,8 +111,7 @@ pub(super) fn start<S: Sink>(open: impl FnOnce() -> S + Send + 'static) -> io::R
         write(open(), &work, &waiting, &lost);
     });
     before.thread_set_mask()?;
-    started?;
-    Ok((lines.clone(), Writer { out: lines.out }))
+    started.map(drop)
 }
 
 fn lines(room: usize) -> (Lines, Receiver<Work>) {
@@ -117,6 +142,10 @@ fn write<S: Sink>(mut sink: S, work: &Receiver<Work>, waiting: &AtomicUsize, los
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        // What was logged before there was a thread is worth one.
+        if self.begin().is_err() {
+            return;
+        }
         let (done, written) = sync_channel(1);
         let mut waited = Duration::ZERO;
         // Where there is no room, for as long as the thread has patience of ours to write what is before.
@@ -176,6 +205,12 @@ mod tests {
     use nix::sys::signal::Signal;
 
     use super::*;
+
+    fn start<S: Sink>(open: impl FnOnce() -> S + Send + 'static) -> io::Result<(Lines, Writer)> {
+        let (lines, mut writer) = prepare(open);
+        writer.begin()?;
+        Ok((lines, writer))
+    }
     use crate::{
         output::log::{rolling::Rolling, settings::FileSettings},
         time::Mono,

@@ -83,6 +83,16 @@ pub struct Output {
 }
 
 impl Output {
+    /// As it was kept elsewhere.
+    pub(super) fn of(kept: Vec<u8>, beyond: u64) -> Self {
+        Self { kept, beyond }
+    }
+
+    /// What was kept, and how many bytes there were beyond.
+    pub(super) fn into_parts(self) -> (Vec<u8>, u64) {
+        (self.kept, self.beyond)
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         let room = OUTPUT.saturating_sub(self.kept.len()).min(bytes.len());
         self.kept.extend_from_slice(&bytes[..room]);

@@ -272,7 +272,7 @@ mod tests {
         let board = Board::new(Snapshot::default(), Duration::from_secs(60));
         let look_up: LookUp = Arc::new(|_| Box::pin(async { Ok(Vec::new()) }));
         let counters = crate::output::metrics::Own::new().notify;
-        let shared = Shared { board: board.clone(), counters, look_up, walls: Arc::default() };
+        let shared = Shared { board: board.clone(), counters, look_up, runner: None, walls: Arc::default() };
         let (configure, configured) = watch::channel(told(10_000));
         let mut following = Following::new(shared, configured);
         following.configure();

@@ -10,6 +10,7 @@
 //! | `queue` | what waits to be told (pure) |
 //! | `template`, `message` | a notice in words (pure) |
 //! | `command` | programs that are run |
+//! | `runner` | the process that runs them, and how it is told to |
 //! | `webhook` | requests that are sent |
 //! | `service`, `following` | the thread: it follows the board for all of them |
 //! | `outbox`, `worker` | what waits for one of them, and who tells it |
@@ -23,6 +24,7 @@ mod message;
 mod outbox;
 mod queue;
 mod rule;
+pub mod runner;
 mod service;
 pub mod template;
 pub mod webhook;
@@ -34,6 +36,7 @@ pub use hold::{Notice, Tracker};
 pub use message::{Message, Sender, VERSION};
 pub use queue::{Lost, Queue};
 pub use rule::{Rule, States, SubjectError, Subjects};
+pub use runner::Runner;
 pub use service::Service;
 pub use webhook::{LookUp, Looking, Webhook};
 

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::{oneshot, watch};
 
-use super::{Notifier, counters::Counters, following::Following, webhook::LookUp, worker::Shared};
+use super::{Notifier, Runner, counters::Counters, following::Following, webhook::LookUp, worker::Shared};
 use crate::state::Board;
 
 /// Tells notifiers, as soon as there are any. Dropped, it ends at once; [`Service::stop`] lets what is being told end.
@@ -26,9 +26,10 @@ struct Running {
 }
 
 impl Service {
-    /// Of `board`; webhooks' names are looked up by `look_up`.
-    pub fn new(board: Board, counters: Counters, look_up: LookUp) -> Self {
-        let shared = Shared { board, counters, look_up, walls: Arc::default() };
+    /// Of `board`; webhooks' names are looked up by `look_up`, and commands run by `runner`, or by this process where there is
+    /// none.
+    pub fn new(board: Board, counters: Counters, look_up: LookUp, runner: Option<Runner>) -> Self {
+        let shared = Shared { board, counters, look_up, runner, walls: Arc::default() };
         Self { shared, running: None }
     }
 

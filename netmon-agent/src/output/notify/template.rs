@@ -5,6 +5,8 @@
 
 use std::{borrow::Cow, fmt, ops::Range};
 
+use serde::{Deserialize, Serialize};
+
 /// What a text may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
@@ -71,7 +73,7 @@ impl Field {
 }
 
 /// The values of all fields.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Words([String; Field::ALL.len()]);
 
 impl Words {

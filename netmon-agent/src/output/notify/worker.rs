@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::task;
 
 use super::{
-    Means, Notifier,
+    Means, Notifier, Runner,
     command::Hook,
     counters::{Counters, Fate},
     hold::Notice,
@@ -21,6 +21,7 @@ pub(super) struct Shared {
     pub(super) board: Board,
     pub(super) counters: Counters,
     pub(super) look_up: LookUp,
+    pub(super) runner: Option<Runner>,
     pub(super) walls: Arc<WallAnchor>,
 }
 
@@ -75,7 +76,10 @@ pub(super) async fn work(
         let (subject, state) = (notice.subject().name(), notice.change.state.as_str());
         let fate = match &mut means {
             At::Command(hook) => {
-                let (result, output) = hook.run(&message).await;
+                let (result, output) = match &shared.runner {
+                    Some(runner) => runner.run(hook, &message).await,
+                    None => hook.run(&message).await,
+                };
                 let output = output.to_string();
                 match result {
                     Ok(()) => {

@@ -75,6 +75,11 @@ impl Kernel {
         &self.capabilities
     }
 
+    /// Whether its maps can be looked into now. Without programs there are none.
+    pub fn is_readable(&self) -> bool {
+        self.reader.is_readable()
+    }
+
     /// Reads the counters of the network namespace it was loaded in, and with `all`, if so loaded, of every other.
     ///
     /// Of some events the kernel names no interface, only a local address: `interface_of` tells whose that is.

@@ -92,6 +92,11 @@ impl Reader {
         Ok(reading)
     }
 
+    /// Whether there are maps that can be looked into.
+    pub(super) fn is_readable(&self) -> bool {
+        self.maps.as_ref().is_some_and(|maps| maps.lost(lost::COUNTERS).is_ok())
+    }
+
     /// A sentence for the log, once, when much of what the kernel counts is laid to no device.
     pub(super) fn warning(&mut self, reading: &TcpReading) -> Option<String> {
         self.ledger.warning(reading.totals, &reading.unattributed).filter(|_| self.maps.is_some())

@@ -60,8 +60,13 @@ pub(in crate::source) struct IcmpSocket {
 pub struct Sockets {
     /// v4 routed, v4 on-link, v6 routed, v6 on-link.
     pub(super) icmp: [Option<IcmpSocket>; 4],
+    /// Raw ones for ways that are known now, as later none can be opened.
+    pub(super) reserve: Reserve,
     capabilities: Capabilities,
 }
+
+/// Sockets that wait to be needed, by whether they are for neighbours and the way that they take.
+pub(super) type Reserve = Vec<(bool, PathOptions, IcmpSocket)>;
 
 impl Sockets {
     /// Opens what can be opened, unprivileged before privileged, and remembers what could not. Call it before
@@ -69,7 +74,26 @@ impl Sockets {
     pub fn open() -> Self {
         let (v4, v4_on_link, icmp4) = open_family(Family::V4);
         let (v6, v6_on_link, icmp6) = open_family(Family::V6);
-        Self { icmp: [v4, v4_on_link, v6, v6_on_link], capabilities: Capabilities { icmp4, icmp6 } }
+        Self {
+            icmp: [v4, v4_on_link, v6, v6_on_link],
+            reserve: Vec::new(),
+            capabilities: Capabilities { icmp4, icmp6 },
+        }
+    }
+
+    /// With raw sockets for these ways too, in families that have no others: an unprivileged one can be opened at any
+    /// time. What can't be opened is told when it is needed.
+    pub fn with_ways(mut self, ways: &[PathOptions]) -> Self {
+        let Capabilities { icmp4, icmp6 } = &self.capabilities;
+        for (family, access) in [(Family::V4, icmp4), (Family::V6, icmp6)] {
+            let ways = ways.iter().filter(|_| *access == Access::Raw);
+            for (way, on_link) in ways.flat_map(|way| [(way, false), (way, true)]) {
+                if let Ok(socket) = IcmpSocket::open(family, way) {
+                    self.reserve.push((on_link, way.clone(), socket));
+                }
+            }
+        }
+        self
     }
 
     /// What could be had.

@@ -85,7 +85,7 @@ impl<F: FnMut(Vec<Observation>)> Worker<F> {
             commands,
             wake,
             emit,
-            probers: Probers::new(sockets.icmp, epoll.clone(), prompt.clone())?,
+            probers: Probers::new(sockets.icmp, sockets.reserve, epoll.clone(), prompt.clone())?,
             epoll,
             prompt,
             shared: Shared { batch: Batch::new(), answers: Vec::new(), counters },

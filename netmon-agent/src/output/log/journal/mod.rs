@@ -32,13 +32,13 @@ fn is_file(told: &str, device: u64, inode: u64) -> bool {
 #[derive(Debug)]
 pub(super) struct ToJournal(Lines);
 
-/// What lines go through, and the thread that sends them.
+/// What lines go through, and who sends them once it has begun.
 ///
 /// # Errors
-/// There is no journal, or no thread.
-pub(super) fn start() -> io::Result<(ToJournal, Writer)> {
+/// There is no journal.
+pub(super) fn prepare() -> io::Result<(ToJournal, Writer)> {
     let journal = Journal::open(Path::new(PATH))?;
-    let (lines, writer) = writer::start(move || journal)?;
+    let (lines, writer) = writer::prepare(move || journal);
     Ok((ToJournal(lines), writer))
 }
 

@@ -167,6 +167,8 @@ pub(super) struct IcmpProber {
     path: Arc<PathOptions>,
     /// None until it can be opened: the device may not be there yet.
     socket: Option<IcmpSocket>,
+    /// One that was opened while that was allowed, until it is needed.
+    waiting: Option<IcmpSocket>,
     /// Index of the device that the socket is bound to, if to any.
     device: Option<u32>,
     /// What is sent, laid out anew each time.
@@ -191,18 +193,25 @@ pub(super) struct IcmpProber {
 impl IcmpProber {
     /// With a socket that is open, for what goes the system's way.
     pub(super) fn new(place: usize, socket: IcmpSocket, epoll: Rc<Epoll>) -> io::Result<Self> {
-        let mut new = Self::on_path(place, socket.family, Arc::default(), epoll);
+        let mut new = Self::on_path(place, socket.family, Arc::default(), None, epoll);
         new.take(socket)?;
         Ok(new)
     }
 
-    /// For what goes another way; its socket is opened with the first probe.
-    pub(super) fn on_path(place: usize, family: Family, path: Arc<PathOptions>, epoll: Rc<Epoll>) -> Self {
+    /// For what goes another way; its socket is the one that waits for it, or is opened with the first probe.
+    pub(super) fn on_path(
+        place: usize,
+        family: Family,
+        path: Arc<PathOptions>,
+        waiting: Option<IcmpSocket>,
+        epoll: Rc<Epoll>,
+    ) -> Self {
         Self {
             place,
             family,
             path,
             socket: None,
+            waiting,
             device: None,
             bytes: Vec::new(),
             retired: None,
@@ -320,7 +329,10 @@ impl IcmpProber {
     /// Opens the socket if there is none.
     fn open(&mut self) -> io::Result<()> {
         if self.socket.is_none() {
-            let socket = IcmpSocket::open(self.family, &self.path)?;
+            let socket = match self.waiting.take() {
+                Some(socket) => socket,
+                None => IcmpSocket::open(self.family, &self.path)?,
+            };
             self.take(socket)?;
         }
         Ok(())

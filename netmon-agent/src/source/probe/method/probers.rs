@@ -7,7 +7,10 @@ use std::{collections::HashMap, io, net::IpAddr, rc::Rc, sync::Arc};
 use nix::sys::epoll::Epoll;
 
 use super::{
-    super::{schedule::TargetSpec, sockets::IcmpSocket},
+    super::{
+        schedule::TargetSpec,
+        sockets::{IcmpSocket, Reserve},
+    },
     Prober, dns, http, icmp, tcp, udp,
 };
 use crate::{
@@ -40,19 +43,22 @@ pub(in super::super) struct Probers {
     prompt: Rc<Epoll>,
     slots: Vec<Option<Box<dyn Prober>>>,
     places: HashMap<Kind, usize>,
+    reserve: Reserve,
 }
 
 impl Probers {
-    /// With the ICMP sockets that were opened at the start: v4 routed, v4 on-link, v6 routed, v6 on-link.
+    /// With the ICMP sockets that were opened at the start: v4 routed, v4 on-link, v6 routed, v6 on-link; and those for
+    /// other ways.
     ///
     /// # Errors
     /// When a socket can't be watched.
     pub(in super::super) fn new(
         sockets: [Option<IcmpSocket>; 4],
+        reserve: Reserve,
         epoll: Rc<Epoll>,
         prompt: Rc<Epoll>,
     ) -> io::Result<Self> {
-        let mut new = Self { epoll, prompt, slots: Vec::new(), places: HashMap::new() };
+        let mut new = Self { epoll, prompt, slots: Vec::new(), places: HashMap::new(), reserve };
         for (i, socket) in sockets.into_iter().enumerate() {
             let Some(socket) = socket else { continue };
             let kind = Kind::Icmp { v6: i >= 2, on_link: i % 2 == 1, path: Arc::default() };
@@ -111,12 +117,16 @@ impl Probers {
         Some(free)
     }
 
-    fn make(&self, kind: &Kind, place: usize) -> Box<dyn Prober> {
+    fn make(&mut self, kind: &Kind, place: usize) -> Box<dyn Prober> {
         let (epoll, prompt) = (self.epoll.clone(), self.prompt.clone());
         match kind {
-            Kind::Icmp { v6, path, .. } => {
+            Kind::Icmp { v6, path, on_link } => {
                 let family = if *v6 { Family::V6 } else { Family::V4 };
-                Box::new(icmp::IcmpProber::on_path(place, family, path.clone(), epoll))
+                let waiting = self.reserve.iter().position(|(on, way, socket)| {
+                    socket.family == family && on == on_link && way == path.as_ref()
+                });
+                let socket = waiting.map(|at| self.reserve.swap_remove(at).2);
+                Box::new(icmp::IcmpProber::on_path(place, family, path.clone(), socket, epoll))
             }
             Kind::Tcp => Box::new(tcp::TcpProber::new(place, epoll, prompt)),
             Kind::Udp => Box::new(udp::UdpProber::new(place, epoll)),
