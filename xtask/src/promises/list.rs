@@ -210,7 +210,7 @@ fn no_task(root: &Path, task: &str) -> Option<String> {
         let folder = root.join(folder);
         folder.join(format!("{name}.rs")).exists() || folder.join(name).is_dir()
     };
-    (!is_other && !folders.iter().any(|f| is_there(f))).then(|| format!("no measurement {name:?}"))
+    (!is_other && !folders.iter().any(is_there)).then(|| format!("no measurement {name:?}"))
 }
 
 /// Whether a file with that ending, at or below `path`, has these words.

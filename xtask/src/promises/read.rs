@@ -21,8 +21,8 @@ pub fn figure_of_log(promise: &Promise, log: &str) -> Option<String> {
 /// The line that names the promise.
 fn marked(promise: &Promise, output: &str) -> Option<String> {
     let mark = format!("promise {}: ", promise.id);
-    let figures = output.lines().filter_map(|line| line.split_once(&mark));
-    figures.last().map(|(_, figure)| figure.trim().to_owned())
+    let mut figures = output.lines().filter_map(|line| line.split_once(&mark));
+    figures.next_back().map(|(_, figure)| figure.trim().to_owned())
 }
 
 /// That the test passed. Run by itself it need not be named: a quiet runner tells only how many passed.
