@@ -130,10 +130,11 @@ fn address(options: &Options, runs: &mut Vec<Run>) -> Result<()> {
 fn thread(options: &Options, runs: &mut Vec<Run>) -> Result<()> {
     let nightly = Nightly::find(false)?;
     let build = Build { checker: "thread", flags: "-Zsanitizer=thread" };
-    // With the library built the same way nothing has to be suppressed; without, each lock of it would look like none.
+    // With the library built the same way nothing of Rust has to be suppressed; without, each lock of it would look like none.
     let library = ["-Zbuild-std"];
     race(&nightly, &build, &library, runs)?;
-    let uses = "halt_on_error=0:second_deadlock_stack=1".to_owned();
+    let known = root().join("xtask/src/thread.supp");
+    let uses = format!("halt_on_error=0:second_deadlock_stack=1:suppressions={}", known.display());
     units(&build, nightly.cargo(), &library, ("TSAN_OPTIONS", uses), options, runs)
 }
 
