@@ -10,6 +10,7 @@ mod kernels;
 mod leftovers;
 mod promises;
 mod races;
+mod sanitize;
 mod step;
 mod test;
 
@@ -87,6 +88,9 @@ enum Task {
     /// Races: models of what threads share, in the product's own files: every order of steps by loom, orders at random by
     /// shuttle (no root).
     Races(races::Options),
+    /// Sanitize: unit tests under AddressSanitizer, ThreadSanitizer and Miri, and trials of the lab with an agent that was
+    /// built with the first (root); what ran and what was found is printed. Tens of minutes.
+    Sanitize(sanitize::Options),
     /// Build and run an example that is a package of its own, beside what it is measured against.
     #[command(subcommand)]
     Example(example::Which),
@@ -139,6 +143,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Simulate { options } => run(&mut tool("netmon-simulate", &options)),
         Task::Soak { options } => run(&mut tool("netmon-soak", &options)),
         Task::Races(options) => races::perform(&options),
+        Task::Sanitize(options) => sanitize::perform(&options),
         Task::Example(which) => example::perform(&which),
         Task::Bench { options } => match options.split_first() {
             Some((bench, options)) if bench == "client" => {

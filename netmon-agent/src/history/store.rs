@@ -303,8 +303,8 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets changes before number `first`, but for the last of each subject in this run, which tells its state; and
-    /// what belongs to no change that is left.
+    /// Forgets changes before number `first`, but for the last of each subject in this run, which tells its state, if that
+    /// is known; and what belongs to no change that is left.
     fn forget_before(&mut self, first: i64) -> Result<u64, StoreError> {
         let run = self.run;
         let transaction = self.connection.transaction()?;
@@ -318,8 +318,11 @@ impl Store {
             )
             .optional()?;
         let gone = transaction.execute(
+            // `state` is that of the row with the greatest id (SQLite's bare columns beside max()). A subject of which nothing
+            // is known any more, as a target that was removed, needs no row to say so.
             "DELETE FROM changes WHERE id < ?1 AND id NOT IN
-                 (SELECT max(id) FROM changes WHERE run = ?2 AND previous <> state GROUP BY subject)",
+                 (SELECT id FROM (SELECT max(id) AS id, state FROM changes
+                     WHERE run = ?2 AND previous <> state GROUP BY subject) WHERE state <> 0)",
             [first, run],
         )?;
         if let Some(begin) = begin.filter(|_| gone > 0) {

@@ -9,6 +9,8 @@ mod cmsg;
 mod group;
 mod memory;
 mod passed;
+#[cfg(test)]
+mod race;
 mod readable;
 mod sockopt;
 mod watched;

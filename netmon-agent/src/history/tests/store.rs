@@ -230,6 +230,33 @@ fn it_grows_no_larger_than_it_may() {
 }
 
 #[test]
+fn targets_that_come_and_go_leave_nothing_when_they_are_forgotten() {
+    let (_folder, path) = folder();
+    let mut store = opened(&path, 1).unwrap();
+    let most = 400_000;
+    let stays = Subject::Target("stays".into());
+    let first = vec![change(5, &stays, State::Unknown, State::Up)];
+    store.append(&Batch { changes: first, ..Batch::default() }, sign(5)).unwrap();
+    for i in 0..20 {
+        let second = 10 + i * 500;
+        let changes = (second..second + 500).flat_map(|n| {
+            let gone = Subject::Target(format!("gone-{n}"));
+            [change(n, &gone, State::Unknown, State::Up), change(n, &gone, State::Up, State::Unknown)]
+        });
+        store.append(&Batch { changes: changes.collect(), ..Batch::default() }, sign(second)).unwrap();
+        store.prune(long_ago(), most).unwrap();
+        assert!(store.size().unwrap().0 <= most, "{:?}", store.size());
+    }
+    store.prune(Wall::from_nanos((EPOCH + 100_000) * S), most).unwrap();
+    let records = Reader::new(&path).load(long_ago()).unwrap();
+    let left: Vec<_> = records.changes.iter().map(|c| (c.subject.clone(), c.state)).collect();
+    assert_eq!(left, [(stays, State::Up)]);
+    drop(store);
+    let subjects = |kept: &Connection| kept.query_row("SELECT count(*) FROM subjects", (), |row| row.get(0));
+    assert_eq!(subjects(&Connection::open(&path).unwrap()), Ok(1));
+}
+
+#[test]
 fn the_room_is_given_back() {
     let (_folder, path) = folder();
     let mut store = opened(&path, 1).unwrap();

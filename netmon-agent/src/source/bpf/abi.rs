@@ -28,3 +28,45 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for Raw<Settings> {}
 }
+
+#[cfg(test)]
+#[expect(unsafe_code, reason = "bytes are read as aya reads them")]
+mod tests {
+    use super::*;
+
+    /// The bytes of a value, each of them looked at: Miri tells one that was never written, as padding is.
+    fn bytes<T: Copy>(value: T) -> u64
+    where
+        Raw<T>: aya::Pod,
+    {
+        let raw = Raw(value);
+        // SAFETY: `Raw<T>` is marked as plain bytes; whether it is, is what the test is for.
+        let bytes = unsafe { std::slice::from_raw_parts((&raw const raw).cast::<u8>(), size_of::<Raw<T>>()) };
+        bytes.iter().map(|byte| u64::from(*byte)).sum()
+    }
+
+    /// A value of nothing but ones, each field of it written.
+    fn ones<T: Copy>() -> T
+    where
+        Raw<T>: aya::Pod,
+    {
+        let mut value = std::mem::MaybeUninit::<T>::uninit();
+        // SAFETY: the types marked above are of integers alone, which any bytes are.
+        unsafe {
+            value.as_mut_ptr().cast::<u8>().write_bytes(1, size_of::<T>());
+            value.assume_init()
+        }
+    }
+
+    #[test]
+    fn every_type_is_its_bytes_and_nothing_else() {
+        assert_eq!(bytes(ones::<Key>()), size_of::<Key>() as u64);
+        assert_eq!(bytes(ones::<LocalAddress>()), size_of::<LocalAddress>() as u64);
+        assert_eq!(bytes(ones::<Drop>()), size_of::<Drop>() as u64);
+        assert_eq!(bytes(ones::<RttHistogram>()), size_of::<RttHistogram>() as u64);
+        assert_eq!(bytes(ones::<Spread>()), size_of::<Spread>() as u64);
+        assert_eq!(bytes(ones::<Offsets>()), size_of::<Offsets>() as u64);
+        assert_eq!(bytes(ones::<Format>()), size_of::<Format>() as u64);
+        assert_eq!(bytes(ones::<Settings>()), size_of::<Settings>() as u64);
+    }
+}

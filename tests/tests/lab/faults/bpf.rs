@@ -124,7 +124,7 @@ pub fn full_map() -> Result<()> {
     for i in 0..2 * PAIRS {
         let end = if i % 2 == 0 { "" } else { "b" };
         let (high, low, pair) = (i >> 8, i & 255, i / 2);
-        let _ = write!(lines, "route add 198.19.{high}.{low}/32 dev vethfull{pair}{end} src 10.77.1.2\n");
+        let _ = writeln!(lines, "route add 198.19.{high}.{low}/32 dev vethfull{pair}{end} src 10.77.1.2");
     }
     world.node.ip(&lines)?;
     let before = (agent.metrics()?, world.counters()?);

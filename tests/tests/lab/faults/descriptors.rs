@@ -50,7 +50,7 @@ pub fn crowd() -> Result<()> {
     ensure!(more.state("netmon_state", &[]) == Some("up"), "{:?}", more.all("netmon_state", &[]));
     let began = Mono::now();
     world.carrier_down(0)?;
-    let answered = held.iter_mut().map(|stream| is_released(stream)).filter(|released| *released).count();
+    let answered = held.iter_mut().map(is_released).filter(|released| *released).count();
     let took = Mono::now().since(began);
     ensure!(answered == held.len(), "{answered} of {} who waited were answered", held.len());
     drop(held);

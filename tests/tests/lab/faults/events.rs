@@ -45,9 +45,9 @@ pub fn small_buffer() -> Result<()> {
             thread::sleep(Duration::from_millis(50));
             let began = Mono::now();
             if round % 2 == 0 {
-                world.carrier_down(0)?
+                world.carrier_down(0)?;
             } else {
-                world.remove_address(0, Family::V4)?
+                world.remove_address(0, Family::V4)?;
             }
             ensure!(
                 waiter.wait_with_output()?.status.success(),

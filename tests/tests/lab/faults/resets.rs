@@ -29,7 +29,11 @@ pub fn storm() -> Result<()> {
     let agent = Start::new(&world)?.config(&config).start()?;
     let witness = Witness::new(&agent)?;
     witness.up(SOON)?;
-    let calm = cpu_of(|| Ok(agent.usage()?.cpu_ns), || Ok(thread::sleep(Duration::from_secs(3))))?;
+    let pause = || {
+        thread::sleep(Duration::from_secs(3));
+        Ok(())
+    };
+    let calm = cpu_of(|| Ok(agent.usage()?.cpu_ns), pause)?;
     let before = (agent.metrics()?, world.counters()?);
     let to = SocketAddr::new(world.node_address(0, Family::V4), CLOSED);
     let mut sent = (0, Duration::ZERO);

@@ -33,12 +33,14 @@ const LONG: Duration = s(30);
 /// What became of connections and calls.
 type Log = Arc<Mutex<Vec<String>>>;
 
-/// Tells when it is dropped.
+/// Tells when it is dropped, if there is something to tell.
 struct Noted(Log, String);
 
 impl Drop for Noted {
     fn drop(&mut self) {
-        self.0.lock().unwrap().push(self.1.clone());
+        if !self.1.is_empty() {
+            self.0.lock().unwrap().push(std::mem::take(&mut self.1));
+        }
     }
 }
 
@@ -86,11 +88,11 @@ impl Server {
         if self.refuses.load(SeqCst) {
             return Err("refused");
         }
-        let under_way = Noted(self.log.clone(), "attempt".to_owned());
+        let mut under_way = Noted(self.log.clone(), "attempt".to_owned());
         if self.hangs.load(SeqCst) {
             pending().await
         }
-        std::mem::forget(under_way);
+        under_way.1.clear();
         let number = self.made.fetch_add(1, SeqCst) + 1;
         let noted = Noted(self.log, format!("dropped {number}"));
         Ok(Fragile { number, works: AtomicBool::new(true), ends: Notify::new(), noted })
