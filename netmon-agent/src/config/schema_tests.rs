@@ -269,7 +269,7 @@ fn words_of_a_list_are_taken_and_others_are_not() {
         }
     }
     // Each source has five of its targets', and names of DNS have their records'.
-    assert_eq!(lists, 6 + 3 * 4 + 1);
+    assert_eq!(lists, 7 + 3 * 4 + 1);
 }
 
 #[test]

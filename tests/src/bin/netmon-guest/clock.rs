@@ -36,14 +36,15 @@ const STABLE: Duration = Duration::from_secs(10);
 /// The agent itself, as `netmon run` would have it.
 pub fn agent(config: &Path, socket: PathBuf) -> Result<()> {
     let loaded = Config::load(Some(config))?;
-    netmon_agent::agent::run(netmon_agent::agent::Options {
+    let prepared = netmon_agent::agent::prepare(netmon_agent::agent::Options {
         config: loaded,
         config_path: Some(config.to_owned()),
         socket,
         insecure: false,
+        log_file: None,
         kernel: bpf::Options::default(),
     })?;
-    Ok(())
+    Ok(netmon_agent::agent::run(prepared)?)
 }
 
 /// All of it.

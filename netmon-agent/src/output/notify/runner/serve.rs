@@ -219,8 +219,10 @@ mod tests {
     }
 
     fn configured(scripts: &[&str]) -> String {
-        let one = |script: &&str| format!("[[notify.command]]\ncommand = [\"sh\", \"-c\", {script:?}]\n");
-        scripts.iter().map(one).collect()
+        let one = |(i, script): (usize, &&str)| {
+            format!("[[notify.command]]\nname = \"n{i}\"\ncommand = [\"sh\", \"-c\", {script:?}]\n")
+        };
+        scripts.iter().enumerate().map(one).collect()
     }
 
     impl Agent {
@@ -319,12 +321,15 @@ mod tests {
     }
 
     async fn pid(file: &Path) -> String {
-        loop {
-            match fs::read_to_string(file) {
-                Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
-                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+        let wait = async {
+            loop {
+                match fs::read_to_string(file) {
+                    Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
+                    _ => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
             }
-        }
+        };
+        tokio::time::timeout(LONG, wait).await.unwrap()
     }
 
     async fn gone(pid: &str) {
