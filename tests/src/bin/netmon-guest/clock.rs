@@ -75,7 +75,7 @@ pub fn suite() -> Result<()> {
         thread::sleep(REST);
         let status = client.status()?;
         ensure!(status.state.as_str() == "up", "{offset:?}: {}", status.state.as_str());
-        let ran = status.agent.uptime_seconds as f64 - uptime as f64;
+        let ran = status.agent.uptime_seconds - uptime;
         let passed = Mono::now().since(up_since).as_secs_f64();
         ensure!((ran - passed).abs() < 10.0, "{offset:?}: the agent says {ran} s, {passed} s have passed");
     }
