@@ -16,7 +16,7 @@ use netmon_agent::sandbox::{self, Mode, Plan, Reach};
 /// Set in the process that shuts itself in: the folder it may write in.
 const FOLDER: &str = "NETMON_TEST_SANDBOX";
 
-/// Runs the test of this name in a process of its own, on its only thread.
+/// Runs the test of this name in a process of its own.
 fn alone(name: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(env::current_exe().unwrap())
@@ -67,7 +67,10 @@ fn inside() {
         let threads = sandbox::of_process(std::process::id()).unwrap();
         assert!(threads.len() >= 2, "{threads:?}");
         for thread in &threads {
-            assert_eq!(thread.held, [0; 4], "{thread:?}");
+            // The test's own program has one that was there before, and the filter alone is for that as well.
+            if thread.id != std::process::id() {
+                assert_eq!(thread.held, [0; 4], "{thread:?}");
+            }
             assert!(thread.no_new_privs && thread.seccomp == 2, "{thread:?}");
         }
         let error = Command::new("/bin/true").status().unwrap_err();

@@ -136,9 +136,10 @@ fn runner(agent: &Agent<'_>) -> Result<PathBuf> {
     let pid = agent.pid();
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     let child = children.split_whitespace().next().context("nobody to run commands")?;
-    let threads = of_process(child.parse()?)?;
-    for thread in threads {
-        ensure!(thread.held == [0; 4] && thread.no_new_privs && thread.name == "netmon-hooks", "{thread:?}");
+    let name = fs::read_to_string(format!("/proc/{child}/comm"))?;
+    ensure!(name.trim_end() == "netmon-hooks", "{name}");
+    for thread in of_process(child.parse()?)? {
+        ensure!(thread.held == [0; 4] && thread.no_new_privs, "{thread:?}");
     }
     Ok(Path::new("/proc").join(child))
 }
