@@ -17,9 +17,13 @@ const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// Trials of the lab that the agent is put through, by the beginning of their names.
 const TRIALS: [&str; 8] =
     ["life::", "notify::", "targets::", "added::", "discovery::", "links::", "clients::", "input::"];
-/// Left out: histories in virtual time, which share nothing and hold nothing unsafe, for minutes; and a test of this process's own
-/// memory, which a checker makes another.
-const SKIPPED: [&str; 2] = ["health::tests", "agent::watch::tests::the_process_is_seen_as_it_is"];
+/// Left out: histories in virtual time, which share nothing and hold nothing unsafe, for minutes; and tests of this process's own
+/// memory and pace, which a checker makes others.
+const SKIPPED: [&str; 3] = [
+    "health::tests",
+    "agent::watch::tests::the_process_is_seen_as_it_is",
+    "source::resolve::worker::tests::a_thousand_names_are_resolved_while_some_are_silent",
+];
 /// What Miri can run of the agent's: the unsafe code that needs no kernel, and what decodes foreign bytes.
 const BY_MIRI: [&str; 3] = ["sys::batch", "sys::cmsg", "source::bpf::abi"];
 
