@@ -32,6 +32,8 @@ const fn target(name: &'static str, run: fn(&[u8]), memory: (u64, u64)) -> Targe
 
 /// What a reader may hold whatever it reads.
 const LITTLE: u64 = 1 << 20;
+/// hickory makes room for as many records as a header promises, 65,535 at most; a broken message ends at the first.
+const RECORDS: u64 = 8 << 20;
 /// The same where a whole agent's outputs stand beside it.
 const MUCH: u64 = 32 << 20;
 
@@ -43,7 +45,7 @@ pub const TARGETS: &[Target] = &[
     target("bpf", targets::kernel::bpf, (LITTLE, 1024)),
     target("icmp", targets::probes::icmp, (LITTLE, 1024)),
     target("trace", targets::probes::trace, (LITTLE, 4096)),
-    target("dns", targets::names::dns, (LITTLE, 4096)),
+    target("dns", targets::names::dns, (RECORDS, 4096)),
     target("resolv_conf", targets::names::resolv_conf, (LITTLE, 1024)),
     target("http_answer", targets::http::answer, (LITTLE, 256)),
     target("http_events", targets::http::events, (LITTLE, 512)),

@@ -17,6 +17,7 @@ mod input;
 mod kernel;
 mod life;
 mod links;
+mod names;
 mod notify;
 mod package;
 mod page;
@@ -83,6 +84,7 @@ fn trials(wanted: impl Fn(&str) -> bool, ignored: bool) -> Vec<Trial> {
         retry::SCENARIOS,
         notify::SCENARIOS,
         input::SCENARIOS,
+        names::SCENARIOS,
         figures::SCENARIOS,
         dashboards::SCENARIOS,
         history::SCENARIOS,

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::folder;
+use super::{About, folder};
 use crate::debian;
 use crate::step::root;
 
@@ -52,39 +52,50 @@ impl Tools {
     }
 
     /// What a target's last run reached of these files.
-    pub(super) fn regions(&self, program: &Path, name: &str, files: &[PathBuf]) -> Result<Regions> {
+    pub(super) fn regions(&self, program: &Path, name: &str, about: &About) -> Result<Regions> {
         let raw = folder().join("profiles").join(name).with_extension("profraw");
         let profile = raw.with_extension("profdata");
         let merged =
             Command::new(&self.profdata).args(["merge", "-sparse", "-o"]).arg(&profile).arg(&raw).output()?;
         ensure!(merged.status.success(), "{}", String::from_utf8_lossy(&merged.stderr));
         let mut command = Command::new(&self.cov);
-        command
-            .args(["export", "-summary-only", "-instr-profile"])
-            .arg(&profile)
-            .arg(program)
-            .arg("-sources");
-        let exported = command.args(files.iter().map(|file| root().join(file))).output()?;
+        command.args(["export", "-instr-profile"]).arg(&profile).arg(program).arg("-sources");
+        let exported = command.args(about.files.iter().map(|file| root().join(file))).output()?;
         ensure!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
-        let told: Value = serde_json::from_slice(&exported.stdout)?;
-        let mut regions = Regions::default();
-        for file in told["data"][0]["files"].as_array().context("no files in what llvm-cov tells")? {
-            let count = |what: &str| file["summary"]["regions"][what].as_u64().context("no regions");
-            let of_file =
-                Regions { all: count("count")?, reached: count("covered")?, files: BTreeMap::new() };
-            regions.all += of_file.all;
-            regions.reached += of_file.reached;
-            let name = file["filename"].as_str().unwrap_or_default();
-            let name =
-                name.strip_prefix(&root().display().to_string()).unwrap_or(name).trim_start_matches('/');
-            regions.files.insert(name.to_owned(), of_file);
-        }
-        ensure!(
-            regions.files.len() == files.len(),
-            "of {} files {} are told",
-            files.len(),
-            regions.files.len()
-        );
-        Ok(regions)
+        Ok(count(&serde_json::from_slice(&exported.stdout)?, about))
     }
+}
+
+/// Code regions by where they stand: one that was compiled several times is one, and reached if any of them was.
+fn count(told: &Value, about: &About) -> Regions {
+    let mut spans: BTreeMap<PathBuf, BTreeMap<Vec<u64>, bool>> = BTreeMap::new();
+    // Every mangling has a name as its length and its letters.
+    let beside: Vec<String> = about.beside.iter().map(|name| format!("{}{name}", name.len())).collect();
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    for function in list(&told["data"][0]["functions"]) {
+        let name = function["name"].as_str().unwrap_or_default();
+        if beside.iter().any(|beside| name.contains(beside)) {
+            continue;
+        }
+        let files = list(&function["filenames"]);
+        for region in list(&function["regions"]) {
+            // Line, column, line, column, count, file, expanded file, kind; kind 0 is code.
+            let numbers: Vec<u64> = list(&region).iter().filter_map(Value::as_u64).collect();
+            let [span @ .., reached, file, _, 0] = numbers.as_slice() else { continue };
+            let file = files.get(*file as usize).and_then(Value::as_str).map(Path::new);
+            let Some(file) = file.and_then(|file| file.strip_prefix(root()).ok()) else { continue };
+            if about.files.iter().any(|of| of == file) {
+                let spans = spans.entry(file.to_owned()).or_default();
+                *spans.entry(span.to_vec()).or_default() |= *reached > 0;
+            }
+        }
+    }
+    let mut regions = Regions::default();
+    for (file, spans) in spans {
+        let (all, reached) = (spans.len() as u64, spans.values().filter(|reached| **reached).count() as u64);
+        regions.all += all;
+        regions.reached += reached;
+        regions.files.insert(file.display().to_string(), Regions { all, reached, files: BTreeMap::new() });
+    }
+    regions
 }

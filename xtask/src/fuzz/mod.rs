@@ -53,6 +53,9 @@ pub struct Options {
 struct About {
     /// The files it is for, from the root of the repository.
     files: Vec<PathBuf>,
+    /// Functions in them that nothing from outside comes to.
+    #[serde(default)]
+    beside: Vec<String>,
 }
 
 /// Where everything is put.
@@ -137,7 +140,7 @@ fn play(
 ) -> Result<(run::Stats, Option<coverage::Regions>)> {
     let target = run::Target::lay_out(program, name)?;
     let stats = target.play(time)?;
-    let regions = tools.map(|tools| tools.regions(program, name, &about.files)).transpose()?;
+    let regions = tools.map(|tools| tools.regions(program, name, about)).transpose()?;
     if keep {
         target.keep()?;
     }

@@ -71,7 +71,9 @@ impl<'a> Target<'a> {
 
     fn command(&self, log: &str) -> Result<(Command, PathBuf)> {
         let log = folder().join("logs").join(format!("{}{log}.log", self.name));
-        let mut command = Command::new(self.program);
+        // A peer that goes away is nothing to die of, and libFuzzer's main leaves that signal as it is.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' PIPE; exec \"$0\" \"$@\""]).arg(self.program);
         command.env("NETMON_FUZZ_TARGET", self.name).stdout(Stdio::null()).stderr(fs::File::create(&log)?);
         command.arg(format!("-max_len={LONGEST}")).arg(format!("-timeout={PATIENCE}"));
         command.arg(format!("-rss_limit_mb={ROOM}"));

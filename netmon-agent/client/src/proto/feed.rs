@@ -43,6 +43,8 @@ pub(crate) struct Feed {
     refusal: Option<Call>,
     events: Events,
     ended: bool,
+    /// What is wrong with the rest of it.
+    broken: Option<Error>,
 }
 
 impl Feed {
@@ -84,6 +86,9 @@ impl Feed {
             if let Some(item) = self.events.next()? {
                 return Ok(Next::Item(item));
             }
+            if let Some(error) = self.broken.take() {
+                return Err(error);
+            }
             if self.ended {
                 return Ok(Next::End);
             }
@@ -92,9 +97,9 @@ impl Feed {
             match self.exchange.body(tail) {
                 Ok(Body::Open) if tail.len() == before => return Ok(Next::Read),
                 Ok(Body::Open) => {}
-                // What was whole before the end is told first.
+                // What was whole before the end is told first, and before what can't be read.
                 Ok(Body::Ended) | Err(Error::Disconnected) => self.ended = true,
-                Err(e) => return Err(e),
+                Err(e) => self.broken = Some(e),
             }
         }
     }

@@ -237,6 +237,50 @@ fn nonsense_is_named() {
 }
 
 #[test]
+fn what_came_before_a_broken_chunk_is_told_first_however_it_comes() {
+    let (text, items) = write(&[Told::Change(7, State::Down, String::new())], "\n");
+    // Two bytes that the chunk's size does not count.
+    let chunk = [format!("{:x}\r\n", text.len()).as_bytes(), &text, b"xx\r\n"].concat();
+    let stream = [HEAD.as_bytes(), &chunk].concat();
+    for length in [1, 10, 1000] {
+        let (mut feed, mut told) = (Feed::default(), Vec::new());
+        let mut pieces = cut(&stream, &[length]).into_iter();
+        let error = loop {
+            let next = match feed.opened() {
+                Ok(None) => Ok(Next::Read),
+                Ok(Some(_)) => break follow_on(&mut feed, &mut pieces, &mut told),
+                Err(e) => Err(e),
+            };
+            match (next, pieces.next()) {
+                (Ok(Next::Read), Some(piece)) => feed.exchange().push(piece),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(
+            matches!(&error, Error::Protocol(said) if said.contains("longer than its size")),
+            "{error:?}"
+        );
+        assert_eq!(told, items, "in pieces of {length}");
+    }
+}
+
+/// What a stream whose header is there tells until it can't be read any further.
+fn follow_on<'a>(
+    feed: &mut Feed,
+    pieces: &mut impl Iterator<Item = &'a [u8]>,
+    told: &mut Vec<Item>,
+) -> Error {
+    loop {
+        match feed.next() {
+            Ok(Next::Item(item)) => told.push(item),
+            Ok(Next::Read) => feed.exchange().push(pieces.next().expect("a stream that is broken")),
+            Ok(Next::End) => panic!("it ended well"),
+            Err(error) => return error,
+        }
+    }
+}
+
+#[test]
 fn a_stream_that_is_refused_says_why_though_it_comes_in_pieces() {
     let body = r#"{"error":"words"}"#;
     let answer =
