@@ -1,6 +1,8 @@
 //! A process that has shut itself in: what it holds, and what it can't do any more. Each case is a process of its own, this
 //! very program executed anew, as there is no way back.
 
+#![expect(clippy::unwrap_used, reason = "a test; only functions marked as tests are exempt by themselves")]
+
 use std::{
     env, fs,
     io::ErrorKind,

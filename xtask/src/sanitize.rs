@@ -88,6 +88,8 @@ pub fn perform(options: &Options) -> Result<()> {
         run.findings.iter().for_each(|line| println!("  {line}"));
     }
     ensure!(!runs.is_empty(), "nothing was run");
+    let findings = runs.iter().filter(|run| !run.is_good).count();
+    println!("promise sanitizers: {} runs, {findings} with a finding", runs.len());
     ensure!(runs.iter().all(|run| run.is_good), "something was found, or failed");
     Ok(())
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use netmon_agent::sandbox::{Held, landlock_supported, of_process};
 use netmon_tests::agent::{Agent, Start, Witness, await_until};
 use netmon_tests::lab::{Bulk, Options, Place, SERVER_V4, Way, What, World, growth};
+use netmon_tests::promise;
 use nix::sys::signal::Signal;
 
 use crate::Scenario;
@@ -127,6 +128,13 @@ fn shut(agent: &Agent<'_>, bounding: u64) -> Result<()> {
         ensure!(thread.held == [0; 4] && thread.bounding & !bounding == 0, "{thread:?}");
         ensure!(thread.no_new_privs && thread.seccomp == 2, "{thread:?}");
     }
+    promise(
+        "privileges-after-start",
+        format_args!(
+            "{} threads, each with 0 capabilities, no_new_privs and a filter of system calls",
+            threads.len()
+        ),
+    );
     ensure!(Held(threads).tell().iter().all(|c| c.ok));
     Ok(())
 }

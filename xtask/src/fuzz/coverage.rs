@@ -28,10 +28,16 @@ pub(super) struct Regions {
     pub(super) files: BTreeMap<String, Regions>,
 }
 
+impl Regions {
+    /// Those that were reached, of a hundred.
+    pub(super) fn percent(&self) -> f64 {
+        100.0 * self.reached as f64 / self.all.max(1) as f64
+    }
+}
+
 impl fmt::Display for Regions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ratio = self.reached as f64 / self.all.max(1) as f64;
-        write!(f, "{:5.1} % of {}", 100.0 * ratio, self.all)
+        write!(f, "{:5.1} % of {}", self.percent(), self.all)
     }
 }
 

@@ -127,6 +127,16 @@ pub fn perform(options: &Options) -> Result<()> {
             println!("  {name}: {of_file}  {file}");
         }
     }
+    let played = || done.values().filter_map(|played| played.as_ref().ok());
+    if let Some(least) =
+        played().filter_map(|(_, regions)| Some(regions.as_ref()?.percent())).min_by(f64::total_cmp)
+    {
+        let executions: u64 = played().map(|(stats, _)| stats.executions).sum();
+        println!(
+            "promise fuzz-coverage: {} targets, {executions} executions, at least {least:.1} % of each one's regions",
+            done.len()
+        );
+    }
     if broken.is_empty() { Ok(()) } else { bail!("broken: {}", broken.join(", ")) }
 }
 
