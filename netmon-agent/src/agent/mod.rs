@@ -165,6 +165,7 @@ pub fn prepare(options: Options) -> Result<Prepared, AgentError> {
     let listeners = api::Listeners::bind(passed, &options.socket, &options.config.listen)?;
     let mut found = kernel.capabilities().to_vec();
     found.extend(capabilities::of_sockets(sockets.capabilities()));
+    shut_in::make_room(options.log_file.as_deref());
     let reach = shut_in::reach(&options.config, options.config_path.as_deref(), options.log_file.as_deref())
         .removing(listeners.own_socket())
         .reading(web.iter().flat_map(|web| web.files()));

@@ -1,6 +1,7 @@
 //! How the agent shuts itself in: what of its configuration needs which file or privilege, and who runs its commands.
 
 use std::{
+    fs,
     net::UdpSocket,
     path::{Path, PathBuf},
 };
@@ -24,7 +25,24 @@ const HOOKS: &str = "hooks";
 /// Which files the agent reaches under this configuration.
 pub(super) fn reach(config: &Config, path: Option<&Path>, log: Option<&Path>) -> Reach {
     let log = log.map(absolute);
-    Reach::of(config, &file(path), log.as_deref(), |name| std::env::var_os(name).map(Into::into))
+    let mut reach =
+        Reach::of(config, &file(path), log.as_deref(), |name| std::env::var_os(name).map(Into::into));
+    let history = config.history.as_ref().map(|history| history.path.as_path());
+    reach.write.extend([log.as_deref(), history].into_iter().flatten().filter_map(led_to));
+    reach
+}
+
+/// What the name of a file that is written leads to where it is a link: the folder of a file, a device itself.
+fn led_to(name: &Path) -> Option<PathBuf> {
+    let real = fs::canonicalize(name).ok().filter(|real| real != name)?;
+    if real.is_file() { real.parent().map(Path::to_owned) } else { Some(real) }
+}
+
+/// Makes the log's folder, which nobody can once the agent is shut in. Where that fails, so does the log, and says why.
+pub(super) fn make_room(log: Option<&Path>) {
+    if let Some(folder) = log.and_then(Path::parent) {
+        let _ = fs::create_dir_all(folder);
+    }
 }
 
 /// The configuration's file.
