@@ -35,7 +35,7 @@ pub use own::{Own, WAIT_RESULTS};
 pub use value::Value;
 #[cfg(any(feature = "otlp", test))]
 pub use writer::gzip;
-pub use writer::{Buckets, Format, Outlet, Sink, Writer, labels};
+pub use writer::{Buckets, Format, More, Outlet, Sink, Writer, labels};
 
 use super::{WallOffset, api::Reported};
 use crate::{
@@ -128,16 +128,17 @@ fn overall(w: &mut Writer, snapshot: &Snapshot, stale: bool, walls: WallOffset) 
 
 /// A state set, its transitions and its last change, for each subject's labels.
 fn verdicts(w: &mut Writer, families: [&Family; 3], all: &[(String, State, &Verdict)], walls: WallOffset) {
+    let states = State::ALL.map(|state| (state, More::new("state", state.as_str())));
     w.family(families[0]);
     for (labels, now, _) in all {
-        for state in State::ALL {
-            w.sample(labels, &[("state", state.as_str())], *now == state);
+        for (state, more) in &states {
+            w.sample_with(labels, more, now == state);
         }
     }
     w.family(families[1]);
     for (labels, _, verdict) in all {
-        for state in State::ALL {
-            w.sample(labels, &[("state", state.as_str())], verdict.transitions[state as usize]);
+        for (state, more) in &states {
+            w.sample_with(labels, more, verdict.transitions[*state as usize]);
         }
     }
     w.family(families[2]);

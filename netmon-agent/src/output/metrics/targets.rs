@@ -6,7 +6,7 @@ use super::{
     Options, WallOffset,
     catalogue::{self, Family},
     verdicts,
-    writer::{Writer, labels},
+    writer::{More, Writer, labels},
 };
 use crate::{
     health::{NativeHistogram, Quantiles, Span},
@@ -67,7 +67,6 @@ pub(super) fn write(w: &mut Writer, snapshot: &Snapshot, walls: WallOffset, opti
 }
 
 fn info(w: &mut Writer, target: &TargetView) {
-    let addresses: BTreeSet<IpAddr> = target.addresses.iter().map(|a| a.address).collect();
     let mut line = |address: &str, family: &str| {
         let pairs = [
             ("target", &*target.name),
@@ -78,11 +77,14 @@ fn info(w: &mut Writer, target: &TargetView) {
         ];
         w.sample("", &pairs, true);
     };
-    if addresses.is_empty() {
-        line("", "");
-    }
-    for address in addresses {
+    let mut tell = |address: IpAddr| {
         line(&address.to_string(), if address.is_ipv4() { "ipv4" } else { "ipv6" });
+    };
+    match &target.addresses[..] {
+        [] => line("", ""),
+        // Most targets have one.
+        [only] => tell(only.address),
+        all => all.iter().map(|a| a.address).collect::<BTreeSet<_>>().into_iter().for_each(tell),
     }
 }
 
@@ -119,12 +121,13 @@ fn counts(w: &mut Writer, targets: &[Together<'_>]) {
 }
 
 fn failures(w: &mut Writer, targets: &[Together<'_>], lean: bool) {
+    let reasons = FailureReason::ALL.map(|reason| (reason, More::new("reason", reason.as_str())));
     w.family(&catalogue::PROBE_FAILURES);
     for t in targets {
-        for (i, reason) in FailureReason::ALL.into_iter().enumerate().filter(|(i, _)| *i != SEND_ERROR) {
+        for (i, (reason, more)) in reasons.iter().enumerate().filter(|(i, _)| *i != SEND_ERROR) {
             let count = t.counters.failures[i];
             if count > 0 || !lean && reason.concerns(t.method) {
-                w.sample(&t.labels, &[("reason", reason.as_str())], count);
+                w.sample_with(&t.labels, more, count);
             }
         }
     }

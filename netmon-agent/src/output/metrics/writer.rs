@@ -95,6 +95,8 @@ pub struct Writer {
     sink: Option<Box<dyn Sink>>,
     format: Format,
     family: Option<Family>,
+    /// Its name and the brace after it, with which most of its lines begin.
+    opening: Vec<u8>,
     headed: bool,
     /// What the lines of one histogram begin with.
     beginning: Vec<u8>,
@@ -115,6 +117,7 @@ impl Writer {
             sink,
             format,
             family: None,
+            opening: Vec::new(),
             headed: false,
             beginning: Vec::new(),
             bounds: Bounds::default(),
@@ -141,20 +144,27 @@ impl Writer {
     pub fn family(&mut self, family: &Family) -> &mut Self {
         self.end_family();
         self.family = Some(*family);
+        self.opening.clear();
+        self.opening.extend_from_slice(family.name.as_bytes());
+        self.opening.push(b'{');
         self.headed = false;
         self
     }
 
     /// One sample. `labels` are written already ([`labels`]); `more` are appended.
     pub fn sample(&mut self, labels: &str, more: &[(&str, &str)], value: impl Into<Value>) {
-        let Some(family) = self.family else { return };
-        if let Some(sink) = &mut self.sink {
-            return sink.sample(&family, labels, more, value.into());
+        // Set with a family's first line; what goes to a sink has none.
+        if !self.headed {
+            let Some(family) = self.family else { return };
+            if let Some(sink) = &mut self.sink {
+                return sink.sample(&family, labels, more, value.into());
+            }
+            self.head(&family);
         }
-        self.head(&family);
-        self.out.extend_from_slice(family.name.as_bytes());
-        if !labels.is_empty() || !more.is_empty() {
-            self.out.push(b'{');
+        if labels.is_empty() && more.is_empty() {
+            self.out.extend_from_slice(&self.opening[..self.opening.len() - 1]);
+        } else {
+            self.out.extend_from_slice(&self.opening);
             self.out.extend_from_slice(labels.as_bytes());
             let mut first = labels.is_empty();
             for (name, value) in more {
@@ -163,7 +173,23 @@ impl Writer {
             self.out.push(b'}');
         }
         value.into().put(&mut self.out);
-        self.pack(PIECE);
+        if self.out.len() >= PIECE {
+            self.pack(PIECE);
+        }
+    }
+
+    /// The same with labels that many samples have: put together once.
+    pub fn sample_with(&mut self, labels: &str, more: &More<'_>, value: impl Into<Value>) {
+        if !self.headed || labels.is_empty() {
+            return self.sample(labels, &[more.pair], value);
+        }
+        for piece in [&self.opening, labels.as_bytes(), &more.end] {
+            self.out.extend_from_slice(piece);
+        }
+        value.into().put(&mut self.out);
+        if self.out.len() >= PIECE {
+            self.pack(PIECE);
+        }
     }
 
     /// A histogram of counts per bucket, not cumulative; the last is above every bound.
@@ -333,6 +359,23 @@ fn written(bound: f64, format: Format) -> String {
     match format {
         Format::OpenMetrics if bound.fract() == 0.0 => format!("{bound:.1}"),
         _ => bound.to_string(),
+    }
+}
+
+/// A label that follows others in many samples, and the brace after it.
+#[derive(Debug)]
+pub struct More<'a> {
+    pair: (&'a str, &'a str),
+    end: Vec<u8>,
+}
+
+impl<'a> More<'a> {
+    /// The label of this name and value.
+    pub fn new(name: &'a str, value: &'a str) -> Self {
+        let (mut end, mut first) = (Vec::new(), false);
+        put_label(&mut end, &mut first, name, value);
+        end.push(b'}');
+        Self { pair: (name, value), end }
     }
 }
 
