@@ -20,7 +20,7 @@ pub(super) const AGENT: &str = "netmon.service";
 /// `CAP_PERFMON` and `CAP_BPF` of capabilities(7).
 const CAPABILITIES: u64 = 1 << 38 | 1 << 39;
 
-/// Valid and tight; every capability of the agent with two of the kernel's; reload, a crash, the end.
+/// Valid and tight; every capability of the agent with two of the kernel's, which it gives up; reload, a crash, the end.
 pub fn agent() -> Result<()> {
     let world = World::new()?;
     let systemd = Systemd::start(&world, &[("backup", ""), ("export", ""), ("tunnel", "")])?;
@@ -51,7 +51,13 @@ pub fn agent() -> Result<()> {
     let own = fs::read_to_string(systemd.path("/proc").join(&pid).join("status"))?;
     let field =
         |name: &str| own.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().trim().to_owned();
-    ensure!(u64::from_str_radix(&field("CapEff:"), 16)? == CAPABILITIES, "{own}");
+    // It was started with two, as a unit can't be without a bounding set, and holds none by now.
+    for (name, due) in
+        [("CapBnd:", CAPABILITIES), ("CapEff:", 0), ("CapPrm:", 0), ("CapInh:", 0), ("CapAmb:", 0)]
+    {
+        ensure!(u64::from_str_radix(&field(name), 16)? == due, "{own}");
+    }
+    ensure!((&*field("NoNewPrivs:"), &*field("Seccomp:")) == ("1", "2"), "{own}");
     let uid: u32 = field("Uid:").split_whitespace().next().context("no uid")?.parse()?;
     ensure!(uid != 0, "the agent is root");
     for (path, mode) in [("", 0o750), ("/netmon.sock", 0o660)] {
