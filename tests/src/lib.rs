@@ -9,6 +9,7 @@
 //! | [`prometheus`] | a real Prometheus in a namespace |
 //! | [`dashboards`] | what Grafana would ask, and drawings of the answers |
 //! | [`scenario`] | scenario files, played in virtual time and in the lab |
+//! | [`targets_on_loopback`] | targets by the thousand |
 //! | [`promise`] | the line that tells the figure of a promise |
 //! | [`truth`] | whether a waiter's release agrees with what was done to the link |
 //!
@@ -19,10 +20,12 @@ pub mod agent;
 pub mod browser;
 pub mod dashboards;
 pub mod lab;
+mod many;
 pub mod prometheus;
 mod promise;
 pub mod scenario;
 pub mod sim;
 pub mod truth;
 
+pub use many::targets_on_loopback;
 pub use promise::promise;

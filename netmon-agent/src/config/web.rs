@@ -67,7 +67,7 @@ pub enum ClientAuth {
 /// bcrypt's work doubles with each: a login at the highest takes seconds.
 const MOST_COST: u32 = 16;
 /// What such a file has at most, bytes.
-pub const MAX_WEB_CONFIG: usize = 1 << 20;
+pub const MAX_WEB_CONFIG: u64 = 1 << 20;
 
 /// Headers that may be set, as the exporters have them.
 const HEADERS: [&str; 5] = [

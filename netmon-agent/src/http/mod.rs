@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use self::{
     connect::{connect, secure},
     exchange::{Answer, BodyError, ask},
-    trust::{Roots, Trust, TrustError, configured, provider, system},
+    trust::{Roots, Trust, TrustError, configured, provider, read, system},
 };
 
 /// How netmon calls itself.

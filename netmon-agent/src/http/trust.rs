@@ -59,7 +59,7 @@ impl Roots {
     /// It can't be read, is no PEM, or holds no certificate.
     pub fn read(path: &Path) -> Result<Self, TrustError> {
         let failed = |why: String| TrustError::File { path: path.to_owned(), why };
-        let text = read(path).map_err(|e| failed(e.to_string()))?;
+        let text = read(path, LARGEST).map_err(|e| failed(e.to_string()))?;
         let all = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
         let given = all.map_err(|e| failed(e.to_string()))?;
         let mut store = RootCertStore::empty();
@@ -138,7 +138,11 @@ impl Trust {
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// A file's bytes, `largest` at most: only of a file, and nothing that somebody put in its place is waited for.
+///
+/// # Errors
+/// It can't be read, is no file, or is larger.
+pub fn read(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
     let no_file = || io::Error::other("it is no file");
     // To open some devices is to do something.
     if !fs::metadata(path)?.is_file() {
@@ -149,9 +153,9 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(no_file());
     }
     let mut text = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > LARGEST {
-        return Err(io::Error::other(format!("it has more than {} MiB", LARGEST >> 20)));
+    file.take(largest + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > largest {
+        return Err(io::Error::other(format!("it has more than {} MiB", largest >> 20)));
     }
     Ok(text)
 }

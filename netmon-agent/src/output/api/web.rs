@@ -4,9 +4,8 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
-    io::{self, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -30,7 +29,7 @@ use tokio_rustls::TlsAcceptor;
 use super::reply;
 use crate::{
     config::web::{ClientAuth, Hash, MAX_WEB_CONFIG, TlsConfig, WebConfig},
-    http::{Roots, provider},
+    http::{Roots, provider, read},
 };
 
 /// Passwords that were right and need no second look, at most: a look is a tenth of a second's work.
@@ -317,22 +316,8 @@ fn name(suite: &SupportedCipherSuite) -> String {
     format!("{:?}", suite.suite())
 }
 
-/// A file's bytes, if it is one and no larger than any that is meant.
 fn bytes(path: &Path) -> Result<Vec<u8>, WebError> {
-    let read = || {
-        // A pipe that somebody put there is not waited for.
-        let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no file"));
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX_WEB_CONFIG as u64 + 1).read_to_end(&mut bytes)?;
-        if bytes.len() > MAX_WEB_CONFIG {
-            return Err(io::Error::other("it has more than a mebibyte"));
-        }
-        Ok(bytes)
-    };
-    read().map_err(|error| WebError::Read { path: path.to_owned(), error })
+    read(path, MAX_WEB_CONFIG).map_err(|error| WebError::Read { path: path.to_owned(), error })
 }
 
 fn stamp(path: &Path) -> (PathBuf, Option<Stamp>) {

@@ -1,7 +1,6 @@
 //! What a target, a device and a probe take: series, bytes of a scrape, CPU, memory, bytes on the wire. What
 //! `docs/CAPACITY.md` reckons from.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -14,6 +13,7 @@ use clap::Args;
 use netmon_agent::time::Mono;
 use netmon_tests::agent::{Agent, Metrics, Start, await_until};
 use netmon_tests::lab::{Family, Netns, SERVER_V4, World};
+use netmon_tests::targets_on_loopback;
 use nix::time::ClockId;
 
 /// Far more than anything here takes.
@@ -162,20 +162,11 @@ fn scrape(socket: &Path, accept: &str, gzip: bool) -> Result<Vec<u8>> {
 
 /// Every address of 127/8 answers.
 fn config(metrics: &str, targets: u32) -> String {
-    let mut text = format!(
+    let text = format!(
         "[limits]\ncpu = \"off\"\nmemory = \"off\"\n[history]\nenabled = false\n[metrics]\n{metrics}\
          [defaults]\ninterval = \"2s\"\nauto_targets = false\n[agent]\nmax_probes_per_second = 30000\n"
     );
-    for i in 0..targets {
-        // Writing to a String can't fail.
-        let _ = write!(
-            text,
-            "[[target]]\nname = \"target-{i:06}\"\nhost = \"127.1.{}.{}\"\n",
-            i / 250,
-            1 + i % 250
-        );
-    }
-    text
+    text + &targets_on_loopback(targets)
 }
 
 /// Bytes on the wire a probe, both ways, with the Ethernet header and without preamble and checksum.

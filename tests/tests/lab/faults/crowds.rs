@@ -1,6 +1,5 @@
 //! Crowds that take an answer and never read it: who waits, and who scrapes.
 
-use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -12,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use netmon_agent::time::Mono;
 use netmon_tests::agent::{Agent, Metrics, Start, Witness, await_until};
 use netmon_tests::lab::{Options, World};
-use netmon_tests::promise;
+use netmon_tests::{promise, targets_on_loopback};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
@@ -23,7 +22,7 @@ const WAITERS: usize = 9_999;
 /// … and these have not even asked to the end.
 const HALF_ASKED: usize = 200;
 /// Of each scrape more than the kernel takes for one who does not read.
-const TARGETS: usize = 400;
+const TARGETS: u32 = 400;
 const SCRAPERS: usize = 60;
 
 /// Asks, and leaves the answer where it is.
@@ -149,17 +148,8 @@ pub fn scrapers() -> Result<()> {
 const PORT: u16 = 9817;
 
 fn config() -> String {
-    let mut text = String::from("[defaults]\ninterval = \"5s\"\nauto_targets = false\n");
-    for i in 0..TARGETS {
-        // Writing to a String can't fail.
-        let _ = write!(
-            text,
-            "[[target]]\nname = \"target-{i:06}\"\nhost = \"127.1.{}.{}\"\n",
-            i / 250,
-            1 + i % 250
-        );
-    }
-    text
+    let text = String::from("[defaults]\ninterval = \"5s\"\nauto_targets = false\n");
+    text + &targets_on_loopback(TARGETS)
 }
 
 /// One that asks for metrics over TCP, has little room for them, and does not read.

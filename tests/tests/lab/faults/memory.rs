@@ -1,6 +1,5 @@
 //! Little memory, and everything at once that takes some: targets, scrapes, waiters.
 
-use std::fmt::Write as _;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use netmon_tests::agent::{Agent, Start, await_until, get};
 use netmon_tests::lab::{MemoryGroup, World};
-use netmon_tests::promise;
+use netmon_tests::{promise, targets_on_loopback};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::crowds::ask_in_vain;
@@ -84,20 +83,11 @@ fn peak(group: &Option<MemoryGroup>) -> Option<u64> {
 
 /// Every address of 127/8 answers. What is awaited is the link's.
 fn config(targets: u32) -> String {
-    let mut text = String::from(
+    let text = String::from(
         "[agent]\nmax_probes_per_second = 10000\n[limits]\ncpu = \"off\"\nmemory = \"off\"\n[defaults]\ninterval = \"10s\"\n\
          auto_targets = false\n",
     );
-    for i in 0..targets {
-        // Writing to a String can't fail.
-        let _ = write!(
-            text,
-            "[[target]]\nname = \"target-{i:06}\"\nhost = \"127.1.{}.{}\"\n",
-            i / 250,
-            1 + i % 250
-        );
-    }
-    text
+    text + &targets_on_loopback(targets)
 }
 
 fn hold(agent: &Agent<'_>, count: usize) -> Result<Vec<UnixStream>> {
