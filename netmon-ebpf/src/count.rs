@@ -1,39 +1,38 @@
 //! The maps of counters, and how to add to them.
 
-use aya_ebpf::{
-    btf_maps::{HashMap, PerCpuArray, PerCpuHashMap},
-    macros::btf_map,
-};
+use aya_ebpf::{btf_maps::Array, macros::btf_map};
 use aya_log_ebpf::debug;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use netmon_ebpf::{
-    AddressCounters, Counters, DeviceName, Key, LocalAddress, MAX_ADDRESSES, MAX_COUNTERS, MAX_DROP_REASON,
-    MAX_NAMES, MAX_OTHERS, Settings, address_slot, kind, lost, slot,
+    AddressCounters, Counters, Key, LocalAddress, MAX_ADDRESSES, MAX_COUNTERS, MAX_DROP_REASON, MAX_OTHERS,
+    Other, Settings, address_slot, kind, lost, slot,
 };
 
-use crate::walk::Device;
+use crate::{
+    tables::{MMAPABLE, table},
+    walk::Device,
+};
+
+table!(
+    /// The agent's own network namespace.
+    own: Key => Counters, MAX_COUNTERS, COUNTERS_INDEX, COUNTERS, COUNTERS_BOOK, COUNTERS_FREE
+);
+table!(
+    /// Every other network namespace.
+    others: Key => Other, MAX_OTHERS, OTHERS_INDEX, OTHERS, OTHERS_BOOK, OTHERS_FREE
+);
+table!(
+    /// Local addresses.
+    addresses: LocalAddress => AddressCounters, MAX_ADDRESSES,
+    ADDRESSES_INDEX, ADDRESSES, ADDRESSES_BOOK, ADDRESSES_FREE
+);
 
 #[btf_map]
-static COUNTERS: PerCpuHashMap<Key, Counters, { MAX_COUNTERS as usize }> = PerCpuHashMap::new();
-
-#[btf_map]
-static OTHERS: PerCpuHashMap<Key, Counters, { MAX_OTHERS as usize }> = PerCpuHashMap::new();
-
-#[btf_map]
-static ADDRESSES: PerCpuHashMap<LocalAddress, AddressCounters, { MAX_ADDRESSES as usize }> =
-    PerCpuHashMap::new();
-
-#[btf_map]
-static NAMES: HashMap<Key, DeviceName, { MAX_NAMES as usize }> = HashMap::new();
-
-#[btf_map]
-static LOST: PerCpuArray<u64, { lost::COUNT as usize }> = PerCpuArray::new();
+static LOST: Array<u64, { lost::COUNT as usize }, MMAPABLE> = Array::new();
 
 /// Set by the loader, frozen like the offsets.
 #[unsafe(no_mangle)]
 static SETTINGS: Settings = Settings::DEFAULT;
-
-pub const BPF_NOEXIST: u64 = 1;
 
 macro_rules! setting {
     ($($field:tt)+) => {
@@ -67,7 +66,7 @@ pub fn is_wanted(netns: u32) -> bool {
     setting!(all_namespaces) == 1 || netns == 0 || is_own(netns)
 }
 
-/// This CPU's counters of one namespace and interface.
+/// The counters of one namespace and interface.
 pub struct Row(*mut u64);
 
 impl Row {
@@ -114,31 +113,21 @@ pub fn row(key: &Key, device: Device) -> Option<Row> {
 
 #[inline(always)]
 fn own_row(key: &Key) -> Option<*mut Counters> {
-    COUNTERS.get_ptr_mut(key).or_else(|| {
-        // Another CPU may be first to insert the key; its row serves as well.
-        let _ = COUNTERS.insert(key, [0; slot::COUNT], BPF_NOEXIST);
-        COUNTERS.get_ptr_mut(key)
-    })
+    own::look(key).or_else(|| own::insert(key))
 }
 
+/// A new row notes what the interface is called: netlink tells only of the agent's own namespace.
 #[inline(always)]
 fn others_row(key: &Key, device: Device) -> Option<*mut Counters> {
-    OTHERS.get_ptr_mut(key).or_else(|| {
-        if OTHERS.insert(key, [0; slot::COUNT], BPF_NOEXIST).is_ok() {
-            name(key, device);
-        }
-        OTHERS.get_ptr_mut(key)
-    })
-}
-
-/// Notes what the interface of `key` is called. Netlink tells only of the agent's own namespace.
-#[inline(always)]
-fn name(key: &Key, device: Device) {
-    if let Some(name) = device.name()
-        && NAMES.insert(key, name, 0).is_err()
-    {
-        lose(lost::NAMES, key.netns);
-    }
+    let row = others::look(key).or_else(|| {
+        let row = others::insert(key)?;
+        let name = device.name().unwrap_or_default();
+        // SAFETY: the pointer is to an `Other` in the map.
+        unsafe { (&raw mut (*row).name).write(name) };
+        Some(row)
+    })?;
+    // SAFETY: as above.
+    Some(unsafe { &raw mut (*row).counters })
 }
 
 /// So many more of what `SLOT` stands for at `address`, unless it is another namespace's.
@@ -148,18 +137,14 @@ pub fn at_address<const SLOT: usize>(address: &LocalAddress, amount: u64) {
     if address.netns != 0 && !is_own(address.netns) {
         return;
     }
-    let found = ADDRESSES.get_ptr_mut(address).or_else(|| {
-        let _ = ADDRESSES.insert(address, [0; address_slot::COUNT], BPF_NOEXIST);
-        ADDRESSES.get_ptr_mut(address)
-    });
-    match found {
+    match addresses::look(address).or_else(|| addresses::insert(address)) {
         // SAFETY: the pointer is to an `AddressCounters` in the map, and the slot is within it.
         Some(counters) => unsafe { add(counters.cast::<u64>().add(SLOT), amount) },
         None => lose(lost::ADDRESSES, address.netns),
     }
 }
 
-/// Counts a loss, and says so the first time it is of this sort on this CPU.
+/// Counts a loss, and says so the first time it is of this sort.
 ///
 /// Never inlined: a log line takes more instructions than all of a program's own work.
 #[inline(never)]
@@ -175,8 +160,7 @@ pub fn lose(place: u32, netns: u32) {
     }
 }
 
-/// Adds in one step: another CPU may add to the same counter, and even to one that is this CPU's alone a softirq may
-/// in the middle of it.
+/// Adds in one step: another CPU may add to the same counter, or a softirq in the middle of it.
 ///
 /// # Safety
 /// `counter` must point to a `u64` in a map.

@@ -1,19 +1,18 @@
 //! Packets that the kernel dropped, for the reasons that were asked for.
 
-use aya_ebpf::{
-    btf_maps::HashMap,
-    macros::{btf_map, raw_tracepoint},
-    programs::RawTracePointContext,
-};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use netmon_ebpf::{Drop, MAX_DROPS, lost};
 
 use crate::{
-    count::{self, BPF_NOEXIST, add},
+    count::{self, add},
+    tables::table,
     walk::Skb,
 };
 
-#[btf_map]
-static DROPS: HashMap<Drop, u64, { MAX_DROPS as usize }> = HashMap::new();
+table!(
+    /// Drops by interface and reason.
+    rows: Drop => u64, MAX_DROPS, DROPS_INDEX, DROPS, DROPS_BOOK, DROPS_FREE
+);
 
 /// `trace_kfree_skb(skb, location, reason, …)`.
 #[raw_tracepoint(tracepoint = "kfree_skb")]
@@ -32,11 +31,7 @@ pub fn kfree_skb(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let key = Drop { netns, ifindex, reason };
-    let found = DROPS.get_ptr_mut(key).or_else(|| {
-        let _ = DROPS.insert(key, 0, BPF_NOEXIST);
-        DROPS.get_ptr_mut(key)
-    });
-    match found {
+    match rows::look(&key).or_else(|| rows::insert(&key)) {
         // SAFETY: the pointer is to a `u64` in the map.
         Some(counter) => unsafe { add(counter, 1) },
         None => count::lose(lost::DROPS, netns),

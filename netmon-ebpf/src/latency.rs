@@ -1,26 +1,26 @@
 //! Round-trip times by interface.
 
 use aya_ebpf::{
-    btf_maps::{HashMap, PerCpuArray},
+    btf_maps::PerCpuArray,
     macros::{btf_map, raw_tracepoint},
     programs::RawTracePointContext,
 };
 use netmon_ebpf::{Key, MAX_RTT, RTT_BUCKETS, Rtt, RttHistogram, lost, rtt_bucket, rtt_kind};
 
 use crate::{
-    count::{self, BPF_NOEXIST, add},
+    count::{self, add},
+    tables::table,
     walk::Sock,
 };
 
-#[btf_map]
-static RTT: HashMap<Key, Rtt, { MAX_RTT as usize }> = HashMap::new();
+table!(
+    /// Round-trip times by interface.
+    rows: Key => Rtt, MAX_RTT, RTT_INDEX, RTT, RTT_BOOK, RTT_FREE
+);
 
 /// Segments seen since the last that was sampled.
 #[btf_map]
 static TICK: PerCpuArray<u32, 1> = PerCpuArray::new();
-
-/// Too large for a program's stack, so it lies with the constants.
-static EMPTY: Rtt = [RttHistogram { sum: 0, buckets: [0; RTT_BUCKETS] }; rtt_kind::COUNT];
 
 /// One segment in so many is sampled; a power of two.
 const SAMPLE: u32 = 64;
@@ -32,10 +32,7 @@ pub fn record<const KIND: usize>(key: &Key, us: u32) {
     if us == 0 || !count::is_own(key.netns) {
         return;
     }
-    let found = RTT.get_ptr_mut(key).or_else(|| {
-        let _ = RTT.insert(key, &EMPTY, BPF_NOEXIST);
-        RTT.get_ptr_mut(key)
-    });
+    let found = rows::look(key).or_else(|| rows::insert(key));
     let Some(rtt) = found else { return count::lose(lost::RTT, key.netns) };
     let bucket = rtt_bucket(us);
     if bucket < RTT_BUCKETS {

@@ -8,6 +8,7 @@ mod names;
 mod offsets;
 mod prefix;
 mod remote;
+mod rows;
 mod rtt;
 mod slots;
 
@@ -15,6 +16,7 @@ pub use names::*;
 pub use offsets::{ABSENT, Format, Offsets};
 pub use prefix::prefix_hash;
 pub use remote::{FLOW_CELLS, PREFIX_CELLS, Spread, Timeout, flow_hash};
+pub use rows::{Aligned, Book, Row, state};
 pub use rtt::{RTT_BUCKETS, Rtt, RttHistogram, rtt_bucket, rtt_kind};
 pub use slots::{AddressCounters, Counters, address_slot, kind, lost, slot};
 
@@ -53,6 +55,16 @@ pub struct Drop {
 /// The name of an interface as the kernel has it: bytes, padded with zeroes (`IFNAMSIZ`).
 pub type DeviceName = [u8; 16];
 
+/// The value of a row of [`OTHERS`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// As of the agent's own namespace.
+    pub counters: Counters,
+    /// What the interface was called when the row was handed out; zeroes when that was not to be known.
+    pub name: DeviceName,
+}
+
 /// The index of loopback, the same in every network namespace (`LOOPBACK_IFINDEX` of the kernel's
 /// `include/net/flow.h`).
 pub const LOOPBACK: u32 = 1;
@@ -89,6 +101,7 @@ const _: () = {
     assert!(size_of::<Spread>() == (PREFIX_CELLS + FLOW_CELLS) * 4);
     assert!(size_of::<Timeout>() == 2 * 4);
     assert!(size_of::<Rtt>() == rtt_kind::COUNT * (RTT_BUCKETS + 1) * 8);
+    assert!(size_of::<Other>() == size_of::<Counters>() + 16);
     assert!(size_of::<Offsets>() == 27 * 4);
     assert!(size_of::<Format>() == 11 * 4);
 };

@@ -25,6 +25,8 @@ mod retransmit;
 #[cfg(target_arch = "bpf")]
 mod spread;
 #[cfg(target_arch = "bpf")]
+mod tables;
+#[cfg(target_arch = "bpf")]
 mod twin;
 #[cfg(target_arch = "bpf")]
 mod walk;

@@ -1,27 +1,65 @@
 //! What maps, globals and programs are called, and how much the maps hold.
 
-/// Counters of the agent's own network namespace by interface: per-CPU hash map of [`Key`](crate::Key) to
+/// The maps of a [table](crate::Row).
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    /// Array of [`Row`](crate::Row) that can be mapped; the table is called as it is.
+    pub rows: &'static str,
+    /// Hash map of keys to numbers of rows.
+    pub index: &'static str,
+    /// Array of one [`Book`](crate::Book) that can be mapped.
+    pub book: &'static str,
+    /// Stack of the numbers of rows that are free.
+    pub free: &'static str,
+    /// Rows unless the loader asks for fewer, and places in the book.
+    pub most: u32,
+}
+
+/// Counters of the agent's own network namespace by interface: [table](crate::Row) of [`Key`](crate::Key) and
 /// [`Counters`](crate::Counters).
-pub const COUNTERS_MAP: &str = "COUNTERS";
-/// The same of every other network namespace: a map apart, so that however many come and go, the agent's own keeps its
-/// rows.
-pub const OTHERS_MAP: &str = "OTHERS";
-/// What is counted by local address, in the agent's own network namespace or in one that is not known: per-CPU hash map
-/// of [`LocalAddress`](crate::LocalAddress) to [`AddressCounters`](crate::AddressCounters).
-pub const ADDRESSES_MAP: &str = "ADDRESSES";
-/// Names of interfaces outside the agent's own namespace: hash map of [`Key`](crate::Key) to
-/// [`DeviceName`](crate::DeviceName).
-pub const NAMES_MAP: &str = "NAMES";
-/// What could not be counted: per-CPU array of `u64`, indexed by [`lost`](crate::lost).
+pub const COUNTERS: Table = Table {
+    rows: "COUNTERS",
+    index: "COUNTERS_INDEX",
+    book: "COUNTERS_BOOK",
+    free: "COUNTERS_FREE",
+    most: MAX_COUNTERS,
+};
+/// The same of every other network namespace, with the name of the interface: table of [`Key`](crate::Key) and
+/// [`Other`](crate::Other). A table apart, so that however many come and go, the agent's own keeps its rows.
+pub const OTHERS: Table = Table {
+    rows: "OTHERS",
+    index: "OTHERS_INDEX",
+    book: "OTHERS_BOOK",
+    free: "OTHERS_FREE",
+    most: MAX_OTHERS,
+};
+/// What is counted by local address, in the agent's own network namespace or in one that is not known: table of
+/// [`LocalAddress`](crate::LocalAddress) and [`AddressCounters`](crate::AddressCounters).
+pub const ADDRESSES: Table = Table {
+    rows: "ADDRESSES",
+    index: "ADDRESSES_INDEX",
+    book: "ADDRESSES_BOOK",
+    free: "ADDRESSES_FREE",
+    most: MAX_ADDRESSES,
+};
+/// Round-trip times in the agent's own network namespace: table of [`Key`](crate::Key) and [`Rtt`](crate::Rtt).
+pub const RTT: Table =
+    Table { rows: "RTT", index: "RTT_INDEX", book: "RTT_BOOK", free: "RTT_FREE", most: MAX_RTT };
+/// How retransmissions spread over remote ends: table of [`Key`](crate::Key) and [`Spread`](crate::Spread).
+pub const SPREAD: Table = Table {
+    rows: "SPREAD",
+    index: "SPREAD_INDEX",
+    book: "SPREAD_BOOK",
+    free: "SPREAD_FREE",
+    most: MAX_SPREAD,
+};
+/// Packets dropped in the agent's own network namespace: table of [`Drop`](crate::Drop) and `u64`.
+pub const DROPS: Table =
+    Table { rows: "DROPS", index: "DROPS_INDEX", book: "DROPS_BOOK", free: "DROPS_FREE", most: MAX_DROPS };
+/// What could not be counted: array of `u64` that can be mapped, indexed by [`lost`](crate::lost).
 pub const LOST_MAP: &str = "LOST";
-/// Round-trip times in the agent's own network namespace: hash map of [`Key`](crate::Key) to [`Rtt`](crate::Rtt).
-pub const RTT_MAP: &str = "RTT";
-/// How retransmissions spread over remote ends: hash map of [`Key`](crate::Key) to [`Spread`](crate::Spread).
-pub const SPREAD_MAP: &str = "SPREAD";
 /// Retransmission time-outs as they happen: ring buffer of [`Timeout`](crate::Timeout).
 pub const TIMEOUTS_MAP: &str = "TIMEOUTS";
-/// Packets dropped in the agent's own network namespace: hash map of [`Drop`](crate::Drop) to `u64`.
-pub const DROPS_MAP: &str = "DROPS";
 
 /// The global variable that holds the running kernel's [`Offsets`](crate::Offsets).
 pub const OFFSETS_GLOBAL: &str = "OFFSETS";
@@ -30,19 +68,17 @@ pub const FORMAT_GLOBAL: &str = "FORMAT";
 /// The global variable that holds the [`Settings`](crate::Settings).
 pub const SETTINGS_GLOBAL: &str = "SETTINGS";
 
-/// Entries of [`COUNTERS_MAP`] unless the loader asks for fewer.
+/// Rows of [`COUNTERS`] unless the loader asks for fewer.
 pub const MAX_COUNTERS: u32 = 1024;
-/// Entries of [`OTHERS_MAP`] unless the loader asks for fewer.
+/// Rows of [`OTHERS`] unless the loader asks for fewer.
 pub const MAX_OTHERS: u32 = 4096;
-/// Entries of [`ADDRESSES_MAP`] unless the loader asks for fewer.
+/// Rows of [`ADDRESSES`] unless the loader asks for fewer.
 pub const MAX_ADDRESSES: u32 = 1024;
-/// Entries of [`NAMES_MAP`] unless the loader asks for fewer.
-pub const MAX_NAMES: u32 = 4096;
-/// Entries of [`RTT_MAP`] unless the loader asks for fewer.
+/// Rows of [`RTT`] unless the loader asks for fewer.
 pub const MAX_RTT: u32 = 1024;
-/// Entries of [`SPREAD_MAP`], which holds interfaces of the agent's own namespace alone.
+/// Rows of [`SPREAD`], which holds interfaces of the agent's own namespace alone.
 pub const MAX_SPREAD: u32 = 128;
-/// Entries of [`DROPS_MAP`] unless the loader asks for fewer.
+/// Rows of [`DROPS`] unless the loader asks for fewer.
 pub const MAX_DROPS: u32 = 2048;
 /// Bytes of [`TIMEOUTS_MAP`]: sixteen to a time-out, the kernel's header included.
 pub const TIMEOUTS_BYTES: u32 = 16 * 1024;

@@ -82,26 +82,24 @@ pub mod kind {
 
 /// Places in [`LOST_MAP`](crate::LOST_MAP).
 pub mod lost {
-    /// Events lost because [`COUNTERS_MAP`](crate::COUNTERS_MAP) was full.
+    /// Events lost because [`COUNTERS`](crate::COUNTERS) was full.
     pub const COUNTERS: u32 = 0;
-    /// Events lost because [`ADDRESSES_MAP`](crate::ADDRESSES_MAP) was full.
+    /// Events lost because [`ADDRESSES`](crate::ADDRESSES) was full.
     pub const ADDRESSES: u32 = 1;
     /// Events counted under interface 0 because no structure named the interface.
     pub const UNRESOLVED: u32 = 2;
-    /// Round-trip times lost because [`RTT_MAP`](crate::RTT_MAP) was full.
+    /// Round-trip times lost because [`RTT`](crate::RTT) was full.
     pub const RTT: u32 = 3;
-    /// Retransmissions that [`SPREAD_MAP`](crate::SPREAD_MAP) had no room for.
+    /// Retransmissions that [`SPREAD`](crate::SPREAD) had no room for.
     pub const SPREAD: u32 = 4;
     /// Time-outs that [`TIMEOUTS_MAP`](crate::TIMEOUTS_MAP) had no room for.
     pub const TIMEOUTS: u32 = 5;
-    /// Drops lost because [`DROPS_MAP`](crate::DROPS_MAP) was full.
+    /// Drops lost because [`DROPS`](crate::DROPS) was full.
     pub const DROPS: u32 = 6;
-    /// Names lost because [`NAMES_MAP`](crate::NAMES_MAP) was full.
-    pub const NAMES: u32 = 7;
     /// No loss: retransmissions that the kernel kept from one program and the other counted.
-    pub const RECOVERED: u32 = 8;
-    /// Events lost because [`OTHERS_MAP`](crate::OTHERS_MAP) was full.
-    pub const OTHERS: u32 = 9;
+    pub const RECOVERED: u32 = 7;
+    /// Events lost because [`OTHERS`](crate::OTHERS) was full.
+    pub const OTHERS: u32 = 8;
     /// How many places there are.
-    pub const COUNT: u32 = 10;
+    pub const COUNT: u32 = 9;
 }

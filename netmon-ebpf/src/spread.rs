@@ -1,7 +1,7 @@
 //! Whether retransmissions are one remote's trouble or many's, in the agent's own network namespace.
 
 use aya_ebpf::{
-    btf_maps::{HashMap, PerCpuArray, RingBuf},
+    btf_maps::{PerCpuArray, RingBuf},
     helpers::bpf_ktime_get_ns,
     macros::btf_map,
 };
@@ -10,21 +10,21 @@ use netmon_ebpf::{
 };
 
 use crate::{
-    count::{self, BPF_NOEXIST, add32},
+    count::{self, add32},
+    tables::table,
     walk::Sock,
 };
 
-#[btf_map]
-static SPREAD: HashMap<Key, Spread, { MAX_SPREAD as usize }> = HashMap::new();
+table!(
+    /// Cells of prefixes and connections by interface.
+    rows: Key => Spread, MAX_SPREAD, SPREAD_INDEX, SPREAD, SPREAD_BOOK, SPREAD_FREE
+);
 
 #[btf_map]
 static TIMEOUTS: RingBuf<Timeout, { TIMEOUTS_BYTES as usize }> = RingBuf::new();
 
 #[btf_map]
 static TOLD: PerCpuArray<Told, 1> = PerCpuArray::new();
-
-/// Too large for a program's stack, so it lies with the constants.
-static EMPTY: Spread = Spread { prefixes: [0; PREFIX_CELLS], flows: [0; FLOW_CELLS] };
 
 /// Time-outs told of one prefix, by one CPU in one second.
 const TOLD_AT_MOST: u8 = 2;
@@ -44,10 +44,7 @@ pub fn add(key: &Key, sock: Sock, segments: u64) {
     if !count::is_own(key.netns) {
         return;
     }
-    let found = SPREAD.get_ptr_mut(key).or_else(|| {
-        let _ = SPREAD.insert(key, &EMPTY, BPF_NOEXIST);
-        SPREAD.get_ptr_mut(key)
-    });
+    let found = rows::look(key).or_else(|| rows::insert(key));
     let Some(spread) = found else { return count::lose(lost::SPREAD, key.netns) };
     let prefix = prefix_hash(&sock.remote_address()) as usize % PREFIX_CELLS;
     let flow = flow_hash(sock.0) as usize % FLOW_CELLS;

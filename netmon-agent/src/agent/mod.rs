@@ -174,7 +174,7 @@ pub fn prepare(options: Options) -> Result<Prepared, AgentError> {
     found.extend(runner.capability);
     let plan = sandbox::Plan {
         mode: options.config.sandbox,
-        kept: shut_in::kept(&options.config, &kernel),
+        kept: shut_in::kept(&options.config),
         reach: reach.clone(),
     };
     found.extend(sandbox::enter(&plan));

@@ -16,7 +16,6 @@ use crate::{
     observation::{Method, PathOptions},
     output::notify::{Means, Runner},
     sandbox::{self, Kept, Mode, Reach},
-    source::bpf,
 };
 
 /// The capability of running hook commands.
@@ -71,15 +70,8 @@ pub(super) fn ways(config: &Config) -> Vec<PathOptions> {
 }
 
 /// Capabilities that the agent can't do without here.
-pub(super) fn kept(config: &Config, kernel: &bpf::Kernel) -> Vec<Kept> {
+pub(super) fn kept(config: &Config) -> Vec<Kept> {
     let mut kept = Vec::new();
-    if kernel.is_readable() && !sandbox::works_without(|| kernel.is_readable()) {
-        kept.push(Kept {
-            capability: Cap::CAP_BPF,
-            reason: "to read the counters: this kernel is older than Linux 5.19, and does not let others look into maps",
-            remedy: "use Linux 5.19 or later; of bpf(2) seccomp leaves nothing but looking into maps",
-        });
-    }
     if samples(config).any(|target| target.path.mark != 0) {
         // From Linux 5.17 on the lesser of both will do.
         let marks = |capability: &Cap| sandbox::works_with(*capability, marks);
@@ -168,8 +160,6 @@ mod tests {
 
     #[test]
     fn a_configuration_without_marks_keeps_nothing() {
-        let kernel = bpf::Kernel::load(&bpf::Options { btf: Some("/none".into()), ..Default::default() });
-        let kept = kept(&config(""), &kernel);
-        assert!(kept.iter().all(|kept| kept.capability == Cap::CAP_BPF), "{kept:?}");
+        assert_eq!(kept(&config("")), []);
     }
 }

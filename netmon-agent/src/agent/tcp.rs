@@ -12,7 +12,7 @@ use super::capabilities::of_sock_diag;
 use crate::{
     capability::Capability,
     health::READ_INTERVAL,
-    observation::{Address, Evidence, IfIndex, Network, Observation, TcpCounters, TcpReading, TcpRung},
+    observation::{Address, Evidence, IfIndex, Network, Observation, TcpReading, TcpRung},
     source::{
         bpf::{Kernel, SET_STATE},
         sockdiag::{Census, Look, Progress, Reader, Step, Summary, Tally, Want},
@@ -116,29 +116,22 @@ impl Tcp {
         }
         // After a look right away, so that what was sent and what was sent again are of one time.
         if self.has_looked || self.next_reading <= now.mono {
-            seen.extend(self.read(now, network, false));
+            seen.push(self.read(now, network, false));
         }
         seen
     }
 
     /// Reads the counters; with `all`, or when it is time to, those of other network namespaces too.
-    pub(super) fn read(&mut self, now: Moment, network: &Network, all: bool) -> Option<Observation> {
+    pub(super) fn read(&mut self, now: Moment, network: &Network, all: bool) -> Observation {
         self.next_reading = now.mono + READ_INTERVAL;
         let all = all || self.next_others <= now.mono;
         if all {
             self.next_others = now.mono + OTHERS_INTERVAL;
         }
         let of = addresses(network);
-        match self.kernel.read(all, |address| of.get(&address).copied()) {
-            Ok(mut reading) => {
-                self.lay_sent(&mut reading);
-                Some(Observation { at: now.mono, evidence: Evidence::Tcp(Box::new(reading)) })
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the kernel's counters can't be read");
-                None
-            }
-        }
+        let mut reading = self.kernel.read(all, |address| of.get(&address).copied());
+        self.lay_sent(&mut reading);
+        Observation { at: now.mono, evidence: Evidence::Tcp(Box::new(reading)) }
     }
 
     /// Returns once a time-out was told. Never, where nothing tells of them.
@@ -160,10 +153,7 @@ impl Tcp {
     /// one had counted that was not `watched` goes on as no device's.
     pub(super) fn forget(&mut self, index: IfIndex, watched: bool, now: Mono) {
         self.next_reading = now;
-        let left = self.kernel.forget(index, watched).unwrap_or_else(|error| {
-            tracing::debug!(ifindex = index.0, %error, "counters of a lost interface stay");
-            TcpCounters::default()
-        });
+        let left = self.kernel.forget(index, watched);
         if let Some(dump) = &mut self.dump {
             dump.outdated = true;
         }
@@ -203,7 +193,7 @@ impl Tcp {
         if self.dump.is_none() {
             let addresses = addresses(network);
             let of = |address| addresses.get(&address).copied();
-            let closed = self.kernel.segments_of_closed(of).unwrap_or_default();
+            let closed = self.kernel.segments_of_closed(of);
             let look = self.wanted.then(Look::default);
             self.dump =
                 Some(Dump { began: now, closed, addresses, tally: Tally::default(), look, outdated: false });

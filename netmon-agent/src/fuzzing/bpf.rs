@@ -4,9 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use netmon_ebpf::{ABSENT, Counters, LocalAddress, RttHistogram, rtt_kind};
 
-use super::{
-    abi::Raw, addresses::ByAddress, btf::Btf, format::Record, ledger::Ledger, maps, mib, namespaces, offsets,
-};
+use super::{addresses::ByAddress, btf::Btf, format::Record, ledger::Ledger, maps, mib, namespaces, offsets};
 use crate::observation::{IfIndex, TcpCounters};
 
 /// Types of a kernel: what is found of them lies within what was looked through.
@@ -56,17 +54,20 @@ pub fn map_rows(bytes: &[u8]) {
     let mut devices: BTreeMap<IfIndex, TcpCounters> = BTreeMap::new();
     for (index, row) in (0..4).cycle().zip(words.chunks_exact(width)) {
         let Ok(row) = Counters::try_from(row) else { continue };
-        let twice = maps::sum([row, row].iter());
-        let once = maps::sum([row].iter());
-        let mut added = once;
-        added.add(&once);
-        assert_eq!(added, twice, "two CPUs are not twice one");
+        let once = maps::told(&row);
+        let mut twice = once;
+        twice.add(&once);
+        assert_eq!(
+            maps::told(&row.map(|count| 2 * count)),
+            twice,
+            "twice the counts are not twice what is told"
+        );
         devices.entry(IfIndex(index)).or_default().add(&once);
     }
     for kinds in words.chunks_exact(size_of::<RttHistogram>() / 8) {
         let mut one = RttHistogram { buckets: Default::default(), sum: kinds[0] };
         one.buckets.iter_mut().zip(&kinds[1..]).for_each(|(bucket, count)| *bucket = *count);
-        let told = maps::round_trips(&[Raw(one); rtt_kind::COUNT]);
+        let told = maps::round_trips(&[one; rtt_kind::COUNT]);
         assert_eq!(told.close.sum, Duration::from_micros(one.sum));
         assert_eq!(told.sampled.buckets, one.buckets);
     }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     files::{Files, supported as landlock_supported},
-    privileges::{Kept, works_with, works_without},
+    privileges::{Kept, works_with},
     reach::Reach,
     threads::{Held, Thread, of_process},
 };

@@ -15,11 +15,6 @@ pub struct Kept {
     pub remedy: &'static str,
 }
 
-/// Whether something works without any capability in effect. They are in effect again afterwards.
-pub fn works_without(work: impl FnOnce() -> bool) -> bool {
-    in_effect(&CapsHashSet::new(), work)
-}
-
 /// Whether something works with this one alone, which is false where it is not to be had. The others are in effect again
 /// afterwards.
 pub fn works_with(capability: Cap, work: impl FnOnce() -> bool) -> bool {

@@ -1,12 +1,13 @@
 //! The seam to the kernel's socket interface: batches of datagrams with their ancillary data, the error queue, the
 //! socket options no safe crate offers, and waiting for descriptors that others read; children in groups of their own;
-//! descriptors that were passed; and giving memory back. The only
+//! descriptors that were passed; memory that the kernel's programs share, and giving memory back. The only
 //! unsafe code of the agent lives here, but for the marks in `source/bpf` that say what is plain data.
 
 mod apart;
 mod batch;
 mod cmsg;
 mod group;
+mod mapped;
 mod memory;
 mod passed;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub use apart::spawn_apart;
 pub use batch::{Batch, Datagram, Queue};
 pub use cmsg::{Ancillary, ErrorOrigin, ExtendedError, parse as parse_control};
 pub use group::{keep_ended_children, spawn_in_group};
+pub use mapped::Mapped;
 pub use memory::{file_in_memory, give_back_memory};
 pub use passed::passed_descriptors;
 pub use readable::Readable;

@@ -34,6 +34,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("kernel::without_privilege_there_are_the_totals", ladder::totals),
     ("kernel::each_device_counts_its_own", devices::each_its_own),
     ("kernel::a_reused_index_begins_at_nothing", devices::reused_index),
+    ("kernel::rows_of_devices_that_are_gone_serve_others", devices::rows_again),
     ("kernel::what_an_unwatched_device_counted_stays", devices::unwatched_gone),
     ("kernel::time_outs_are_told_of_every_prefix", devices::time_outs),
 ];

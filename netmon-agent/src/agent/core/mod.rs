@@ -395,9 +395,8 @@ impl Core {
     /// Reads the counters that the kernel keeps and nobody is told of.
     fn read_figures(&mut self) {
         let now = Moment::now();
-        if let Some(observation) = self.tcp.read(now, self.health.network(), true) {
-            self.health.handle(now, observation);
-        }
+        let observation = self.tcp.read(now, self.health.network(), true);
+        self.health.handle(now, observation);
         let stats = self.links.read();
         let evidence = Evidence::Network(NetworkChange::LinkStats(stats));
         self.health.handle(now, Observation { at: now.mono, evidence });

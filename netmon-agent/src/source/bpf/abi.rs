@@ -1,6 +1,6 @@
 //! The types shared with the kernel side, in the form in which aya passes them to the kernel.
 
-use netmon_ebpf::{Drop, Format, Key, LocalAddress, Offsets, RttHistogram, Settings, Spread};
+use netmon_ebpf::{Format, Offsets, Settings};
 
 /// A type of `netmon_ebpf`, passed as its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -9,19 +9,9 @@ pub(super) struct Raw<T>(pub(super) T);
 
 #[expect(unsafe_code, reason = "aya takes only types that are declared to be plain bytes")]
 mod pod {
-    use super::{Drop, Format, Key, LocalAddress, Offsets, Raw, RttHistogram, Settings, Spread};
+    use super::{Format, Offsets, Raw, Settings};
 
     // SAFETY: `repr(C)`, integers only, and without padding, which netmon-ebpf asserts at compile time.
-    unsafe impl aya::Pod for Raw<Key> {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for Raw<LocalAddress> {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for Raw<Drop> {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for Raw<RttHistogram> {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for Raw<Spread> {}
-    // SAFETY: as above.
     unsafe impl aya::Pod for Raw<Offsets> {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Raw<Format> {}
@@ -60,11 +50,6 @@ mod tests {
 
     #[test]
     fn every_type_is_its_bytes_and_nothing_else() {
-        assert_eq!(bytes(ones::<Key>()), size_of::<Key>() as u64);
-        assert_eq!(bytes(ones::<LocalAddress>()), size_of::<LocalAddress>() as u64);
-        assert_eq!(bytes(ones::<Drop>()), size_of::<Drop>() as u64);
-        assert_eq!(bytes(ones::<RttHistogram>()), size_of::<RttHistogram>() as u64);
-        assert_eq!(bytes(ones::<Spread>()), size_of::<Spread>() as u64);
         assert_eq!(bytes(ones::<Offsets>()), size_of::<Offsets>() as u64);
         assert_eq!(bytes(ones::<Format>()), size_of::<Format>() as u64);
         assert_eq!(bytes(ones::<Settings>()), size_of::<Settings>() as u64);

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::{EbpfError, maps::MapError, programs::ProgramError, util::KernelVersion};
+use aya::{EbpfError, programs::ProgramError, util::KernelVersion};
 use caps::CapSet;
 use thiserror::Error;
 
@@ -50,6 +50,9 @@ pub enum LoadError {
     /// The layout of a classic tracepoint's record can't be read.
     #[error("no usable format of {0}:{1} in tracefs")]
     NoFormat(&'static str, &'static str),
+    /// The memory of a map can't be shared with the programs.
+    #[error("the memory of BPF map {0} can't be mapped: {1}")]
+    NotShared(&'static str, io::Error),
     /// The object lacks a program or a map.
     #[error("the kernel object has no {0}")]
     NotInObject(&'static str),
@@ -106,19 +109,6 @@ impl LoadError {
         }
         None
     }
-}
-
-/// Why the counters could not be read.
-#[derive(Debug, Error)]
-pub enum ReadError {
-    /// A map did not answer.
-    #[error("BPF map {map}: {}", chain(.source))]
-    Map {
-        /// Its name.
-        map: &'static str,
-        /// The kernel's answer.
-        source: MapError,
-    },
 }
 
 /// Finds out beforehand what the kernel would only answer with a bare EPERM.
@@ -196,7 +186,7 @@ mod tests {
 
     fn refused(code: i32) -> LoadError {
         let io_error = io::Error::from_raw_os_error(code);
-        EbpfError::MapError(MapError::CreateError { name: "COUNTERS".to_owned(), io_error }).into()
+        EbpfError::MapError(aya::maps::MapError::CreateError { name: "COUNTERS".to_owned(), io_error }).into()
     }
 
     #[test]

@@ -10,7 +10,7 @@ use aya_log::EbpfLogger;
 use netmon_ebpf::program;
 
 use super::{
-    error::{LoadError, ReadError},
+    error::LoadError,
     hooks::{self, Hook},
     load::{self, Loaded},
     maps::Maps,
@@ -75,47 +75,29 @@ impl Kernel {
         &self.capabilities
     }
 
-    /// Whether its maps can be looked into now. Without programs there are none.
-    pub fn is_readable(&self) -> bool {
-        self.reader.is_readable()
-    }
-
     /// Reads the counters of the network namespace it was loaded in, and with `all`, if so loaded, of every other.
     ///
     /// Of some events the kernel names no interface, only a local address: `interface_of` tells whose that is.
-    ///
-    /// # Errors
-    /// When a map does not answer.
-    pub fn read(
-        &mut self,
-        all: bool,
-        interface_of: impl Fn(IpAddr) -> Option<IfIndex>,
-    ) -> Result<TcpReading, ReadError> {
-        let reading = self.reader.read(mib::read().ok(), all, interface_of)?;
+    pub fn read(&mut self, all: bool, interface_of: impl Fn(IpAddr) -> Option<IfIndex>) -> TcpReading {
+        let reading = self.reader.read(mib::read().ok(), all, interface_of);
         if let Some(warning) = self.reader.warning(&reading) {
             tracing::warn!("{warning}");
         }
-        Ok(TcpReading { programs: self.programs(), ..reading })
+        TcpReading { programs: self.programs(), ..reading }
     }
 
     /// Segments that sockets had sent when they closed, by the interface that has their address, since the programs were
     /// attached. Those to an address of this host are loopback's.
-    ///
-    /// # Errors
-    /// When a map does not answer.
     pub fn segments_of_closed(
         &mut self,
         interface_of: impl Fn(IpAddr) -> Option<IfIndex>,
-    ) -> Result<BTreeMap<IfIndex, u64>, ReadError> {
+    ) -> BTreeMap<IfIndex, u64> {
         self.reader.segments_of_closed(interface_of)
     }
 
     /// Forgets an interface that is gone, so that the next one with its index starts from zero. What it had counted goes
     /// on under index 0, unless it was `watched`: a sum over all that nobody watches must not fall. Gives what that was.
-    ///
-    /// # Errors
-    /// When a map does not answer.
-    pub fn forget(&mut self, interface: IfIndex, watched: bool) -> Result<TcpCounters, ReadError> {
+    pub fn forget(&mut self, interface: IfIndex, watched: bool) -> TcpCounters {
         self.reader.forget(interface, watched)
     }
 
@@ -139,7 +121,7 @@ impl Kernel {
     fn loaded(loaded: Loaded, options: &Options) -> Self {
         let Loaded { mut ebpf, hooks, reasons, unknown_reasons } = loaded;
         let log = if options.log { EbpfLogger::init(&mut ebpf).ok() } else { None };
-        let (maps, bpf) = match Maps::take(&mut ebpf) {
+        let (maps, bpf) = match Maps::share(&mut ebpf) {
             Ok(maps) => (Some(maps), attached(&hooks)),
             Err(error) => (None, fails("bpf", &error)),
         };
@@ -240,11 +222,11 @@ mod tests {
             for capability in kernel.capabilities() {
                 assert!(capability.ok, "{capability:?}");
             }
-            let reading = kernel.read(true, |_| None).unwrap();
+            let reading = kernel.read(true, |_| None);
             assert!(reading.programs.values().all(|program| program.rung == TcpRung::Raw));
             assert_eq!(reading.programs.len(), if options.log { 8 } else { 6 });
             assert_eq!(reading.dropped.values().sum::<u64>(), 0);
-            kernel.forget(IfIndex(u32::MAX), false).unwrap();
+            assert_eq!(kernel.forget(IfIndex(u32::MAX), false), TcpCounters::default());
             kernel.flush_log();
             assert!(kernel.timeouts().is_some());
         }
@@ -259,7 +241,7 @@ mod tests {
         if check_permission().is_err() || !has_tracefs {
             return println!("skipped: no privilege, or no tracefs");
         }
-        let reading = kernel.read(false, |_| None).unwrap();
+        let reading = kernel.read(false, |_| None);
         let is_twin = |name: &str| name == program::RETRANSMIT_TWIN;
         let rungs = reading.programs.iter().filter(|(name, _)| !is_twin(name)).map(|(_, p)| p.rung);
         assert_eq!(rungs.collect::<Vec<_>>(), [TcpRung::Classic; 5], "{:?}", kernel.capabilities());
@@ -284,7 +266,7 @@ mod tests {
     fn without_programs_there_are_still_the_totals() {
         let refused = LoadError::Permission("no CAP_BPF".to_owned());
         let mut kernel = Kernel::without_programs(&refused, &Options::default());
-        let reading = kernel.read(true, |_| None).unwrap();
+        let reading = kernel.read(true, |_| None);
         assert!(reading.totals.is_some());
         assert!(reading.devices.is_empty());
         assert_eq!(reading.programs.len(), 6);

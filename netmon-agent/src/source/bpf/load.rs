@@ -2,10 +2,10 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-use aya::{Ebpf, EbpfLoader, util::nr_cpus};
+use aya::{Ebpf, EbpfLoader};
 use netmon_ebpf::{
-    COUNTERS_MAP, Counters, DROPS_MAP, FORMAT_GLOBAL, MAX_COUNTERS, MAX_DROP_REASON, MAX_OTHERS, NAMES_MAP,
-    OFFSETS_GLOBAL, OTHERS_MAP, Offsets, SETTINGS_GLOBAL, Settings, program,
+    DROPS, FORMAT_GLOBAL, MAX_DROP_REASON, OFFSETS_GLOBAL, OTHERS, Offsets, SETTINGS_GLOBAL, Settings,
+    program,
 };
 
 use super::{
@@ -19,11 +19,6 @@ use super::{
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETMON_BPF_OBJECT"));
-
-/// Kernel memory that the counters may take, on a machine with however many CPUs.
-const MEMORY_BUDGET: usize = 16 << 20;
-/// Fewer rows would not hold the interfaces of one busy container host.
-const MIN_ROWS: usize = 256;
 
 /// The kernel's `enum skb_drop_reason`, and what its names begin with.
 const DROP_REASONS: (&str, &str) = ("skb_drop_reason", "SKB_DROP_REASON_");
@@ -75,15 +70,12 @@ fn load_object(
 ) -> Result<Ebpf, LoadError> {
     let log_level = if options.log { aya_log::Level::Debug as u8 } else { 0 };
     let offsets = Raw(*offsets);
-    let rows = rows_for(nr_cpus().unwrap_or(1));
     let mut loader = EbpfLoader::new();
     loader
         .override_global(OFFSETS_GLOBAL, &offsets, true)
         .override_global(FORMAT_GLOBAL, format, true)
         .override_global(SETTINGS_GLOBAL, settings, true)
         .override_global(aya_log::LEVEL, &log_level, true)
-        .map_max_entries(COUNTERS_MAP, rows.min(MAX_COUNTERS))
-        .map_max_entries(OTHERS_MAP, if options.all_namespaces { rows } else { 1 })
         // The object carries no relocations against the kernel's types; its own offsets do that work.
         .btf(None);
     // What is not wanted takes the least memory that a map can have.
@@ -91,19 +83,14 @@ fn load_object(
         // One page is the least of a ring buffer.
         loader.map_max_entries("AYA_LOGS", 4096);
     }
-    if !options.all_namespaces {
-        loader.map_max_entries(NAMES_MAP, 1);
-    }
-    if !options.wants(program::DROP) {
-        loader.map_max_entries(DROPS_MAP, 1);
+    for (table, is_wanted) in [(OTHERS, options.all_namespaces), (DROPS, options.wants(program::DROP))] {
+        if !is_wanted {
+            for map in [table.rows, table.index, table.free] {
+                loader.map_max_entries(map, 1);
+            }
+        }
     }
     Ok(loader.load(OBJECT)?)
-}
-
-/// Rows of a map of counters, every one of which is allocated for every possible CPU beforehand.
-fn rows_for(cpus: usize) -> u32 {
-    let fitting = MEMORY_BUDGET / (size_of::<Counters>() * cpus.max(1));
-    fitting.clamp(MIN_ROWS, MAX_OTHERS as usize) as u32
 }
 
 /// The inode number of the calling thread's network namespace; 0 when /proc does not tell.
@@ -129,14 +116,6 @@ fn drop_reasons(btf: Option<&Btf>, wanted: &[String]) -> (Vec<(u32, String)>, Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn counters_stay_within_their_memory_on_any_machine() {
-        assert_eq!(rows_for(2), MAX_OTHERS);
-        assert_eq!(rows_for(0), MAX_OTHERS);
-        assert!(rows_for(64) as usize * 64 * size_of::<Counters>() <= MEMORY_BUDGET);
-        assert_eq!(rows_for(100_000), MIN_ROWS as u32);
-    }
 
     #[test]
     fn a_drop_reason_is_found_by_its_name() {

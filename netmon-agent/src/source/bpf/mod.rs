@@ -1,7 +1,7 @@
 //! TCP counters from the kernel: loads the programs, attaches them, reads their maps.
 //!
-//! Needs privilege once, in [`Kernel::load`]. Reading goes through descriptors already held, so every capability can
-//! be dropped in between; from Linux 5.19 that holds under `kernel.unprivileged_bpf_disabled` as well.
+//! Needs privilege once, in [`Kernel::load`]. What they count lies in memory that was mapped then, so every
+//! capability can be dropped in between, and bpf(2) itself, on every kernel.
 
 mod abi;
 mod addresses;
@@ -22,7 +22,8 @@ pub mod mib;
 mod namespaces;
 mod offsets;
 mod reader;
+mod table;
 
-pub use error::{LoadError, ReadError};
+pub use error::LoadError;
 pub use kernel::{Kernel, Options};
 pub use netmon_ebpf::program::SET_STATE;

@@ -23,6 +23,9 @@ const CROWDED: (usize, usize) = (3, 4);
 /// Characters of a container's id, as the tools print it.
 const CONTAINER_ID: usize = 12;
 
+/// Rows of other namespaces, and what their interfaces are called: zeroes where that is not known.
+type Rows = BTreeMap<Key, (TcpCounters, DeviceName)>;
+
 /// Reads the other namespaces' rows into something that can be shown.
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
@@ -43,7 +46,7 @@ pub(super) struct Namespaces {
 
 impl Namespaces {
     /// Shows `rows`. A namespace keeps the name it was first given, for its series' sake.
-    pub(super) fn show(&mut self, rows: &BTreeMap<Key, TcpCounters>, names: &BTreeMap<Key, DeviceName>) {
+    pub(super) fn show(&mut self, rows: &Rows) {
         let present: HashSet<u32> = rows.keys().map(|key| key.netns).collect();
         self.names.retain(|netns, _| present.contains(netns));
         let strangers: HashSet<u32> = self.nameless.keys().map(|key| key.netns).collect();
@@ -54,14 +57,16 @@ impl Namespaces {
         }
         let mut shown: BTreeMap<&str, BTreeMap<String, TcpCounters>> = BTreeMap::new();
         let mut nameless = BTreeMap::new();
-        for (key, counters) in rows {
+        for (key, (counters, name)) in rows {
             let Some(namespace) = self.names.get(&key.netns) else {
                 nameless.insert(*key, *counters);
                 continue;
             };
-            let unnamed =
-                || if key.ifindex == 0 { NO_DEVICE.to_owned() } else { format!("if{}", key.ifindex) };
-            let device = names.get(key).map_or_else(unnamed, device_name);
+            let device = match name[0] {
+                0 if key.ifindex == 0 => NO_DEVICE.to_owned(),
+                0 => format!("if{}", key.ifindex),
+                _ => device_name(name),
+            };
             shown.entry(namespace).or_default().entry(device).or_default().add(counters);
         }
         for (key, before) in &self.nameless {
@@ -81,10 +86,10 @@ impl Namespaces {
     }
 
     /// Which rows should give way so that a map with `room` has some again: those that have not grown for longest.
-    pub(super) fn crowd_out(&mut self, rows: &BTreeMap<Key, TcpCounters>, room: usize) -> Vec<Key> {
+    pub(super) fn crowd_out(&mut self, rows: &Rows, room: usize) -> BTreeSet<Key> {
         self.reading += 1;
         self.grown.retain(|key, _| rows.contains_key(key));
-        for (key, counters) in rows {
+        for (key, (counters, _)) in rows {
             let total = weight(counters);
             let grown = self.grown.entry(*key).or_insert((self.reading, total));
             if grown.1 != total {
@@ -92,7 +97,7 @@ impl Namespaces {
             }
         }
         if rows.len() * CROWDED.1 <= room * CROWDED.0 {
-            return Vec::new();
+            return BTreeSet::new();
         }
         let mut by_age: Vec<(u64, Key)> = self.grown.iter().map(|(key, (grown, _))| (*grown, *key)).collect();
         by_age.sort_unstable();
@@ -174,8 +179,8 @@ mod tests {
         Key { netns, ifindex }
     }
 
-    fn opened(active_opens: u64) -> TcpCounters {
-        TcpCounters { active_opens, ..TcpCounters::default() }
+    fn opened(active_opens: u64) -> (TcpCounters, DeviceName) {
+        (TcpCounters { active_opens, ..TcpCounters::default() }, DeviceName::default())
     }
 
     #[test]
@@ -197,10 +202,11 @@ mod tests {
         namespaces.name(&BTreeSet::from([11, 12]), &found);
         assert_eq!(namespaces.names[&11], "blue");
         assert_eq!(namespaces.names[&12], "net:[12]");
-        let rows = BTreeMap::from([(key(11, 2), opened(1)), (key(11, 3), opened(2))]);
-        let mut eth = DeviceName::default();
-        eth[..4].copy_from_slice(b"et\"0");
-        namespaces.show(&rows, &BTreeMap::from([(key(11, 2), eth)]));
+        let mut rows = BTreeMap::from([(key(11, 2), opened(1)), (key(11, 3), opened(2))]);
+        if let Some((_, name)) = rows.get_mut(&key(11, 2)) {
+            name[..4].copy_from_slice(b"et\"0");
+        }
+        namespaces.show(&rows);
         let shown = &namespaces.shown;
         assert_eq!(shown.len(), 1);
         assert_eq!(shown[0].name, "blue");
@@ -214,8 +220,8 @@ mod tests {
         let mut namespaces = Namespaces::default();
         let all: BTreeSet<u32> = (1..=1000).collect();
         namespaces.name(&all, &HashMap::new());
-        let rows: BTreeMap<Key, TcpCounters> = (1..=1000).map(|netns| (key(netns, 2), opened(1))).collect();
-        namespaces.show(&rows, &BTreeMap::new());
+        let rows: Rows = (1..=1000).map(|netns| (key(netns, 2), opened(1))).collect();
+        namespaces.show(&rows);
         assert_eq!(namespaces.shown.len(), NAMED + 1);
         let other = namespaces.shown.iter().find(|namespace| namespace.name == OTHER).unwrap();
         assert_eq!(other.devices[OTHER].active_opens, 1000 - NAMED as u64);
@@ -224,11 +230,11 @@ mod tests {
     #[test]
     fn the_sum_of_the_nameless_never_falls() {
         let mut namespaces = Namespaces::default();
-        let rows = |opens: u64, netns: std::ops::RangeInclusive<u32>| -> BTreeMap<Key, TcpCounters> {
+        let rows = |opens: u64, netns: std::ops::RangeInclusive<u32>| -> Rows {
             netns.map(|netns| (key(netns, 2), opened(opens))).collect()
         };
-        let mut other = |rows: &BTreeMap<Key, TcpCounters>| {
-            namespaces.show(rows, &BTreeMap::new());
+        let mut other = |rows: &Rows| {
+            namespaces.show(rows);
             let other = namespaces.shown.iter().find(|namespace| namespace.name == OTHER);
             other.map_or(0, |namespace| namespace.devices[OTHER].active_opens)
         };
@@ -249,8 +255,8 @@ mod tests {
     #[test]
     fn the_quietest_rows_give_way() {
         let mut namespaces = Namespaces::default();
-        let mut rows: BTreeMap<Key, TcpCounters> = (1..=70).map(|netns| (key(netns, 2), opened(1))).collect();
-        assert_eq!(namespaces.crowd_out(&rows, 100), []);
+        let mut rows: Rows = (1..=70).map(|netns| (key(netns, 2), opened(1))).collect();
+        assert!(namespaces.crowd_out(&rows, 100).is_empty());
         rows.extend((60..=70).map(|netns| (key(netns, 2), opened(2))));
         rows.extend((71..=90).map(|netns| (key(netns, 2), opened(1))));
         let out = namespaces.crowd_out(&rows, 100);

@@ -6,7 +6,6 @@ use netmon_ebpf::{Key, lost};
 
 use super::{
     addresses::ByAddress,
-    error::ReadError,
     gone::Gone,
     ledger::Ledger,
     load::own_netns,
@@ -52,16 +51,17 @@ impl Reader {
         totals: Option<TcpTotals>,
         all: bool,
         interface_of: impl Fn(IpAddr) -> Option<IfIndex>,
-    ) -> Result<TcpReading, ReadError> {
+    ) -> TcpReading {
         let mut reading = TcpReading { totals, ..TcpReading::default() };
         if let Some(maps) = &mut self.maps {
             let own = self.netns;
-            reading.devices = maps.counters(own)?;
-            self.by_address.lay(maps.addresses(own)?, interface_of);
-            reading.rtt = maps.rtt(own)?;
-            reading.spread = maps.spread(own)?;
+            maps.settle();
+            reading.devices = maps.counters(own);
+            self.by_address.lay(maps.addresses(own), interface_of);
+            reading.rtt = maps.rtt(own);
+            reading.spread = maps.spread(own);
             if !self.reasons.is_empty() {
-                let mut drops = maps.drops(own)?;
+                let mut drops = maps.drops(own);
                 self.gone.add_drops(&mut drops);
                 let name = |number| {
                     self.reasons.iter().find(|(n, _)| *n == number).map(|(_, name)| Arc::clone(name))
@@ -70,15 +70,13 @@ impl Reader {
                     drops.into_iter().filter_map(|((i, reason), count)| Some(((i, name(reason)?), count)));
                 reading.drops = named.collect();
             }
-            reading.dropped = maps.dropped()?;
-            reading.unresolved = maps.lost(lost::UNRESOLVED)?;
-            reading.recovered = maps.lost(lost::RECOVERED)?;
+            reading.dropped = maps.dropped();
+            reading.unresolved = maps.lost(lost::UNRESOLVED);
+            reading.recovered = maps.lost(lost::RECOVERED);
             if let Some(namespaces) = self.namespaces.as_mut().filter(|_| all) {
-                let others = maps.others()?;
-                namespaces.show(&others, &maps.names()?);
-                for key in namespaces.crowd_out(&others, maps.rows) {
-                    maps.remove_other(key)?;
-                }
+                let others = maps.others();
+                namespaces.show(&others);
+                maps.remove_others(&namespaces.crowd_out(&others, maps.room_for_others()));
             }
             if let Some(namespaces) = &self.namespaces {
                 reading.namespaces = Arc::clone(&namespaces.shown);
@@ -89,12 +87,7 @@ impl Reader {
         reading.unattributed = self.ledger.compare(reading.totals, reading.devices.values());
         self.gone.add_counters(&mut reading.devices);
         self.gone.add_rtt(&mut reading.rtt);
-        Ok(reading)
-    }
-
-    /// Whether there are maps that can be looked into.
-    pub(super) fn is_readable(&self) -> bool {
-        self.maps.as_ref().is_some_and(|maps| maps.lost(lost::COUNTERS).is_ok())
+        reading
     }
 
     /// A sentence for the log, once, when much of what the kernel counts is laid to no device.
@@ -105,20 +98,20 @@ impl Reader {
     pub(super) fn segments_of_closed(
         &mut self,
         interface_of: impl Fn(IpAddr) -> Option<IfIndex>,
-    ) -> Result<BTreeMap<IfIndex, u64>, ReadError> {
-        let Some(maps) = &self.maps else { return Ok(BTreeMap::new()) };
-        let mut devices = maps.counters(self.netns)?;
-        self.by_address.lay(maps.addresses(self.netns)?, interface_of);
+    ) -> BTreeMap<IfIndex, u64> {
+        let Some(maps) = &self.maps else { return BTreeMap::new() };
+        let mut devices = maps.counters(self.netns);
+        self.by_address.lay(maps.addresses(self.netns), interface_of);
         self.by_address.add_to(&mut devices);
         self.gone.add_counters(&mut devices);
-        Ok(devices.into_iter().map(|(index, counters)| (index, counters.segments_sent)).collect())
+        devices.into_iter().map(|(index, counters)| (index, counters.segments_sent)).collect()
     }
 
     /// `watched` is whether the interface had series of its own; else what it had counted stays under index 0.
-    pub(super) fn forget(&mut self, interface: IfIndex, watched: bool) -> Result<TcpCounters, ReadError> {
+    pub(super) fn forget(&mut self, interface: IfIndex, watched: bool) -> TcpCounters {
         let key = Key { netns: self.netns, ifindex: interface.0 };
         let mut left = match &mut self.maps {
-            Some(maps) => maps.remove(key)?,
+            Some(maps) => maps.remove(key),
             None => Removed::default(),
         };
         left.counters.add(&self.by_address.forget(interface));
@@ -126,7 +119,7 @@ impl Reader {
         if !watched {
             self.gone.take(&left);
         }
-        Ok(left.counters)
+        left.counters
     }
 
     pub(super) fn next_timeout(&mut self) -> Option<TcpTimeout> {

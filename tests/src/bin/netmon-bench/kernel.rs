@@ -35,7 +35,7 @@ pub fn measure(time: Duration, loads: usize) -> Result<()> {
     let mut classic =
         world.node.run(|| Kernel::load(&Options { btf: Some("/dev/null".into()), ..Options::default() }))?;
     let mut bpftrace = BpfTrace::start(time)?;
-    let before = (programs(&agent)?, classic.read(false, |_| None)?.programs, world.counters()?);
+    let before = (programs(&agent)?, classic.read(false, |_| None).programs, world.counters()?);
     let usage = agent.usage()?.cpu_ns;
     let held = Held::by_agent(&agent)?;
     let theirs = bpftrace.as_ref().map(BpfTrace::cost).transpose()?;
@@ -45,7 +45,7 @@ pub fn measure(time: Duration, loads: usize) -> Result<()> {
     bulk.stop();
     fault.mend()?;
     thread::sleep(Duration::from_millis(1500));
-    let after = (programs(&agent)?, classic.read(false, |_| None)?.programs, world.counters()?);
+    let after = (programs(&agent)?, classic.read(false, |_| None).programs, world.counters()?);
     println!(
         "kernel: an upload of {time:?} at {LOSS} % loss, {} segments sent again; ns an event by the kernel's statistics \
          (kernel.bpf_stats_enabled), which cost some 50 of them",

@@ -3,17 +3,20 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use caps::CapSet;
 use netmon_agent::observation::{IfIndex, TcpCounters};
 use netmon_agent::source::bpf::{Kernel, Options};
 use netmon_agent::time::Mono;
 use netmon_tests::lab::{Netns, unique};
 
+use crate::init::is_guest;
 use crate::report::{Case, Line, say};
 
-/// Loads and attaches everything there is, tells every capability, and has one connect refused; then the same as for a
-/// kernel without types of its own.
+/// Loads and attaches everything there is, tells every capability, and has one connect refused, and another that is read
+/// without privilege; then the same as for a kernel without types of its own.
 pub fn suite() -> Result<()> {
     let netns = Netns::create(&unique("attach"))?;
     // The figures are those of the namespace of the process's first thread, which this is.
@@ -32,11 +35,27 @@ pub fn suite() -> Result<()> {
     say(&Line::Attached { release, uptime: uptime()?, load });
     tell(&kernel, "");
     one_refused(&mut kernel, "one connect is refused", |counters| counters.refused_connects)?;
-    drop(kernel);
+    without_privilege(kernel)?;
 
     let mut kernel = Kernel::load(&Options { btf: Some("/dev/null".into()), ..Options::default() });
     tell(&kernel, "without BTF: ");
     one_refused(&mut kernel, "one connect is refused, without BTF", |counters| counters.failed_connects)
+}
+
+/// The counters are read with every capability gone, and bpf(2) closed to those who have none, as distributions have it.
+fn without_privilege(mut kernel: Kernel) -> Result<()> {
+    if is_guest() {
+        fs::write("/proc/sys/kernel/unprivileged_bpf_disabled", "1")?;
+    }
+    // Capabilities are a thread's own.
+    let reading = thread::spawn(move || -> Result<()> {
+        for set in [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
+            caps::clear(None, set)?;
+        }
+        let name = "one connect is refused, read without a capability";
+        one_refused(&mut kernel, name, |counters| counters.refused_connects)
+    });
+    reading.join().map_err(|_| anyhow!("reading without a capability panicked"))?
 }
 
 fn tell(kernel: &Kernel, prefix: &str) {
@@ -47,7 +66,7 @@ fn tell(kernel: &Kernel, prefix: &str) {
 
 fn one_refused(kernel: &mut Kernel, name: &str, of: fn(&TcpCounters) -> u64) -> Result<()> {
     let mut figures = || -> Result<(u64, u64)> {
-        let reading = kernel.read(false, |_| Some(IfIndex(1)))?;
+        let reading = kernel.read(false, |_| Some(IfIndex(1)));
         let ours = reading.devices.values().map(of).sum();
         Ok((reading.totals.context("no /proc/net/snmp")?.failed_connects, ours))
     };

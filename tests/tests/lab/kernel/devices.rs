@@ -1,7 +1,8 @@
 //! Each device has its own counters, and an index its own life.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -96,6 +97,58 @@ pub fn reused_index() -> Result<()> {
 }
 
 /// A container's device goes every minute: the counters of what nobody watches must not go back.
+/// More devices come and go than the tables have rows, each with a connect of its own: rows serve one after the other.
+pub fn rows_again() -> Result<()> {
+    const PAIRS: usize = 140;
+    const ROUNDS: usize = 5;
+    let world = World::new()?;
+    let agent = start(&world, "")?;
+    let before = Reading::take(&agent)?;
+    for round in 0..ROUNDS {
+        let mut up = String::new();
+        for i in 0..PAIRS {
+            // Writing to a String can't fail.
+            let _ = writeln!(up, "link add name churn{i} group 77 type veth peer name churn{i}b");
+            for end in [format!("churn{i}"), format!("churn{i}b")] {
+                let _ = writeln!(up, "link set {end} up");
+            }
+            for (end, low) in [("", 2 * i), ("b", 2 * i + 1)] {
+                let to = format!("198.19.{}.{}", low >> 8, low & 255);
+                let _ = writeln!(up, "route add {to}/32 dev churn{i}{end} src 10.77.1.2");
+            }
+        }
+        world.node.ip(&up)?;
+        // Nobody answers, and it is given up at once.
+        world.node.run(|| {
+            for i in 0..2 * PAIRS {
+                let to = ([198, 19, (i >> 8) as u8, (i & 255) as u8], 9);
+                let _ = TcpStream::connect_timeout(&to.into(), Duration::from_millis(1));
+            }
+        })?;
+        // Together, for each alone takes the kernel a quarter of a second.
+        world.node.ip("link del group 77")?;
+        let is_gone = || {
+            let told = agent.status()?["devices"].to_string();
+            Ok((!told.contains("churn")).then_some(()))
+        };
+        ensure!(
+            await_until(PATIENCE, is_gone)?.is_some(),
+            "round {round}: devices that are gone are told of"
+        );
+        // What was retired is given back with the next reading, a second later at most.
+        thread::sleep(Duration::from_secs(2));
+    }
+    let opens = 2 * PAIRS * ROUNDS;
+    agree(&agent, PATIENCE, |now| {
+        let dropped = agent.metrics().map_or(f64::NAN, |m| m.sum("netmon_bpf_dropped_total", &[]));
+        let unattributed = now.grown(&before, "netmon_tcp_unattributed", &[("counter", "active_opens")]);
+        let truth = now.truth(&before, "TcpActiveOpens");
+        ([dropped as u64, unattributed, truth], [0, 0, opens as u64])
+    })?;
+    println!("{} devices one after the other where there are 1024 rows: {opens} opens, none dropped", opens);
+    Ok(())
+}
+
 pub fn unwatched_gone() -> Result<()> {
     const FAMILIES: [&str; 3] = [OPENS, "netmon_tcp_segments_sent_total", "netmon_tcp_rtt_seconds_count"];
     let world = World::with(Options { uplinks: 2, ..Options::default() })?;
