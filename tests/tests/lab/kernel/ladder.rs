@@ -84,17 +84,21 @@ pub fn classic() -> Result<()> {
     Ok(())
 }
 
-/// Gives the node addresses that no other world has, and sends by them: classic tracepoints know addresses alone, and
-/// those of all worlds are the same. Returns where nobody listens there.
+/// Gives the node addresses that no other world has in place of its own: classic tracepoints know addresses alone, and those
+/// of all worlds are the same. Returns where nobody listens there.
 fn own_addresses(world: &World) -> Result<SocketAddr> {
     let number = std::process::id();
     let v4 = Ipv4Addr::new(10, 77, 1, 20 + (number % 200) as u8);
     let v6 = format!("fd77:1::{:x}:{:x}", number >> 16 | 0x100, number & 0xffff);
     world.node.ip(&format!(
-        "addr add {v4}/24 dev eth0
+        "addr del {}/24 dev eth0
+         addr del {}/64 dev eth0
+         addr add {v4}/24 dev eth0
          addr add {v6}/64 dev eth0 nodad
          route replace 0.0.0.0/0 via {} dev eth0 metric 100 src {v4}
          route replace ::/0 via {} dev eth0 metric 100 src {v6}",
+        world.node_address(0, Family::V4),
+        world.node_address(0, Family::V6),
         world.gateway_address(0, Family::V4),
         world.gateway_address(0, Family::V6),
     ))?;
