@@ -4,6 +4,7 @@
 //! libFuzzer drives the targets (`src/main.rs`), and `tests/corpus.rs` replays what it has found on a stable toolchain.
 
 pub mod corpus;
+mod delimited;
 mod exposition;
 mod messages;
 mod targets;

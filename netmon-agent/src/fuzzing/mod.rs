@@ -6,7 +6,10 @@
 
 pub use crate::{
     cli::retry::fuzzing::{rules as exit_codes, terminal},
-    output::{api::fuzzing::Door, log::fuzzing::line as log_line},
+    output::{
+        api::fuzzing::Door,
+        log::fuzzing::{filter as log_filter, line as log_line},
+    },
     source::{
         bpf::fuzzing::{btf, map_rows, tracepoint_formats},
         netlink::fuzzing::{datagram as netlink, readings as netlink_readings, tables as proc_net},
