@@ -432,7 +432,7 @@ pub fn request(bytes: &[u8]) {
         None => return,
     };
     // Whatever that was, the next one is served.
-    if bytes.len() % 64 == 0 {
+    if bytes.len().is_multiple_of(64) {
         let next = within(which, |world| world.ask(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"));
         let expected: &[u8] = if KINDS[which] == Kind::Stale { b"HTTP/1.1 503 " } else { b"HTTP/1.1 200 " };
         assert!(next.starts_with(expected), "{}", next.escape_ascii());

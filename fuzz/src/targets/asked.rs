@@ -81,7 +81,7 @@ const HEADER_VALUES: [&str; 12] = [
 
 fn chosen<'a>(all: &[&'a str], which: u8, other: &'a str) -> &'a str {
     // Every other time one of the words that are known.
-    if which % 2 == 0 { all[usize::from(which / 2) % all.len()] } else { other }
+    if which.is_multiple_of(2) { all[usize::from(which / 2) % all.len()] } else { other }
 }
 
 /// What a client that writes no line breaks into a line could send.

@@ -47,6 +47,9 @@ enum Record {
     Other(u8, Vec<u8>),
 }
 
+/// A record's type, its time to live and its data.
+type Data = (u16, u8, Vec<u8>);
+
 const FAULTS: [ErrorKind; 6] = [
     ErrorKind::ConnectionRefused,
     ErrorKind::ConnectionReset,
@@ -69,7 +72,7 @@ impl Resolver {
             (false, 0) => vec![0; 4],
             (false, _) => vec![224, 0, 0, 1],
         };
-        let (code, flags, all, lie): (u8, u8, Vec<(u16, u8, Vec<u8>)>, Option<u8>) = match self {
+        let (code, flags, all, lie): (u8, u8, Vec<Data>, Option<u8>) = match self {
             Self::Silent => return Asked::Silence,
             Self::Fault(which) => return Asked::Fault(FAULTS[usize::from(*which) % FAULTS.len()]),
             Self::Many(count) => (0, 0, (0..count % 600).map(|n| (kind, 60, address(1, n))).collect(), None),
