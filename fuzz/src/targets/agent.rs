@@ -24,6 +24,8 @@ const LIFE: u32 = 256;
 /// Connections of one input at most, and what is done in them.
 const CONNECTIONS: usize = 4;
 const DEEDS: usize = 24;
+/// Bytes that are read of an answer: a stream of events has no end.
+const MOST: usize = 8 << 20;
 /// So many targets that states and metrics are written apart.
 const MANY: usize = 220;
 
@@ -246,7 +248,7 @@ impl Connection {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(Ok(n @ 1..)) = timeout(Duration::from_millis(1), self.stream().read(&mut buffer)).await {
             said.extend_from_slice(&buffer[..n]);
-            if said.len() > 1 << 20 {
+            if said.len() > MOST {
                 return;
             }
         }
@@ -362,18 +364,20 @@ impl World {
                         connection.say(begin).await;
                         ends[which] = end.to_vec();
                     }
-                    Deed::Hear => connection.hear(said).await,
+                    Deed::Hear => {}
                     Deed::Close => _ = connection.stream().shutdown().await,
-                    Deed::Leave => connections[which] = None,
-                    _ => {
-                        connection.say(&deed.bytes()).await;
-                        match this.kind {
-                            // What is written apart goes on with the real clock, and no further than it is read.
-                            Kind::Big => connection.hear(said).await,
-                            // It is read before anything else happens.
-                            _ => tokio::time::sleep(Duration::from_millis(1)).await,
-                        }
+                    Deed::Leave => {
+                        connections[which] = None;
+                        continue;
                     }
+                    _ => connection.say(&deed.bytes()).await,
+                }
+                // What is written apart goes on with the real clock, and no further than it is read.
+                if this.kind == Kind::Big || matches!(deed, Deed::Hear) {
+                    connection.hear(said).await;
+                } else if !matches!(deed, Deed::Begin(..) | Deed::Close) {
+                    // It is read before anything else happens.
+                    tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             }
             for (connection, said) in connections.iter_mut().zip(&mut said) {
