@@ -4,6 +4,7 @@
 //! libFuzzer drives the targets (`src/main.rs`), and `tests/corpus.rs` replays what it has found on a stable toolchain.
 
 pub mod corpus;
+mod delimited;
 mod exposition;
 mod messages;
 mod targets;
@@ -44,14 +45,15 @@ pub const TARGETS: &[Target] = &[
     target("proc_net", targets::kernel::proc_net, (LITTLE, 256)),
     target("bpf", targets::kernel::bpf, (LITTLE, 1024)),
     target("icmp", targets::probes::icmp, (LITTLE, 1024)),
-    target("trace", targets::probes::trace, (LITTLE, 4096)),
+    target("trace", targets::road::trace, (LITTLE, 4096)),
     target("dns", targets::names::dns, (RECORDS, 4096)),
     target("resolv_conf", targets::names::resolv_conf, (LITTLE, 1024)),
     target("http_answer", targets::http::answer, (LITTLE, 256)),
     target("http_events", targets::http::events, (LITTLE, 512)),
-    target("http_request", targets::http::request, (MUCH, 1024)),
+    target("http_request", targets::agent::request, (MUCH, 1024)),
     target("config", targets::config::config, (MUCH, 4096)),
-    target("discovery", targets::config::discovery, (MUCH, 1024)),
+    target("web_config", targets::web::web_config, (MUCH, 4096)),
+    target("discovery", targets::found::discovery, (MUCH, 1024)),
     target("exit_codes", targets::text::exit_codes, (LITTLE, 256)),
     target("exposition", targets::text::exposition, (MUCH, 4096)),
     target("text", targets::text::text, (LITTLE, 1024)),

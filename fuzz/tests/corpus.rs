@@ -85,6 +85,6 @@ macro_rules! replays {
 }
 
 replays! {
-    netlink sock_diag proc_net bpf icmp trace dns resolv_conf http_answer http_events http_request config discovery
-    exit_codes exposition text
+    netlink sock_diag proc_net bpf icmp trace dns resolv_conf http_answer http_events http_request config web_config
+    discovery exit_codes exposition text
 }

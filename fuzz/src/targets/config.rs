@@ -1,16 +1,15 @@
-//! Files that people and programs write: the configuration, and documents that tell of targets.
+//! The configuration, which people write.
 
 use std::{cell::LazyCell, path::Path};
 
 use arbitrary::{Result, Unstructured};
-use netmon_agent::config::{Config, ConfigError, Format, Template, schema};
+use netmon_agent::config::{Config, ConfigError, schema};
 use serde_json::{Map, Value};
 
 use super::RAW;
 
 thread_local! {
     static SCHEMA: LazyCell<Value> = LazyCell::new(|| schema().expect("the schema"));
-    static TEMPLATES: LazyCell<Vec<Template>> = LazyCell::new(templates);
 }
 
 const PATH: &str = "netmon.toml";
@@ -60,7 +59,7 @@ fn same(again: &Config, config: &Config, shown: &str) {
     same!(retry history ledger notifiers otlp health targets discovery);
 }
 
-fn told(error: &ConfigError, text: &str) {
+pub(super) fn told(error: &ConfigError, text: &str) {
     let (shown, line) = (error.to_string(), error.one_line());
     assert!(shown.contains(PATH) || shown.contains("sd."), "{shown}");
     assert!(!line.contains('\n'), "{line:?}");
@@ -189,47 +188,4 @@ const WORDS: [&str; 32] = [
 
 fn text(u: &mut Unstructured<'_>) -> Result<String> {
     if u.ratio(3, 4)? { Ok((*u.choose(&WORDS)?).to_owned()) } else { u.arbitrary() }
-}
-
-/// What is said of targets that are found, in different ways.
-fn templates() -> Vec<Template> {
-    let text = "[[discovery.file_sd]]\nfiles = ['/a.json']\n\
-                [[discovery.file_sd]]\nfiles = ['/a.json']\nprobe = 'tcp'\nport = 9100\n\
-                [[discovery.file_sd]]\nfiles = ['/a.json']\nprobe = 'http'\nscope = 'racks'\n\
-                [[discovery.file_sd]]\nfiles = ['/a.json']\nprobe = 'dns'\ninterval = '1m'\ntimeout = '3s'\n";
-    let config = Config::parse(text, Path::new(PATH)).expect("a configuration");
-    config.discovery.sources.into_iter().map(|source| source.template).collect()
-}
-
-/// A document of file_sd or http_sd: what is found can be printed and probed, and JSON, which YAML is as well, means the same
-/// in both where both take it.
-pub fn discovery(bytes: &[u8]) {
-    let Some((first, rest)) = bytes.split_first() else { return };
-    let document = String::from_utf8_lossy(rest);
-    TEMPLATES.with(|templates| {
-        let template = &templates[usize::from(first / 2) % templates.len()];
-        let read = |format| template.read(&document, format, Path::new("sd."));
-        let (json, yaml) = (read(Format::Json), read(Format::Yaml));
-        for found in [&json, &yaml] {
-            match found {
-                Ok(found) => {
-                    for target in &found.targets {
-                        let words = [&target.name, &target.host, &target.scope];
-                        assert!(words.iter().all(|word| !word.chars().any(char::is_control)), "{target:?}");
-                        assert!(
-                            !target.name.is_empty()
-                                && !target.host.is_empty()
-                                && target.timeout <= target.interval
-                        );
-                    }
-                }
-                Err(error) => told(error, &document),
-            }
-        }
-        // Escapes and line breaks within texts are where the two languages differ.
-        let odd = document.contains(['\\', '\t', '\r', '\u{7f}']) || !document.is_ascii();
-        if let (Ok(json), Ok(yaml), false) = (&json, &yaml, odd) {
-            assert!(json == yaml, "YAML has another meaning: {:?} and {:?}", json.targets, yaml.targets);
-        }
-    });
 }

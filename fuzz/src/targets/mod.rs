@@ -1,11 +1,16 @@
 //! The targets, by who is on the other side.
 
+pub mod agent;
+pub mod asked;
 pub mod config;
+pub mod found;
 pub mod http;
 pub mod kernel;
 pub mod names;
 pub mod probes;
+pub mod road;
 pub mod text;
+pub mod web;
 
 use arbitrary::{Arbitrary, Unstructured};
 

@@ -1,11 +1,11 @@
-//! What comes back to probes and traces, from whom they went to or from anybody.
+//! What comes back to probes, from whom they went to or from anybody.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use netmon_agent::{
-    fuzzing::{self, Fate, Flight, Sending, Trace, TraceError},
+    fuzzing::{self, Fate, Flight, Sending},
     packet::icmp::Family,
 };
 
@@ -42,7 +42,7 @@ enum Forgery {
     Flip(u8, u8),
 }
 
-fn peer(v6: bool, host: u8) -> SocketAddr {
+pub(super) fn peer(v6: bool, host: u8) -> SocketAddr {
     let host = u16::from(host % 5);
     match (v6, host) {
         (false, _) => (Ipv4Addr::new(192, 0, 2, host as u8), 0).into(),
@@ -140,93 +140,4 @@ pub fn icmp(bytes: &[u8]) {
             }
         }
     }
-}
-
-#[derive(Arbitrary, Debug)]
-struct Way {
-    v6: bool,
-    method: u8,
-    max_hops: u8,
-    probes: u8,
-    mtu: bool,
-    answers: Vec<Told>,
-}
-
-#[derive(Arbitrary, Debug)]
-struct Told {
-    after: u16,
-    back: u8,
-    from: u8,
-    what: What,
-}
-
-#[derive(Arbitrary, Debug)]
-enum What {
-    Arrived,
-    Exceeded,
-    TooBig(u16),
-    Unreachable(u8),
-    Other(u8, u8),
-    /// Level, kind and data of control messages.
-    Control(Vec<(bool, u8, Vec<u8>)>),
-}
-
-/// One control message as the kernel lays it out (`struct cmsghdr`).
-fn control(level: i32, kind: i32, data: &[u8]) -> Vec<u8> {
-    let mut out = (size_of::<usize>() + 8 + data.len()).to_ne_bytes().to_vec();
-    out.extend(level.to_ne_bytes());
-    out.extend(kind.to_ne_bytes());
-    out.extend(data);
-    out.resize(out.len().next_multiple_of(size_of::<usize>()), 0);
-    out
-}
-
-/// `struct sock_extended_err` with who sent it (`linux/errqueue.h`).
-fn error(v6: bool, from: u8, kind: u8, code: u8, info: u32) -> Vec<u8> {
-    let mut data = 113_i32.to_ne_bytes().to_vec();
-    data.extend([if v6 { 3 } else { 2 }, kind, code, 0]);
-    data.extend(info.to_ne_bytes());
-    data.extend([0; 4]);
-    data.extend(if v6 { 10_u16 } else { 2 }.to_ne_bytes());
-    data.extend([0, 0]);
-    match peer(v6, from).ip() {
-        IpAddr::V4(a) => data.extend([&a.octets()[..], &[0; 8]].concat()),
-        IpAddr::V6(a) => data.extend([&[0; 4][..], &a.octets(), &[0; 4]].concat()),
-    }
-    if v6 { control(41, 25, &data) } else { control(0, 11, &data) }
-}
-
-/// Control messages, and traces that are answered by them.
-pub fn trace(bytes: &[u8]) {
-    let Way { v6, method, max_hops, probes, mtu, answers } = match input(bytes) {
-        Some(Input::Raw(raw)) => return fuzzing::control_messages(raw),
-        Some(Input::Made(way)) => way,
-        None => return,
-    };
-    let errors = answers.iter().map(|Told { after, back, from, what }| {
-        let control = match what {
-            What::Arrived => Vec::new(),
-            What::Exceeded => error(v6, *from, if v6 { 3 } else { 11 }, 0, 0),
-            What::TooBig(mtu) => {
-                error(v6, *from, if v6 { 2 } else { 3 }, if v6 { 0 } else { 4 }, u32::from(*mtu))
-            }
-            What::Unreachable(code) => error(v6, *from, if v6 { 1 } else { 3 }, code % 16, 0),
-            What::Other(kind, code) => error(v6, *from, *kind, *code, 1400),
-            What::Control(all) => all
-                .iter()
-                .flat_map(|(ip, kind, data)| match (ip, kind % 6) {
-                    (true, 0) => control(0, 2, data),
-                    (true, 1) => control(41, 52, data),
-                    (true, 2) => control(0, 11, data),
-                    (true, _) => control(41, 25, data),
-                    (false, 0) => control(1, 35, data),
-                    (false, _) => control(1, 37, data),
-                })
-                .collect(),
-        };
-        TraceError { after: *after, back: *back, control }
-    });
-    let errors = errors.collect();
-    let destination = peer(v6, 1).ip();
-    fuzzing::trace(&Trace { destination, method, max_hops: max_hops % 40, probes, mtu, errors });
 }

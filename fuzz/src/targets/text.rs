@@ -16,7 +16,10 @@ use netmon_agent::{
 };
 
 use super::{Input, input, parts, texts};
-use crate::exposition::{Series, read};
+use crate::{
+    delimited,
+    exposition::{Series, read},
+};
 
 /// Two lists of codes and a profile, with a NUL between each.
 pub fn exit_codes(bytes: &[u8]) {
@@ -56,6 +59,10 @@ pub fn text(bytes: &[u8]) {
     let detail: String = detail.chars().filter(|c| !c.is_control()).collect();
     if !name.is_empty() {
         fuzzing::log_line(name, &detail);
+    }
+    // Of a filter of the log (NETMON_LOG) it is told whether it can be read, in one line.
+    if let Err(error) = fuzzing::log_filter(&detail) {
+        assert!(!error.chars().any(char::is_control), "{error:?}");
     }
 }
 
@@ -163,12 +170,39 @@ fn check(network: &Network) {
     writer(network, format, own_lines);
 }
 
-/// The writer by itself: any value, and labels in two pieces.
+/// The writer by itself: any value, and labels in two pieces; as text and as protobuf.
 fn writer(
     network: &Network,
     format: Format,
     read: impl Fn(Vec<u8>) -> std::collections::BTreeMap<Series, f64>,
 ) {
+    let (written, expected) = written(network, format);
+    let all = read(written);
+    for (series, value) in &expected {
+        let told = all.get(series).unwrap_or_else(|| panic!("{series:?} is not there"));
+        assert!(*told == *value || told.is_nan() && value.is_nan(), "{series:?}: {told} for {value}");
+    }
+    let name = network.values.first().map_or("", |v| &v.0);
+    let count = all.get(&series("netmon_probe_rtt_seconds_count", &[("target", name)]));
+    let counts = network.bounds.iter().map(|b| u64::from(b.1));
+    assert_eq!(count.copied(), Some(counts.sum::<u64>() as f64));
+
+    let families = delimited::read(&self::written(network, Format::Protobuf).0).expect("delimited messages");
+    for (family, metrics) in families {
+        let told: Vec<Series> =
+            metrics.into_iter().map(|labels| (family.clone(), labels.into_iter().collect())).collect();
+        match family.as_str() {
+            "netmon_state_reason" => {
+                assert!(told.iter().eq(expected.iter().map(|(series, _)| series)), "{told:?}");
+            }
+            "netmon_probe_rtt_seconds" => assert_eq!(told, [series(&family, &[("target", name)])]),
+            other => panic!("{other:?} was not written"),
+        }
+    }
+}
+
+/// An exposition, and what of it is to be found.
+fn written(network: &Network, format: Format) -> (Vec<u8>, Vec<(Series, f64)>) {
     let (mut writer, mut expected) = (Writer::new(format), Vec::new());
     writer.family(&catalogue::STATE_REASON);
     for (i, (code, subject, number)) in network.values.iter().enumerate() {
@@ -192,11 +226,5 @@ fn writer(
     let bounds: Vec<f64> =
         network.bounds.iter().skip(1).enumerate().map(|(i, b)| i as f64 + (b.0 % 8) as f64 / 8.0).collect();
     writer.family(&catalogue::PROBE_RTT).histogram(&labels(&[("target", name)]), &bounds, &counts, 0.5);
-    let all = read(writer.finish());
-    for (series, value) in expected {
-        let told = all.get(&series).unwrap_or_else(|| panic!("{series:?} is not there"));
-        assert!(*told == value || told.is_nan() && value.is_nan(), "{series:?}: {told} for {value}");
-    }
-    let count = all.get(&series("netmon_probe_rtt_seconds_count", &[("target", name)]));
-    assert_eq!(count.copied(), Some(counts.iter().sum::<u64>() as f64));
+    (writer.finish(), expected)
 }

@@ -4,10 +4,13 @@
 use crate::{
     Error,
     proto::{Call, Feed, Item, Next},
+    wire,
 };
 
 /// An answer in pieces of these lengths, over and over: it says what it says in one piece, and is no longer than what came.
+/// Whatever it is taken for, it is that or what is wrong with it.
 pub fn answer(bytes: &[u8], lengths: &[u8]) {
+    meant(bytes);
     let (whole, cut) = (call(&[bytes]), call(&pieces(bytes, lengths)));
     match (whole, cut) {
         (Ok(whole), Ok(cut)) => {
@@ -16,6 +19,27 @@ pub fn answer(bytes: &[u8], lengths: &[u8]) {
         }
         (Err(whole), Err(cut)) => assert_eq!(whole.to_string(), cut.to_string()),
         (whole, cut) => panic!("whole {whole:?}, cut {cut:?}"),
+    }
+}
+
+fn meant(bytes: &[u8]) {
+    let reply = || {
+        let mut call = Call::default();
+        call.exchange.push(bytes);
+        call.exchange.close();
+        call.reply().ok().flatten()
+    };
+    let Some(status) = reply().map(|reply| reply.parts().0) else { return };
+    let of = |result: Result<(), Error>| match result {
+        Ok(()) => assert_eq!(status, 200, "a refusal is taken for a success"),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    };
+    of(reply().map_or(Ok(()), |reply| reply.done()));
+    of(reply().map_or(Ok(()), |reply| reply.json::<wire::Status>().map(drop)));
+    of(reply().map_or(Ok(()), |reply| reply.json::<wire::Budget>().map(drop)));
+    let waited = reply().map(|reply| reply.json_of::<wire::Waited>(&[200, 409]));
+    if let Some(Ok(_)) = waited {
+        assert!(matches!(status, 200 | 409), "{status} is taken for an answer");
     }
 }
 

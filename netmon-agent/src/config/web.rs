@@ -64,8 +64,12 @@ pub enum ClientAuth {
     Required,
 }
 
+/// What bcrypt can work with at least.
+const LEAST_COST: u32 = 4;
 /// bcrypt's work doubles with each: a login at the highest takes seconds.
 const MOST_COST: u32 = 16;
+/// Bytes of a key that a message repeats at most.
+const LONGEST_KEY: usize = 64;
 /// What such a file has at most, bytes.
 pub const MAX_WEB_CONFIG: u64 = 1 << 20;
 
@@ -82,8 +86,8 @@ impl WebConfig {
     /// Reads one; relative paths in it begin at the folder of `path`.
     ///
     /// # Errors
-    /// A line for people: the place, what is wrong there and what would mend it. Nothing of the file is quoted, for a line of
-    /// it may be a password.
+    /// A line for people: the place, what is wrong there and what would mend it. Of the file a key's name is quoted at most, for
+    /// a line of it may be a password.
     pub fn parse(text: &str, path: &Path) -> Result<Self, String> {
         let folder = path.parent().unwrap_or(Path::new(""));
         read(text, folder).map_err(|fault| fault.locate(text, path).one_line())
@@ -126,9 +130,9 @@ fn tls(node: &Node, at: usize, folder: &Path) -> Result<TlsConfig, Fault> {
             continue;
         }
         match key {
-            "cert_file" => tls.cert_file = folder.join(value.text(key)?.text),
-            "key_file" => tls.key_file = folder.join(value.text(key)?.text),
-            "client_ca_file" => tls.client_ca_file = Some(folder.join(value.text(key)?.text)),
+            "cert_file" => tls.cert_file = folder.join(file(value, key)?),
+            "key_file" => tls.key_file = folder.join(file(value, key)?),
+            "client_ca_file" => tls.client_ca_file = Some(folder.join(file(value, key)?)),
             "client_auth_type" => tls.client_auth = client_auth(value)?,
             "min_version" => tls.only_tls13 = version(value)? == 13,
             "max_version" => tls.only_tls12 = version(value)? == 12,
@@ -161,6 +165,15 @@ fn tls(node: &Node, at: usize, folder: &Path) -> Result<TlsConfig, Fault> {
         return Err(Fault::at(at..at, "`min_version` is above `max_version`"));
     }
     Ok(tls)
+}
+
+/// A file's name, which messages repeat.
+fn file(node: &Node, key: &str) -> Result<String, Fault> {
+    let word = node.text(key)?;
+    if word.text.is_empty() || word.text.chars().any(char::is_control) {
+        return Err(word.fault(format!("`{key}` is the name of a file, in one line")));
+    }
+    Ok(word.text)
 }
 
 fn client_auth(node: &Node) -> Result<ClientAuth, Fault> {
@@ -242,6 +255,11 @@ fn users(node: &Node) -> Result<BTreeMap<String, Hash>, Fault> {
             Ok(parts) if parts.get_cost() > MOST_COST => {
                 return Err(name.fault(format!("a cost above {MOST_COST} takes seconds for each login")));
             }
+            Ok(parts) if parts.get_cost() < LEAST_COST => {
+                return Err(
+                    name.fault(format!("bcrypt's cost is {LEAST_COST} at least: nobody could log in"))
+                );
+            }
             Ok(_) => {}
         }
         if users.insert(name.text.clone(), Hash(hash)).is_some() {
@@ -272,7 +290,13 @@ fn members<'a>(
                 Some(known) => format!("did you mean `{known}`?"),
                 None => format!("known here: {}", keys.join(", ")),
             };
-            return Err(word.fault(format!("unknown key `{}`", word.text.escape_default())).hint(hint));
+            // What does not look like one may be anything, a hash for instance.
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+            let message = match word.text.len() <= LONGEST_KEY && word.text.bytes().all(is_plain) {
+                true => format!("unknown key `{}`", word.text),
+                false => "unknown key".to_owned(),
+            };
+            return Err(word.fault(message).hint(hint));
         };
         if found.iter().any(|(name, ..)| name == known) {
             return Err(word.fault(format!("`{known}` is there twice")));

@@ -6,13 +6,18 @@
 
 pub use crate::{
     cli::retry::fuzzing::{rules as exit_codes, terminal},
-    output::log::fuzzing::line as log_line,
+    output::{
+        api::fuzzing::Door,
+        log::fuzzing::{filter as log_filter, line as log_line},
+    },
     source::{
         bpf::fuzzing::{btf, map_rows, tracepoint_formats},
         netlink::fuzzing::{datagram as netlink, readings as netlink_readings, tables as proc_net},
         probe::fuzzing::{Fate, Flight, Sending, codecs as icmp_codecs},
-        resolve::fuzzing::{answer as resolved, hosts, resolv_conf},
+        resolve::fuzzing::{Asked, hosts, looked_up, resolv_conf},
         sockdiag::fuzzing::dump as sock_diag,
-        trace::fuzzing::{Error as TraceError, Trace, play as trace, read as control_messages},
+        trace::fuzzing::{
+            Error as TraceError, Found, Said, Sent, Trace, play as trace, read as control_messages,
+        },
     },
 };

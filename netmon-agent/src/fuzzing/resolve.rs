@@ -1,13 +1,19 @@
 //! `resolv.conf`, the hosts file, and what resolvers answer.
 
-use std::time::Duration;
+use std::{io, sync::Arc, time::Duration};
 
-use hickory_resolver::proto::op::Message;
+use hickory_resolver::{
+    net::{DnsError, NetError},
+    proto::{
+        op::{DnsResponse, Message},
+        rr::RecordType,
+    },
+};
 
 use super::{
-    answer::{Failure, Found, Half, combine, of_hosts},
+    answer::{Failure, Half, combine},
     conf::{Conf, nameservers},
-    dns::{life, services_of},
+    dns::{failure, half, services_of},
     files::{hosts as of_file, plain},
 };
 use crate::observation::is_of_a_host;
@@ -46,26 +52,47 @@ pub fn hosts(text: &str, wanted: &str) {
     assert!(all * 3 <= text.len(), "more addresses than bytes for them");
 }
 
-/// A resolver's answers for both families: only addresses that can be a host's, none twice, no more than there is room for;
-/// and what is found by SRV records.
-pub fn answer(v4: &[u8], v6: &[u8]) {
-    let half = |bytes: &[u8], of_v4: bool| -> Half {
-        let message = Message::from_vec(bytes).map_err(|e| Failure::BadName(e.to_string()))?;
-        let addresses = message.answers.iter().filter_map(|record| record.data.ip_addr());
-        let ttl = life(&message.answers);
-        of_hosts(addresses.filter(|a| a.is_ipv4() == of_v4).collect())
-            .map(|addresses| Found { addresses, ttl })
-    };
+/// What comes of a question to a resolver.
+#[derive(Clone, Debug)]
+pub enum Asked {
+    /// Bytes that are, or are not, a message.
+    Answer(Vec<u8>),
+    /// Nothing in time.
+    Silence,
+    /// The socket says so; or there is no connection to be had.
+    Fault(io::ErrorKind),
+}
+
+/// What the resolvers said to the questions for both families, each list in the order in which they were asked: only addresses
+/// that can be a host's, none twice, no more than there is room for; of failures the one that tells most, in one line; and
+/// what is found by SRV records.
+pub fn looked_up(v4: &[Asked], v6: &[Asked]) {
     let old = ["192.0.2.7".parse().expect("an address"), "2001:db8::7".parse().expect("an address")];
-    match combine(half(v4, true), half(v6, false), &old) {
+    let (a, b) = (half_of(v4, RecordType::A), half_of(v6, RecordType::AAAA));
+    let (first, second) = (a.clone(), b.clone());
+    match combine(a, b, &old) {
         Ok(found) => {
+            assert!(first.is_ok() || second.is_ok(), "addresses of two failures");
             assert!(found.addresses.len() <= 512, "more than there is room for");
             assert!(found.addresses.is_sorted() && found.addresses.iter().all(|a| is_of_a_host(*a)));
+            assert!(found.addresses.windows(2).all(|pair| pair[0] != pair[1]), "an address twice");
             assert!(found.partly || !found.addresses.is_empty());
+            assert!(!found.partly || first.is_err() || second.is_err());
         }
-        Err(failure) => assert!(!failure.to_string().is_empty()),
+        Err(failure) => {
+            assert!(first.is_err() && second.is_err(), "{failure} for a name with an address");
+            let said = failure.to_string();
+            assert!(!said.is_empty() && !said.chars().any(char::is_control), "{said:?}");
+            assert!(!(failure.is_answer() && failure.is_silence()), "{failure:?}");
+            assert!(failure.is_silence() || !failure.is_local(), "{failure:?}");
+            if let Failure::Silent(all) = &failure {
+                assert!(all.iter().enumerate().all(|(i, one)| !all[..i].contains(one)), "{all:?}");
+            }
+        }
     }
-    if let Ok(message) = Message::from_vec(v4) {
+    for answer in v4 {
+        let Asked::Answer(bytes) = answer else { continue };
+        let Ok(message) = Message::from_vec(bytes) else { continue };
         let services = services_of(&message.answers);
         assert!(services.all.is_sorted() && services.all.len() <= message.answers.len());
         assert!(
@@ -73,4 +100,36 @@ pub fn answer(v4: &[u8], v6: &[u8]) {
             "{services:?}"
         );
     }
+}
+
+/// As resolvers are asked one after the other: the first that answers has said it.
+fn half_of(asked: &[Asked], family: RecordType) -> Half {
+    let mut failed: Option<Failure> = None;
+    for (nth, one) in asked.iter().enumerate() {
+        let label = Arc::from(format!("192.0.2.{nth}"));
+        let words = |kind: io::ErrorKind| (kind, io::Error::from(kind).to_string());
+        let error = match one {
+            Asked::Answer(bytes) => {
+                let response = DnsResponse::from_buffer(bytes.clone()).map_err(NetError::from);
+                match response.and_then(|response| Ok(DnsError::from_response(response)?)) {
+                    Ok(response) => return half(&response.answers, family),
+                    Err(error) => failure(&error, &label, || words(io::ErrorKind::Other)),
+                }
+            }
+            Asked::Silence => failure(&NetError::Timeout, &label, || words(io::ErrorKind::Other)),
+            Asked::Fault(kind) => failure(&NetError::NoConnections, &label, || words(*kind)),
+        };
+        if error.is_answer() {
+            return Err(error);
+        }
+        failed = Some(match failed {
+            Some(other) => {
+                let told = other.clone().or(error.clone());
+                assert!(told == other || told == error || told.is_silence(), "{told} of {other} and {error}");
+                told
+            }
+            None => error,
+        });
+    }
+    Err(failed.unwrap_or(Failure::NoResolver))
 }

@@ -1,10 +1,15 @@
 //! What comes by the error queue, and what a trace makes of it.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use super::{
-    path::{End, Method},
-    tracer::{Heard, Plan, Step, Tracer, What},
+    mtu::LARGEST,
+    path::{End, Limit, Method, Path},
+    tracer::{Heard, Plan, Purpose, Step, Tracer, What},
 };
 use crate::{
     observation::{FailureReason, StampSource},
@@ -26,7 +31,7 @@ pub struct Trace {
     pub probes: u8,
     /// Whether the MTU is looked for.
     pub mtu: bool,
-    /// What comes while it runs.
+    /// What comes while it runs, whatever is asked.
     pub errors: Vec<Error>,
 }
 
@@ -37,8 +42,37 @@ pub struct Error {
     pub after: u16,
     /// The probe that it is laid to, back from the last one.
     pub back: u8,
+    /// What it is.
+    pub said: Said,
+}
+
+/// What comes of a probe.
+#[derive(Clone, Debug)]
+pub enum Said {
     /// Control messages as the kernel writes them; none is an answer of the destination.
-    pub control: Vec<u8>,
+    Control(Vec<u8>),
+    /// The device refuses it for its size, and takes so many bytes; 0 where it does not say.
+    Refused(u32),
+}
+
+/// A probe, as the network sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// Time to live.
+    pub ttl: u8,
+    /// Bytes with the IP header.
+    pub size: u32,
+}
+
+/// Of what was found, what a road tells in advance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The destination's distance, where it was reached.
+    pub reached: Option<u8>,
+    /// The largest packet that passes, bytes.
+    pub mtu: Option<u32>,
+    /// After which hop larger ones vanish, where they do.
+    pub hole: Option<Option<u8>>,
 }
 
 /// Looks into control messages, as they come with a datagram: what is told of is in them.
@@ -56,8 +90,9 @@ pub fn read(control: &[u8]) {
     assert!(control.len() >= 24 || told == Ancillary::default(), "{told:?} of {} bytes", control.len());
 }
 
-/// Plays a trace to its end: it comes to one, asks no hop beyond the farthest, and tells of nobody who said nothing.
-pub fn play(trace: &Trace) {
+/// Plays a trace to its end: it comes to one, asks no hop beyond the farthest, tells of nobody who said nothing and of no size
+/// that did not pass. `road` tells what comes of each probe, and after how many milliseconds.
+pub fn play(trace: &Trace, mut road: impl FnMut(Sent) -> Vec<(u16, Said)>) -> Found {
     let method = match trace.method % 3 {
         0 => Method::Icmp,
         1 => Method::Tcp { port: 443 },
@@ -73,7 +108,10 @@ pub fn play(trace: &Trace) {
         mtu: trace.mtu,
     };
     let (mut tracer, mut now, mut sent) = (Tracer::new(plan), Mono::from_nanos(1_000_000_000), 0_u32);
-    let (mut errors, mut heard) = (trace.errors.iter(), Vec::new());
+    let (mut errors, mut heard, mut sizes) = (trace.errors.iter(), Vec::new(), BTreeSet::new());
+    // By when it comes, and in which order it was said.
+    let mut coming: BTreeMap<(Mono, usize), (u16, u16, Said)> = BTreeMap::new();
+    let mut said = 0;
     let most = (u32::from(trace.max_hops).max(1) + 8) * 8 + 1024;
     loop {
         match tracer.step(now) {
@@ -81,49 +119,105 @@ pub fn play(trace: &Trace) {
             Step::Send(probe) => {
                 assert_eq!(u32::from(probe.id), sent, "probes are not numbered one after the other");
                 assert!((68..=65_535).contains(&probe.size) && probe.ttl > 0, "{probe:?}");
+                assert!(
+                    probe.purpose == Purpose::Mtu || probe.ttl <= trace.max_hops.max(1),
+                    "{probe:?} is beyond the farthest hop"
+                );
                 sent += 1;
+                sizes.insert(probe.size);
                 assert!(sent <= most, "{sent} probes, and no end");
+                for (after, what) in road(Sent { ttl: probe.ttl, size: probe.size }) {
+                    said += 1;
+                    coming.insert((now + Duration::from_millis(after.into()), said), (probe.id, after, what));
+                }
             }
             Step::Wait(until) => {
-                let Some(error) = errors.next() else {
+                let next = coming.first_entry().filter(|next| next.key().0 <= until);
+                if let Some(next) = next {
+                    let at = next.key().0;
+                    let (id, after, said) = next.remove();
+                    now = now.max(at);
+                    hear(&mut tracer, trace.destination, id, after, &said, &mut heard);
+                } else if let Some(error) = errors.next() {
+                    now = until.min(now + Duration::from_millis(error.after.into()));
+                    let Some(id) = sent.checked_sub(1 + u32::from(error.back)) else { continue };
+                    hear(&mut tracer, trace.destination, id as u16, error.after, &error.said, &mut heard);
+                } else {
                     assert!(until > now, "it waits for what has been");
                     now = until;
-                    continue;
-                };
-                now = until.min(now + Duration::from_millis(error.after.into()));
-                let Some(id) = sent.checked_sub(1 + u32::from(error.back)) else { continue };
-                let answer = answer(trace.destination, error);
-                heard.extend(answer.from);
-                tracer.heard(id as u16, &answer);
+                }
             }
         }
         while let Some(hop) = tracer.settled_hop(now) {
             assert!(hop.ttl > 0 && hop.replies.len() <= usize::from(hop.sent), "{hop:?}");
         }
     }
-    let path = tracer.path();
+    told(&tracer.path(), trace.destination, &heard, &sizes)
+}
+
+fn told(path: &Path, destination: IpAddr, heard: &[IpAddr], sizes: &BTreeSet<u32>) -> Found {
     for hop in &path.hops {
         assert!(hop.addresses().iter().all(|address| heard.contains(address)), "{hop:?} was never heard");
+        assert_eq!(path.hop(hop.ttl), Some(hop));
+        assert!(hop.reason().is_none() || !hop.replies.is_empty());
     }
+    assert_eq!(path.hop(0), None);
     match path.end {
-        End::Reached { .. } => assert!(heard.contains(&trace.destination), "reached without an answer"),
+        End::Reached { .. } => assert!(heard.contains(&destination), "reached without an answer"),
         End::Unreachable { from, .. } => assert!(heard.contains(&from)),
         End::Loop { from, hop, again } => assert!(heard.contains(&from) && hop < again),
         End::Silent { .. } => {}
     }
     assert_eq!(path.reached(), matches!(path.end, End::Reached { .. }));
+    assert!(path.method.to_string().starts_with(path.method.as_str()));
+    if let Some(mtu) = &path.mtu {
+        assert!(sizes.contains(&mtu.bytes), "{} bytes pass, and were never sent", mtu.bytes);
+        assert!(mtu.device.is_none_or(|device| device < LARGEST), "{mtu:?}");
+        let holes = mtu.limits.iter().filter(|limit| matches!(limit, Limit::BlackHole { .. })).count();
+        assert_eq!(holes == 1, mtu.is_black_hole(), "{mtu:?}");
+        let of = |limit: &Limit| match *limit {
+            Limit::Told { by, bytes, .. } => {
+                assert!(heard.contains(&by), "{by} said nothing");
+                bytes
+            }
+            Limit::BlackHole { bytes, .. } => bytes,
+        };
+        let all: Vec<u32> = mtu.limits.iter().map(of).collect();
+        assert!(all.is_sorted_by(|a, b| a > b), "not from the widest to the narrowest: {mtu:?}");
+        assert!(all.iter().all(|bytes| *bytes >= mtu.bytes), "more passes than may: {mtu:?}");
+    }
+    let hole = path.mtu.as_ref().and_then(|mtu| {
+        mtu.limits.iter().find_map(|limit| match limit {
+            Limit::BlackHole { after, .. } => Some(*after),
+            Limit::Told { .. } => None,
+        })
+    });
+    let reached = match path.end {
+        End::Reached { hop } => Some(hop),
+        _ => None,
+    };
+    Found { reached, mtu: path.mtu.as_ref().map(|mtu| mtu.bytes), hole }
 }
 
-fn answer(destination: IpAddr, error: &Error) -> Heard {
-    read(&error.control);
-    let (rtt, stamp) = (Some(Duration::from_millis(error.after.into())), StampSource::User);
-    let told = parse_control(&error.control).error;
-    let failed = told.and_then(|told| Some((reason::of_error(&told)?, told)));
-    match failed {
-        Some((reason, told)) => {
-            let mtu = if reason == FailureReason::PacketTooBig { told.info } else { 0 };
-            Heard { from: told.offender, what: What::Failed { reason, mtu }, rtt, stamp }
+fn hear(tracer: &mut Tracer, destination: IpAddr, id: u16, after: u16, said: &Said, heard: &mut Vec<IpAddr>) {
+    let (rtt, stamp) = (Some(Duration::from_millis(after.into())), StampSource::User);
+    let answer = match said {
+        Said::Refused(mtu) => {
+            let what = What::Failed { reason: FailureReason::PacketTooBig, mtu: *mtu };
+            Heard { from: None, what, rtt, stamp }
         }
-        None => Heard { from: Some(destination), what: What::Arrived, rtt, stamp },
-    }
+        Said::Control(control) => {
+            read(control);
+            let told = parse_control(control).error;
+            match told.and_then(|told| Some((reason::of_error(&told)?, told))) {
+                Some((reason, told)) => {
+                    let mtu = if reason == FailureReason::PacketTooBig { told.info } else { 0 };
+                    Heard { from: told.offender, what: What::Failed { reason, mtu }, rtt, stamp }
+                }
+                None => Heard { from: Some(destination), what: What::Arrived, rtt, stamp },
+            }
+        }
+    };
+    heard.extend(answer.from);
+    tracer.heard(id, &answer);
 }

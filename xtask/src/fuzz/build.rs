@@ -34,16 +34,29 @@ const FLAGS: [&str; 12] = [
     "instrument-coverage",
 ];
 
-/// Builds it; where it is.
+/// What AddressSanitizer is built for: with a target that is named, nothing that runs in the build itself has it.
+const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+
+/// Builds it, with AddressSanitizer if that is wanted; where it is.
 ///
 /// # Errors
 /// The build failed.
-pub(super) fn build() -> Result<PathBuf> {
+pub(super) fn build(sanitize: bool) -> Result<PathBuf> {
     let this = std::env::current_exe().context("this program's own path")?;
     let mut command = cargo(&["build", "--locked", "--features", "libfuzzer", "--bin", "netmon-fuzz"]);
-    command.arg("--manifest-path").arg(root().join("fuzz/Cargo.toml")).arg("--target-dir").arg(folder());
-    run(command.env("RUSTC_WRAPPER", this).env(WRAPS, "1"))?;
-    Ok(folder().join("debug/netmon-fuzz"))
+    command.arg("--manifest-path").arg(root().join("fuzz/Cargo.toml"));
+    command.env("RUSTC_WRAPPER", this).env(WRAPS, "1");
+    let program = match sanitize {
+        true => {
+            // The stable compiler has the runtime, and the switch behind this. Every crate has it, other than the counters.
+            command.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=address");
+            command.args(["--target", TRIPLE]);
+            folder().join("address").join(TRIPLE).join("debug/netmon-fuzz")
+        }
+        false => folder().join("debug/netmon-fuzz"),
+    };
+    run(command.arg("--target-dir").arg(if sanitize { folder().join("address") } else { folder() }))?;
+    Ok(program)
 }
 
 /// Runs rustc as cargo asks for it, where this is its wrapper; `None` where it is not.

@@ -16,8 +16,10 @@ const LONGEST: usize = 4096;
 const PATIENCE: u32 = 60;
 /// What the program may hold, MiB.
 const ROOM: u32 = 2048;
-/// Bytes of what is found that a corpus in the repository has at most.
-const KEPT: usize = 48 << 10;
+/// Bytes of what is found that a corpus in the repository has at most, and of all that is in it: each line is replayed in every
+/// run of the tests.
+const KEPT: usize = 24 << 10;
+const WHOLE: usize = 56 << 10;
 /// What stands before that in its file. The lines above are written by hand and stay.
 const FOUND: &str = "# Found by libFuzzer, of what leads further than the lines above:";
 
@@ -144,7 +146,7 @@ impl<'a> Target<'a> {
         }
         found.sort_by_key(|line| (line.len(), line.clone()));
         let mut kept = by_hand + FOUND + "\n";
-        let most = kept.len() + KEPT;
+        let most = WHOLE.min(kept.len() + KEPT);
         for line in found {
             if kept.len() + line.len() < most {
                 kept += &line;

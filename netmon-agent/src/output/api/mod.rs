@@ -60,6 +60,8 @@ pub use refresh::RefreshSender;
 pub use shares::{Place, Shares};
 pub use socket::{SocketError, SocketFile};
 pub use wait::MAX_TIMEOUT;
+#[cfg(feature = "fuzzing")]
+pub(crate) use web::fuzzing;
 pub use web::{Web, WebError};
 
 use super::{

@@ -7,6 +7,7 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    str::FromStr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -34,8 +35,8 @@ use crate::{
 
 /// Passwords that were right and need no second look, at most: a look is a tenth of a second's work.
 const REMEMBERED: usize = 100;
-/// A hash that no password fits: who names an unknown user waits as long as who names a known one.
-const NOBODY: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
+/// Bytes of a password that bcrypt looks at.
+const LONGEST_PASSWORD: usize = 72;
 
 /// Why a web configuration can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +97,9 @@ pub(super) struct Rules {
     tls: Option<Arc<ServerConfig>>,
     headers: Vec<(HeaderName, HeaderValue)>,
     users: HashMap<String, Hash>,
+    /// The hash that is the most work. Who names an unknown user is held against it, and so waits as long as who names a
+    /// known one.
+    slowest: Option<Hash>,
     remembered: Mutex<HashSet<[u8; 32]>>,
 }
 
@@ -174,10 +178,9 @@ impl Web {
         let rules = Arc::clone(rules);
         let look = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let hash = rules.users.get(&user).map_or(NOBODY, |hash| hash.0.as_str());
-            // A password longer than what bcrypt looks at is another one.
-            let fits = password.len() <= 72 && bcrypt::verify(&password, hash).unwrap_or(false);
-            let known = fits && rules.users.contains_key(&user);
+            let own = rules.users.get(&user);
+            let fits = own.or(rules.slowest.as_ref()).is_some_and(|hash| fits(&password, hash));
+            let known = fits && own.is_some();
             if known {
                 let mut remembered = rules.remembered();
                 if remembered.len() >= REMEMBERED {
@@ -217,7 +220,9 @@ impl State {
             // Both are checked where the file is parsed.
             Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
         });
+        let cost = |hash: &&Hash| bcrypt::HashParts::from_str(&hash.0).map_or(0, |parts| parts.get_cost());
         Ok(Rules {
+            slowest: config.users.values().max_by_key(cost).cloned(),
             tls: config.tls.as_ref().map(server).transpose()?,
             headers: headers.collect(),
             users: config.users.into_iter().collect(),
@@ -242,6 +247,14 @@ impl Rules {
     fn remembered(&self) -> std::sync::MutexGuard<'_, HashSet<[u8; 32]>> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// bcrypt repeats a password, with a NUL after it, as far as it looks: one that has a NUL within or goes on beyond would fit as
+/// another does.
+fn fits(password: &[u8], hash: &Hash) -> bool {
+    // Looked at in any case, for the time that it takes.
+    let fits = bcrypt::verify(password, &hash.0).unwrap_or(false);
+    fits && password.len() <= LONGEST_PASSWORD && !password.contains(&0)
 }
 
 /// User and password of RFC 7617.
@@ -328,3 +341,10 @@ fn stamp_of(path: &Path) -> Option<Stamp> {
     let m = fs::metadata(path).ok()?;
     Some((m.dev(), m.ino(), m.mtime(), m.mtime_nsec(), m.size()))
 }
+
+#[cfg(feature = "fuzzing")]
+#[path = "../../fuzzing/web.rs"]
+pub(crate) mod fuzzing;
+#[cfg(test)]
+#[path = "web_tests.rs"]
+mod tests;

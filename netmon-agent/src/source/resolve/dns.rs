@@ -96,11 +96,7 @@ impl Dns {
         if self.conf.no_v6 && family == RecordType::AAAA {
             return Err(Failure::NoAddress);
         }
-        let lookup = self.question(name, family, deadline).await?;
-        let records = lookup.answers();
-        let addresses: Vec<_> =
-            records.iter().filter(|r| r.record_type() == family).filter_map(|r| r.data.ip_addr()).collect();
-        of_hosts(addresses).map(|addresses| Found { addresses, ttl: life(records) })
+        half(self.question(name, family, deadline).await?.answers(), family)
     }
 
     /// The hosts and ports of a service (RFC 2782), in the order of their names. Takes no longer than the limit.
@@ -211,7 +207,8 @@ impl Peer {
         // Its cache would hide the change that a new question is about.
         self.resolver.clear_cache();
         let answer = tokio::time::timeout(left, self.resolver.lookup(name.clone(), kind)).await;
-        let answer = answer.unwrap_or(Err(NetError::Timeout)).map_err(|error| self.failure(&error));
+        let answer = answer.unwrap_or(Err(NetError::Timeout));
+        let answer = answer.map_err(|error| failure(&error, &self.label, || self.transport.fault()));
         let shunned = match &answer {
             Err(f) if f.is_silence() => (Mono::now() + SHUNNED).as_nanos(),
             _ => 0,
@@ -219,32 +216,44 @@ impl Peer {
         self.shunned_until.store(shunned, Ordering::Relaxed);
         answer
     }
+}
 
-    fn failure(&self, error: &NetError) -> Failure {
-        let label = || Arc::clone(&self.label);
-        match error {
-            NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. })) => match response_code {
-                ResponseCode::NXDomain => Failure::NoName,
-                ResponseCode::NoError => Failure::NoAddress,
-                code => Failure::Error(label(), word(*code)),
-            },
-            NetError::Dns(DnsError::ResponseCode(code)) => Failure::Error(label(), word(*code)),
-            NetError::Timeout => Failure::Silent(vec![label()]),
-            NetError::Io(_) | NetError::NoConnections => {
-                let (kind, words) = self.transport.fault();
-                match kind {
-                    io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => {
-                        Failure::Closed(label(), words)
-                    }
-                    io::ErrorKind::HostUnreachable => Failure::Unreachable(label(), words),
-                    // A connection that nobody answers.
-                    io::ErrorKind::TimedOut => Failure::Silent(vec![label()]),
-                    _ => Failure::NoWay(label(), words),
+/// What a question's failure says of the resolver of this label; `fault` is what the last call of its socket met.
+pub(super) fn failure(
+    error: &NetError,
+    label: &Arc<str>,
+    fault: impl FnOnce() -> (io::ErrorKind, String),
+) -> Failure {
+    let label = || Arc::clone(label);
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. })) => match response_code {
+            ResponseCode::NXDomain => Failure::NoName,
+            ResponseCode::NoError => Failure::NoAddress,
+            code => Failure::Error(label(), word(*code)),
+        },
+        NetError::Dns(DnsError::ResponseCode(code)) => Failure::Error(label(), word(*code)),
+        NetError::Timeout => Failure::Silent(vec![label()]),
+        NetError::Io(_) | NetError::NoConnections => {
+            let (kind, words) = fault();
+            match kind {
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => {
+                    Failure::Closed(label(), words)
                 }
+                io::ErrorKind::HostUnreachable => Failure::Unreachable(label(), words),
+                // A connection that nobody answers.
+                io::ErrorKind::TimedOut => Failure::Silent(vec![label()]),
+                _ => Failure::NoWay(label(), words),
             }
-            other => Failure::Error(label(), format!("what can't be used: {other}")),
         }
+        other => Failure::Error(label(), format!("what can't be used: {other}")),
     }
+}
+
+/// The addresses of this family that records have.
+pub(super) fn half(records: &[Record], family: RecordType) -> Half {
+    let addresses: Vec<_> =
+        records.iter().filter(|r| r.record_type() == family).filter_map(|r| r.data.ip_addr()).collect();
+    of_hosts(addresses).map(|addresses| Found { addresses, ttl: life(records) })
 }
 
 /// The smallest time to live of all records, aliases included.
