@@ -46,10 +46,8 @@ pub fn of_agent(source: &Path) -> Result<BTreeMap<Id, Crate>> {
     let mut tree = cargo(&["tree", "--locked", "--package", "netmon-agent", "--edges", "normal"]);
     tree.args(["--target", TARGET, "--prefix", "none", "--no-dedupe", "--format", "{p}"]).current_dir(source);
     let tree = output(&mut tree)?;
-    let mut metadata = cargo(&["metadata", "--locked", "--format-version", "1", "--filter-platform", TARGET]);
-    let metadata: Metadata = serde_json::from_str(&output(metadata.current_dir(source))?)?;
     let mut known = BTreeMap::new();
-    for package in metadata.packages {
+    for package in packages(source, &["--filter-platform", TARGET])? {
         let licence = package.license.or(package.license_file).unwrap_or_default();
         let folder = package.manifest_path.parent().context("a manifest has a folder")?.to_owned();
         let own = package.source.is_none();
@@ -63,6 +61,21 @@ pub fn of_agent(source: &Path) -> Result<BTreeMap<Id, Crate>> {
             Ok((id, found.clone()))
         })
         .collect()
+}
+
+/// The folders of the workspace's own packages.
+///
+/// # Errors
+/// When cargo does not answer.
+pub fn folders(source: &Path) -> Result<Vec<PathBuf>> {
+    let folder = |package: Package| Some(package.manifest_path.parent()?.to_owned());
+    Ok(packages(source, &["--no-deps"])?.into_iter().filter_map(folder).collect())
+}
+
+fn packages(source: &Path, arguments: &[&str]) -> Result<Vec<Package>> {
+    let mut metadata = cargo(&["metadata", "--locked", "--format-version", "1"]);
+    let metadata: Metadata = serde_json::from_str(&output(metadata.args(arguments).current_dir(source))?)?;
+    Ok(metadata.packages)
 }
 
 /// `name v1.2.3 (proc-macro)`.

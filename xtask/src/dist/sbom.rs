@@ -25,19 +25,17 @@ pub fn make(source: &Path, work: &Path, epoch: u64) -> Result<PathBuf> {
         .arg(source.join("netmon-agent/Cargo.toml"));
     output(command.current_dir(source).env("SOURCE_DATE_EPOCH", epoch.to_string()))?;
     // It writes one beside each manifest of the workspace.
-    let mut found = None;
-    for folder in ["netmon-agent", "netmon-agent/client", "netmon-ebpf", "xtask", "tests"] {
-        let path = source.join(folder).join(format!("{name}.json"));
-        if folder == "netmon-agent" {
-            found = Some(fs::read_to_string(&path).with_context(|| path.display().to_string())?);
-        }
+    let path = source.join("netmon-agent").join(format!("{name}.json"));
+    let found = fs::read_to_string(&path).with_context(|| path.display().to_string());
+    for folder in crates::folders(source)? {
+        let path = folder.join(format!("{name}.json"));
         if path.exists() {
             fs::remove_file(&path)?;
         }
     }
     // No path of this machine.
     let sources = format!("path+file://{}", source.display());
-    let text = found.context("no bill of materials")?.replace(&sources, "path+file:///netmon");
+    let text = found?.replace(&sources, "path+file:///netmon");
     let mut bill: Value = serde_json::from_str(&text)?;
     let wanted: BTreeSet<Id> =
         crates::of_agent(source)?.into_keys().filter(|(name, _)| name != "netmon-agent").collect();
