@@ -43,3 +43,35 @@ impl Watched {
         self.0.async_io(interest, work).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn what_is_waited_for_is_told_and_the_stream_outlives_its_watch() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let stream = runtime.block_on(async {
+            let watched = Watched::new(ours, Interest::READABLE).unwrap();
+            let read = |mut stream: &UnixStream| {
+                let mut bytes = [0; 8];
+                stream.read(&mut bytes).map(|n| bytes[..n].to_vec())
+            };
+            // The second is polled once the first has found nothing.
+            let write = async { theirs.write_all(b"one").unwrap() };
+            let (told, ()) = tokio::join!(watched.when(Interest::READABLE, read), write);
+            assert_eq!(told.unwrap(), b"one");
+            watched.stream().write_all(b"two").unwrap();
+            watched.into_stream()
+        });
+        drop(runtime);
+        drop(stream);
+        let mut all = Vec::new();
+        theirs.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"two");
+    }
+}
