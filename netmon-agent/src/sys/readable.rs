@@ -36,14 +36,14 @@ impl Readable {
 mod tests {
     use std::{
         io::{Read, Write},
-        os::{fd::AsFd, unix::net::UnixStream},
+        os::fd::AsFd,
     };
 
     use super::*;
 
     #[test]
     fn each_time_that_there_is_something_is_told_also_when_the_original_is_closed() {
-        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let (mut ours, mut theirs) = io::pipe().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         runtime.block_on(async {
             let readable = Readable::new(ours.as_fd()).unwrap();
