@@ -88,8 +88,8 @@ enum Task {
     /// Races: models of what threads share, in the product's own files: every order of steps by loom, orders at random by
     /// shuttle (no root).
     Races(races::Options),
-    /// Sanitize: unit tests under AddressSanitizer, ThreadSanitizer and Miri, and trials of the lab with an agent that was
-    /// built with the first (root); what ran and what was found is printed. Tens of minutes.
+    /// Sanitize: unit tests, and trials of the lab with an agent (root), under AddressSanitizer and ThreadSanitizer, and unsafe
+    /// code under Miri; each has to find a fault made on purpose first; what ran and what was found is printed. Hours.
     Sanitize(sanitize::Options),
     /// Build and run an example that is a package of its own, beside what it is measured against.
     #[command(subcommand)]

@@ -59,8 +59,8 @@ pub fn lint(steps: &mut Steps) -> Result<()> {
         "format of the fuzz targets",
         cargo(&["fmt", "--check", "--manifest-path"]).arg(root().join("fuzz/Cargo.toml")),
     )?;
-    // With the ways in for fuzzing, which are built for nothing else here.
-    let features = "netmon-agent/fuzzing,netmon-client/fuzzing";
+    // With the ways in for fuzzing and for checkers of memory, which are built for nothing else here.
+    let features = "netmon-agent/fuzzing,netmon-agent/checked,netmon-client/fuzzing";
     let clippy = ["clippy", "--workspace", "--all-targets", "--features", features, "--", "-D", "warnings"];
     steps.run("clippy", &mut cargo(&clippy))?;
     let doc = ["doc", "--workspace", "--no-deps"];

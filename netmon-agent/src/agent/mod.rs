@@ -207,7 +207,10 @@ async fn serve(prepared: Prepared) -> Result<(), AgentError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    #[cfg(not(feature = "checked"))]
     ending_signals().thread_unblock().map_err(std::io::Error::from)?;
+    #[cfg(feature = "checked")]
+    crate::sys::hear(ending_signals())?;
     let Options { config, config_path, socket, insecure, log_file, .. } = options;
     let found = discover::first(Arc::new(config)).await;
     let added = Added::new(discover::base(found.news()), started.boot, Wall::now());
@@ -297,6 +300,8 @@ async fn serve(prepared: Prepared) -> Result<(), AgentError> {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
             _ = hangup.recv() => {
+                #[cfg(feature = "checked")]
+                crate::sys::do_wrong();
                 manager::reloading();
                 let begun = Boot::now();
                 let reloaded = reload_from(config_path.as_deref(), insecure, &files);

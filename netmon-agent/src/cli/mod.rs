@@ -75,6 +75,8 @@ enum Command {
 /// Parses the command line, runs the command, and gives its exit code: 2 for a wrong command line (125 where it is that of
 /// `retry`, whose 2 is a command's own), 1 for an error that the command has no code of its own for.
 pub fn main() -> ExitCode {
+    #[cfg(feature = "checked")]
+    crate::sys::begin_reports().expect("a checker that can't report is worth nothing");
     let mut words = std::env::args_os();
     if words.next().is_some_and(|name| name == runner::NAME) {
         return runner::serve(words);

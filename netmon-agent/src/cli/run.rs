@@ -49,6 +49,8 @@ pub struct RunArgs {
 /// The configuration can't be used, or the agent can't start.
 pub fn run(args: &RunArgs, socket: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.config.as_deref())?;
+    #[cfg(feature = "checked")]
+    let config = open_if_asked(config);
     // Until it goes out of scope, which is when all is written.
     let log_settings = args.log().over(config.log.clone())?;
     let log_file = log_settings.file.clone();
@@ -81,6 +83,15 @@ pub fn run(args: &RunArgs, socket: Option<PathBuf>) -> anyhow::Result<ExitCode> 
         }
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// LeakSanitizer needs an agent that is not shut in.
+#[cfg(feature = "checked")]
+fn open_if_asked(mut config: Config) -> Config {
+    if crate::sys::is_left_open() {
+        config.sandbox = crate::sandbox::Mode::Off;
+    }
+    config
 }
 
 impl RunArgs {

@@ -3,17 +3,15 @@
 //! A waiter costs a pointer to what it shares with all others of its name, and the time since when. Ten thousand that are
 //! released together are one sum, not ten thousand messages.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io::Read,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, fs::File, io::Read, time::Duration};
 
 use tokio::sync::Notify;
 
-use crate::{observation::escape_bytes, time::Boot};
+use crate::{
+    observation::escape_bytes,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Boot,
+};
 
 /// Longest name, bytes of its printable form. The kernel's own names of processes have fifteen.
 pub const MAX_NAME: usize = 64;
@@ -81,7 +79,7 @@ struct Shared {
 struct Entry {
     kind: Arc<Kind>,
     tally: Mutex<Tally>,
-    shared: std::sync::Weak<Shared>,
+    shared: Weak<Shared>,
 }
 
 /// One that waits. Dropping it ends the wait.

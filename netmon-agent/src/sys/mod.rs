@@ -5,19 +5,23 @@
 
 mod apart;
 mod batch;
+#[cfg(feature = "checked")]
+mod checked;
 mod cmsg;
+#[cfg(any(test, feature = "checked"))]
+mod faults;
 mod group;
 mod mapped;
 mod memory;
 mod passed;
-#[cfg(test)]
-mod race;
 mod readable;
 mod sockopt;
 mod watched;
 
 pub use apart::spawn_apart;
 pub use batch::{Batch, Datagram, Queue};
+#[cfg(feature = "checked")]
+pub use checked::{begin_reports, do_wrong, hear, is_left_open};
 pub use cmsg::{Ancillary, ErrorOrigin, ExtendedError, parse as parse_control};
 pub use group::{keep_ended_children, spawn_in_group};
 pub use mapped::Mapped;

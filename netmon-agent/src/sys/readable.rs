@@ -31,3 +31,32 @@ impl Readable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        os::fd::AsFd,
+    };
+
+    use super::*;
+
+    #[test]
+    fn each_time_that_there_is_something_is_told_also_when_the_original_is_closed() {
+        let (mut ours, mut theirs) = io::pipe().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let readable = Readable::new(ours.as_fd()).unwrap();
+            let mut byte = [0];
+            for sent in [1, 2] {
+                let write = async { theirs.write_all(&[sent]).unwrap() };
+                tokio::join!(readable.ready(), write);
+                ours.read_exact(&mut byte).unwrap();
+                assert_eq!(byte, [sent]);
+            }
+            drop(ours);
+            drop(theirs);
+            readable.ready().await;
+        });
+    }
+}

@@ -43,3 +43,40 @@ impl Watched {
         self.0.async_io(interest, work).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::{
+        fcntl::{FcntlArg, OFlag, fcntl},
+        unistd::{read, write},
+    };
+
+    use super::*;
+
+    // By calls that Miri knows of a pair of streams: of what the standard library does with them it lacks some.
+    #[test]
+    fn what_is_waited_for_is_told_and_the_stream_outlives_its_watch() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let stream = runtime.block_on(async {
+            let watched = Watched::new(ours, Interest::READABLE).unwrap();
+            let told = |stream: &UnixStream| {
+                let mut bytes = [0; 8];
+                Ok(read(stream, &mut bytes).map(|n| bytes[..n].to_vec())?)
+            };
+            // The second is polled once the first has found nothing.
+            let tell = async { write(&theirs, b"one").unwrap() };
+            let (told, _) = tokio::join!(watched.when(Interest::READABLE, told), tell);
+            assert_eq!(told.unwrap(), b"one");
+            write(watched.stream(), b"two").unwrap();
+            watched.into_stream()
+        });
+        drop(runtime);
+        drop(stream);
+        let mut bytes = [0; 8];
+        assert_eq!(read(&theirs, &mut bytes).unwrap(), 3);
+        assert_eq!(&bytes[..3], b"two");
+        assert_eq!(read(&theirs, &mut bytes).unwrap(), 0, "it is closed");
+    }
+}

@@ -4,6 +4,7 @@
 //! environment that is a failure instead.
 
 mod added;
+mod checked;
 mod clients;
 mod connections;
 mod dashboards;
@@ -100,7 +101,11 @@ fn trials(wanted: impl Fn(&str) -> bool, ignored: bool) -> Vec<Trial> {
     .map(|(name, scenario)| Trial::test(name, move || attempt(name, scenario)));
     let of_files = scenarios::trials()
         .unwrap_or_else(|why| vec![Trial::test("scenario::the_files_can_be_read", || Err(why))]);
-    let trials = trials.chain(of_files).filter(|t| wanted(t.name())).map(|t| t.with_ignored_flag(ignored));
+    let trials = trials
+        .chain(of_files)
+        .chain(checked::trials())
+        .filter(|t| wanted(t.name()))
+        .map(|t| t.with_ignored_flag(ignored));
     trials.chain(package::trials().filter(|t| wanted(t.name()))).collect()
 }
 

@@ -6,6 +6,7 @@
 pub(crate) mod fuzzing;
 mod journal;
 mod limit;
+mod queue;
 mod rolling;
 mod settings;
 mod writer;

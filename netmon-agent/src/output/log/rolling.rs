@@ -8,7 +8,7 @@ use std::{
 
 use tracing_rolling_file::{RollingConditionBase, RollingFileAppenderBase};
 
-use super::{settings::FileSettings, writer::Sink};
+use super::{queue::Sink, settings::FileSettings};
 use crate::time::{Mono, Wall};
 
 /// How often it is looked whether the file still goes by its name.

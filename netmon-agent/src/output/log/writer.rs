@@ -5,8 +5,7 @@ use std::{
     fmt,
     io::{self, Write},
     sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread,
@@ -16,12 +15,10 @@ use std::{
 use nix::sys::signal::{SigSet, SigmaskHow};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::time::Wall;
+use super::queue::{Lines, Sink, Work, lines, write};
 
-/// Lines that wait to be written: what a storm of changes brings while a disk hangs for some seconds …
+/// Lines that wait to be written: what a storm of changes brings while a disk hangs for some seconds.
 const ROOM: usize = 16_384;
-/// … and their bytes.
-const BYTES: usize = 8 << 20;
 /// How long the end waits for a disk that hangs, or for the journal.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -36,32 +33,6 @@ pub fn lost() -> u64 {
 /// So many more.
 pub(super) fn count_lost(lines: u64) {
     LOST.fetch_add(lines, Ordering::Relaxed);
-}
-
-/// Where lines go, on the thread for it.
-pub(super) trait Sink {
-    /// Takes a line that was logged then. May wait.
-    fn write(&mut self, line: &[u8], logged: Wall);
-
-    /// Tells that so many lines found no room.
-    fn lost(&mut self, lines: u64);
-}
-
-/// Takes lines from everywhere.
-#[derive(Clone, Debug)]
-pub(super) struct Lines {
-    out: SyncSender<Work>,
-    /// Bytes that wait.
-    waiting: Arc<AtomicUsize>,
-    /// Lines that found no room, and that nobody was told of.
-    lost: Arc<AtomicU64>,
-}
-
-#[derive(Debug)]
-enum Work {
-    Line(Vec<u8>, Wall),
-    /// Everything before it has been written.
-    Written(SyncSender<()>),
 }
 
 /// The log while it is written. When it goes, what was logged has been written.
@@ -114,32 +85,6 @@ fn spawn<S: Sink>(
     started.map(drop)
 }
 
-fn lines(room: usize) -> (Lines, Receiver<Work>) {
-    let (out, work) = sync_channel(room);
-    (Lines { out, waiting: Arc::default(), lost: Arc::default() }, work)
-}
-
-fn write<S: Sink>(mut sink: S, work: &Receiver<Work>, waiting: &AtomicUsize, lost: &AtomicU64) {
-    while let Ok(work) = work.recv() {
-        let done = match work {
-            Work::Line(line, logged) => {
-                sink.write(&line, logged);
-                waiting.fetch_sub(line.len(), Ordering::Relaxed);
-                None
-            }
-            Work::Written(done) => Some(done),
-        };
-        let lost = lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            sink.lost(lost);
-        }
-        // After which the process may end.
-        if let Some(done) = done {
-            let _ = done.try_send(());
-        }
-    }
-}
-
 impl Drop for Writer {
     fn drop(&mut self) {
         // What was logged before there was a thread is worth one.
@@ -161,19 +106,6 @@ impl Drop for Writer {
         }
         if written.recv_timeout(PATIENCE.saturating_sub(waited)) == Err(RecvTimeoutError::Timeout) {
             let _ = writeln!(io::stderr(), "netmon: the log is not taken; its last lines may be missing");
-        }
-    }
-}
-
-impl Lines {
-    /// Takes a line, or counts it where there is no room: it never waits.
-    pub(super) fn put(&self, line: Vec<u8>) {
-        let length = line.len();
-        let room = self.waiting.fetch_add(length, Ordering::Relaxed) + length <= BYTES;
-        if !room || self.out.try_send(Work::Line(line, Wall::now())).is_err() {
-            self.waiting.fetch_sub(length, Ordering::Relaxed);
-            self.lost.fetch_add(1, Ordering::Relaxed);
-            count_lost(1);
         }
     }
 }
@@ -200,7 +132,11 @@ impl<'a> MakeWriter<'a> for Lines {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{
+        fs,
+        path::Path,
+        sync::{Arc, atomic::AtomicUsize},
+    };
 
     use nix::sys::signal::Signal;
 

@@ -23,6 +23,12 @@ pub struct Moment {
     pub boot: time::Boot,
 }
 
+pub mod observation {
+    pub fn escape_bytes(bytes: &[u8]) -> String {
+        bytes.escape_ascii().to_string()
+    }
+}
+
 pub mod time {
     use std::time::Duration;
 
@@ -30,7 +36,21 @@ pub mod time {
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
     pub struct Boot(u64);
 
+    /// By the wall, where it is not looked at.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Wall;
+
+    impl Wall {
+        pub fn now() -> Self {
+            Self
+        }
+    }
+
     impl Boot {
+        pub fn now() -> Self {
+            Self(1)
+        }
+
         pub fn from_nanos(ns: u64) -> Self {
             Self(ns)
         }

@@ -14,7 +14,10 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::{Layer, layer::Context};
 
 use self::socket::{Journal, PATH};
-use super::writer::{self, Lines, Writer};
+use super::{
+    queue::Lines,
+    writer::{self, Writer},
+};
 
 /// Whether standard error is the journal's: systemd says which file it is (systemd.exec(5), `JOURNAL_STREAM`).
 pub(super) fn is_stderr() -> bool {

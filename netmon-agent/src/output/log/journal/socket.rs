@@ -22,7 +22,7 @@ use nix::{
 use tracing::Level;
 
 use super::{
-    super::writer::{Sink, count_lost},
+    super::{queue::Sink, writer::count_lost},
     entry::{priority, put},
 };
 use crate::{output::rfc3339, sys::file_in_memory, time::Wall};
