@@ -57,8 +57,8 @@ struct Arguments {
 const REST: Duration = Duration::from_secs(300);
 /// What the agent may take to be as it was at the beginning, once the load rests.
 const RESTORED: Duration = Duration::from_secs(180);
-/// Then it closes what it held.
-const SETTLED: Duration = Duration::from_secs(3);
+/// Then it closes what it held, and threads that nothing was asked of for ten seconds end.
+const SETTLED: Duration = Duration::from_secs(12);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

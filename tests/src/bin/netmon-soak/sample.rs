@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use netmon_agent::time::Mono;
@@ -25,6 +27,11 @@ const OWN: [(&str, &str); 11] = [
     ("netmon_wait_clients", "own_waiters"),
     ("netmon_event_clients", "own_subscribers"),
 ];
+
+/// How many series a scrape has.
+const SERIES: &str = "series";
+/// Looks at a process at rest, and from one to the next.
+const LOOKS: (usize, Duration) = (6, Duration::from_secs(1));
 
 /// Takes samples and writes each at once.
 #[derive(Debug)]
@@ -54,13 +61,20 @@ impl Sampler {
         row.insert(REST.to_owned(), f64::from(u8::from(rest)));
         // Before the question below, whose connection would count.
         process::sample(agent.pid().as_raw(), &mut row).context("the agent's process")?;
+        if rest {
+            least(agent, &mut row)?;
+        }
         let cpu = row["cpu_s"];
         let share = self.before.map(|(at, seconds)| 100.0 * (cpu - seconds) / (now - at));
         // No number for the first: it would be one of the start.
         row.insert("cpu_percent".to_owned(), share.unwrap_or(0.0));
         self.before = Some((now, cpu));
         files(agent.folder(), &mut row)?;
+        let least_series = row.remove(SERIES);
         own(&agent.metrics()?, &mut row);
+        if let Some(least) = least_series {
+            row.insert(SERIES.to_owned(), least.min(row[SERIES]));
+        }
         let counts = load.counts();
         row.extend(counts.into_iter().map(|(name, value)| (name.to_owned(), value)));
         row.insert("webhooks".to_owned(), receiver.taken() as f64);
@@ -98,6 +112,24 @@ fn own(metrics: &Metrics, row: &mut Row) {
     }
     let told = [("notifier", "hook"), ("result", "delivered")];
     row.insert("hooks".to_owned(), metrics.sum("netmon_notifications_total", &told) + 0.0);
+}
+
+/// The least of some looks: what an agent at rest has besides it has for a moment, as a trace its socket. What leaks is there at
+/// every look.
+fn least(agent: &Agent<'_>, row: &mut Row) -> Result<()> {
+    for _ in 0..LOOKS.0 {
+        let mut look = Row::new();
+        own(&agent.metrics()?, &mut look);
+        look.retain(|name, _| name == SERIES);
+        // The connection of the question is over by then.
+        thread::sleep(LOOKS.1);
+        process::sample(agent.pid().as_raw(), &mut look).context("the agent's process")?;
+        for (name, value) in look {
+            let least = row.entry(name).or_insert(value);
+            *least = least.min(value);
+        }
+    }
+    Ok(())
 }
 
 /// Files of the agent: the ledger with its log, and the log with what was put aside.

@@ -43,10 +43,12 @@ const GROWTH: &[(&str, Of, f64)] = &[
     ("bpf_links", Of::Rest, 0.2),
     ("bpf_map_kib", Of::Rest, 1.0),
     ("series", Of::Rest, 1.0),
-    ("ledger_kib", Of::Load, 64.0),
-    ("log_kib", Of::Load, 64.0),
     ("cpu_percent", Of::Load, 1.0),
 ];
+
+/// Files that the configuration keeps small, and KiB that they may have at any time: four of the ledger and of the log's files,
+/// and a quarter more, for both are cut when they have passed that. Their size swings by that much, so it has no slope.
+const CAPPED: &[(&str, f64)] = &[("ledger_kib", 4.0 * 1024.0 * 1.25), ("log_kib", 4.0 * 256.0 * 1.25)];
 
 /// Counts that have to be zero at the end.
 const ZERO: &[&str] = &[
@@ -120,7 +122,20 @@ pub fn judge(rows: &[Row], warm_up: f64) -> Vec<Line> {
     };
     let zero = ZERO.iter().map(|name| count(name, |v| v == 0.0, 0.0));
     let alive = ALIVE.iter().map(|name| count(name, |v| v > 0.0, 1.0));
-    growth.chain(zero).chain(alive).collect()
+    let capped = CAPPED.iter().map(|(name, cap)| most(rows, name, *cap));
+    growth.chain(capped).chain(zero).chain(alive).collect()
+}
+
+/// A figure that may never be beyond `cap`.
+fn most(rows: &[Row], name: &str, cap: f64) -> Line {
+    let values: Vec<f64> = rows.iter().filter_map(|row| row.get(name).copied()).collect();
+    let judgement = match values.iter().copied().reduce(f64::max) {
+        None => Judgement::Unjudged,
+        Some(most) if most <= cap => Judgement::Good,
+        Some(_) => Judgement::Bad,
+    };
+    let ends = values.first().map(|first| (*first, values.iter().copied().fold(0.0, f64::max)));
+    Line { name: format!("{name}, most"), ends, slope: None, bound: cap, judgement }
 }
 
 fn grows(rows: &[Row], name: &str, of: Of, bound: f64, warm_up: f64) -> Line {
@@ -195,6 +210,14 @@ mod tests {
         };
         assert_eq!(with(0.0), Judgement::Good);
         assert_eq!(with(12.0), Judgement::Bad);
+    }
+
+    #[test]
+    fn a_file_is_held_to_its_cap_at_any_time() {
+        let swings = |high: f64| run(move |t, _| vec![("ledger_kib", if t < 0.2 { high } else { 3_500.0 })]);
+        assert_eq!(of(&judge(&swings(5_000.0), 1.0), "ledger_kib, most").judgement, Judgement::Good);
+        assert_eq!(of(&judge(&swings(5_200.0), 1.0), "ledger_kib, most").judgement, Judgement::Bad);
+        assert_eq!(of(&judge(&swings(0.0), 1.0), "log_kib, most").judgement, Judgement::Unjudged);
     }
 
     #[test]
