@@ -56,6 +56,8 @@ use crate::{
 const API_WORKERS: usize = 2;
 /// What these are called, and those that do what takes long for them.
 const API_THREAD: &str = "api";
+/// Stores of memory that threads allocate from. Each keeps what its busiest moment took, and there would be sixteen and more.
+const STORES: u8 = 2;
 /// How long a new configuration may take to be taken before the service manager is told that it is.
 const TAKEN: Duration = Duration::from_secs(10);
 
@@ -153,6 +155,7 @@ pub struct Prepared {
 /// # Errors
 /// What the agent can't do without: see [`AgentError`].
 pub fn prepare(options: Options) -> Result<Prepared, AgentError> {
+    crate::sys::share_stores(STORES);
     let passed = manager::passed().map_err(AgentError::Passed)?;
     let passed = api::Passed::new(passed);
     let web = guard(&options.config, passed.exposed(), options.insecure)?;

@@ -6,6 +6,21 @@ use std::{
     os::fd::{FromRawFd, OwnedFd, RawFd},
 };
 
+/// Has all threads allocate from so many stores at most (`M_ARENA_MAX` of `mallopt(3)`), where the C library has several: by
+/// default glibc makes eight for each processor, one for each thread that happens to meet another, and each keeps what its busiest
+/// moment took. To be called before there is a second thread.
+#[cfg(target_env = "gnu")]
+pub fn share_stores(most: u8) {
+    // SAFETY: it takes numbers alone, and sets what is looked at when a thread first allocates.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, i32::from(most));
+    }
+}
+
+/// Does nothing: this C library has no such call.
+#[cfg(not(target_env = "gnu"))]
+pub fn share_stores(_most: u8) {}
+
 /// Gives the kernel back what was freed (`malloc_trim(3)`), where the C library can. Takes a lock of the allocator for
 /// as long as it takes: milliseconds for hundreds of megabytes.
 #[cfg(target_env = "gnu")]
