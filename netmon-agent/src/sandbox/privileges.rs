@@ -18,13 +18,11 @@ pub struct Kept {
 /// Whether something works with this one alone, which is false where it is not to be had. The others are in effect again
 /// afterwards.
 pub fn works_with(capability: Cap, work: impl FnOnce() -> bool) -> bool {
-    caps::has_cap(None, CapSet::Permitted, capability).unwrap_or(false)
-        && in_effect(&CapsHashSet::from([capability]), work)
-}
-
-fn in_effect(these: &CapsHashSet, work: impl FnOnce() -> bool) -> bool {
+    if !caps::has_cap(None, CapSet::Permitted, capability).unwrap_or(false) {
+        return false;
+    }
     let Ok(before) = caps::read(None, CapSet::Effective) else { return false };
-    if caps::set(None, CapSet::Effective, these).is_err() {
+    if caps::set(None, CapSet::Effective, &CapsHashSet::from([capability])).is_err() {
         return false;
     }
     let works = work();

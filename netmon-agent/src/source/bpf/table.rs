@@ -55,10 +55,9 @@ impl<K: RowKey, V: RowValue> Table<K, V> {
     const VALUE: usize = offset_of!(Row<K, V>, value);
     const STRIDE: usize = size_of::<Row<K, V>>();
     const CHECK: () = {
-        assert!(size_of::<K>() == Self::K_BYTES && size_of::<V>() == V::LONGS * 8);
+        assert!(size_of::<K>() == K::WORDS * 4 && size_of::<V>() == V::LONGS * 8);
         assert!(Self::VALUE.is_multiple_of(8) && Self::STRIDE.is_multiple_of(8));
     };
-    const K_BYTES: usize = K::WORDS * 4;
 
     /// Maps a table that was just loaded, and has every row of it be free.
     pub(super) fn share(ebpf: &mut Ebpf, names: &Names) -> Result<Self, LoadError> {
