@@ -15,47 +15,34 @@ pub struct Table {
     pub most: u32,
 }
 
+/// A table whose other maps are called after its own.
+macro_rules! table {
+    ($name:literal, $most:expr) => {
+        Table {
+            rows: $name,
+            index: concat!($name, "_INDEX"),
+            book: concat!($name, "_BOOK"),
+            free: concat!($name, "_FREE"),
+            most: $most,
+        }
+    };
+}
+
 /// Counters of the agent's own network namespace by interface: [table](crate::Row) of [`Key`](crate::Key) and
 /// [`Counters`](crate::Counters).
-pub const COUNTERS: Table = Table {
-    rows: "COUNTERS",
-    index: "COUNTERS_INDEX",
-    book: "COUNTERS_BOOK",
-    free: "COUNTERS_FREE",
-    most: MAX_COUNTERS,
-};
+pub const COUNTERS: Table = table!("COUNTERS", MAX_COUNTERS);
 /// The same of every other network namespace, with the name of the interface: table of [`Key`](crate::Key) and
 /// [`Other`](crate::Other). A table apart, so that however many come and go, the agent's own keeps its rows.
-pub const OTHERS: Table = Table {
-    rows: "OTHERS",
-    index: "OTHERS_INDEX",
-    book: "OTHERS_BOOK",
-    free: "OTHERS_FREE",
-    most: MAX_OTHERS,
-};
+pub const OTHERS: Table = table!("OTHERS", MAX_OTHERS);
 /// What is counted by local address, in the agent's own network namespace or in one that is not known: table of
 /// [`LocalAddress`](crate::LocalAddress) and [`AddressCounters`](crate::AddressCounters).
-pub const ADDRESSES: Table = Table {
-    rows: "ADDRESSES",
-    index: "ADDRESSES_INDEX",
-    book: "ADDRESSES_BOOK",
-    free: "ADDRESSES_FREE",
-    most: MAX_ADDRESSES,
-};
+pub const ADDRESSES: Table = table!("ADDRESSES", MAX_ADDRESSES);
 /// Round-trip times in the agent's own network namespace: table of [`Key`](crate::Key) and [`Rtt`](crate::Rtt).
-pub const RTT: Table =
-    Table { rows: "RTT", index: "RTT_INDEX", book: "RTT_BOOK", free: "RTT_FREE", most: MAX_RTT };
+pub const RTT: Table = table!("RTT", MAX_RTT);
 /// How retransmissions spread over remote ends: table of [`Key`](crate::Key) and [`Spread`](crate::Spread).
-pub const SPREAD: Table = Table {
-    rows: "SPREAD",
-    index: "SPREAD_INDEX",
-    book: "SPREAD_BOOK",
-    free: "SPREAD_FREE",
-    most: MAX_SPREAD,
-};
+pub const SPREAD: Table = table!("SPREAD", MAX_SPREAD);
 /// Packets dropped in the agent's own network namespace: table of [`Drop`](crate::Drop) and `u64`.
-pub const DROPS: Table =
-    Table { rows: "DROPS", index: "DROPS_INDEX", book: "DROPS_BOOK", free: "DROPS_FREE", most: MAX_DROPS };
+pub const DROPS: Table = table!("DROPS", MAX_DROPS);
 /// What could not be counted: array of `u64` that can be mapped, indexed by [`lost`](crate::lost).
 pub const LOST_MAP: &str = "LOST";
 /// Retransmission time-outs as they happen: ring buffer of [`Timeout`](crate::Timeout).

@@ -91,6 +91,7 @@ macro_rules! table {
                 }
                 let _ = $free.push(number, 0);
                 // Another CPU was first, and its row serves as well; or the index is full.
+                // SAFETY: the pointer is to a `u32` in the map.
                 $index.get_ptr(key).map_or(NOWHERE, |number| unsafe { *number })
             }
 

@@ -24,14 +24,16 @@ use crate::sys::Mapped;
 pub(super) trait RowKey: Copy + Ord {
     /// How many they are.
     const WORDS: usize;
-    fn of(words: &[u32]) -> Self;
+    /// The key whose n-th word is told.
+    fn of(word: impl Fn(usize) -> u32) -> Self;
 }
 
 /// The value of a row, as words of 64 bits.
 pub(super) trait RowValue: Sized {
     /// How many they are.
     const LONGS: usize;
-    fn of(longs: &[u64]) -> Self;
+    /// The value whose n-th word is told. Asks for each once, for what is read out of a row is gone from it.
+    fn of(long: impl Fn(usize) -> u64) -> Self;
 }
 
 /// A table with keys `K` and values `V`.
@@ -138,14 +140,13 @@ impl<K: RowKey, V: RowValue> Table<K, V> {
         let is_used = |row: &u32| self.rows.word(self.at(*row) + Self::STATE).load(Acquire) == state::USED;
         (0..high).filter(is_used).map(|row| {
             let at = self.at(row) + Self::KEY;
-            let words: Vec<u32> = (0..K::WORDS).map(|n| self.rows.word(at + 4 * n).load(Relaxed)).collect();
-            (row, K::of(&words))
+            (row, K::of(|n| self.rows.word(at + 4 * n).load(Relaxed)))
         })
     }
 
     fn value(&self, row: u32, of: impl Fn(usize) -> u64) -> V {
         let at = self.at(row) + Self::VALUE;
-        V::of(&(0..V::LONGS).map(|n| of(at + 8 * n)).collect::<Vec<u64>>())
+        V::of(|n| of(at + 8 * n))
     }
 
     fn at(&self, row: u32) -> usize {
@@ -166,55 +167,54 @@ pub(super) fn share(ebpf: &Ebpf, name: &'static str, bytes: usize) -> Result<Map
 impl RowKey for Key {
     const WORDS: usize = 2;
 
-    fn of(words: &[u32]) -> Self {
-        Self { netns: words[0], ifindex: words[1] }
+    fn of(word: impl Fn(usize) -> u32) -> Self {
+        Self { netns: word(0), ifindex: word(1) }
     }
 }
 
 impl RowKey for Drop {
     const WORDS: usize = 3;
 
-    fn of(words: &[u32]) -> Self {
-        Self { netns: words[0], ifindex: words[1], reason: words[2] }
+    fn of(word: impl Fn(usize) -> u32) -> Self {
+        Self { netns: word(0), ifindex: word(1), reason: word(2) }
     }
 }
 
 impl RowKey for LocalAddress {
     const WORDS: usize = 5;
 
-    fn of(words: &[u32]) -> Self {
+    fn of(word: impl Fn(usize) -> u32) -> Self {
         let mut octets = [0; 16];
-        for (four, word) in octets.chunks_exact_mut(4).zip(&words[1..]) {
-            four.copy_from_slice(&word.to_ne_bytes());
+        for (n, four) in octets.chunks_exact_mut(4).enumerate() {
+            four.copy_from_slice(&word(1 + n).to_ne_bytes());
         }
-        Self { netns: words[0], octets }
+        Self { netns: word(0), octets }
     }
 }
 
 impl<const N: usize> RowValue for [u64; N] {
     const LONGS: usize = N;
 
-    fn of(longs: &[u64]) -> Self {
-        std::array::from_fn(|n| longs[n])
+    fn of(long: impl Fn(usize) -> u64) -> Self {
+        std::array::from_fn(long)
     }
 }
 
 impl RowValue for u64 {
     const LONGS: usize = 1;
 
-    fn of(longs: &[u64]) -> Self {
-        longs[0]
+    fn of(long: impl Fn(usize) -> u64) -> Self {
+        long(0)
     }
 }
 
 impl RowValue for Other {
     const LONGS: usize = size_of::<Self>() / 8;
 
-    fn of(longs: &[u64]) -> Self {
-        let (counters, name) = longs.split_at(netmon_ebpf::slot::COUNT);
-        let mut other = Self { counters: RowValue::of(counters), name: [0; 16] };
-        for (eight, long) in other.name.chunks_exact_mut(8).zip(name) {
-            eight.copy_from_slice(&long.to_ne_bytes());
+    fn of(long: impl Fn(usize) -> u64) -> Self {
+        let mut other = Self { counters: RowValue::of(&long), name: [0; 16] };
+        for (n, eight) in other.name.chunks_exact_mut(8).enumerate() {
+            eight.copy_from_slice(&long(netmon_ebpf::slot::COUNT + n).to_ne_bytes());
         }
         other
     }
@@ -223,10 +223,10 @@ impl RowValue for Other {
 impl RowValue for Rtt {
     const LONGS: usize = rtt_kind::COUNT * (1 + RTT_BUCKETS);
 
-    fn of(longs: &[u64]) -> Self {
+    fn of(long: impl Fn(usize) -> u64) -> Self {
         std::array::from_fn(|kind| {
-            let longs = &longs[kind * (1 + RTT_BUCKETS)..];
-            RttHistogram { sum: longs[0], buckets: RowValue::of(&longs[1..]) }
+            let first = kind * (1 + RTT_BUCKETS);
+            RttHistogram { sum: long(first), buckets: RowValue::of(|n| long(first + 1 + n)) }
         })
     }
 }
@@ -234,15 +234,15 @@ impl RowValue for Rtt {
 impl RowValue for Spread {
     const LONGS: usize = size_of::<Self>() / 8;
 
-    fn of(longs: &[u64]) -> Self {
-        let half = |n: usize| {
-            let [a, b, c, d, e, f, g, h] = longs[n / 2].to_ne_bytes();
-            u32::from_ne_bytes(if n.is_multiple_of(2) { [a, b, c, d] } else { [e, f, g, h] })
-        };
-        Self {
-            prefixes: std::array::from_fn(half),
-            flows: std::array::from_fn(|n| half(netmon_ebpf::PREFIX_CELLS + n)),
+    fn of(long: impl Fn(usize) -> u64) -> Self {
+        const { assert!(netmon_ebpf::PREFIX_CELLS.is_multiple_of(2)) };
+        let mut spread = Self { prefixes: [0; _], flows: [0; _] };
+        let halves = spread.prefixes.chunks_exact_mut(2).chain(spread.flows.chunks_exact_mut(2));
+        for (n, pair) in halves.enumerate() {
+            let [a, b, c, d, e, f, g, h] = long(n).to_ne_bytes();
+            pair.copy_from_slice(&[u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]);
         }
+        spread
     }
 }
 

@@ -143,6 +143,51 @@ fn figures_from_nowhere_are_within_the_memory() {
     agent.give_back(3);
 }
 
+/// A row in use whose words of 32 bits are their own numbers, from the state on: as it is read, and as it is read out.
+fn numbered<V: RowValue>() -> [V; 2] {
+    let map = |bytes: usize| {
+        let file = File::from(file_in_memory(c"table").unwrap());
+        file.set_len(bytes as u64).unwrap();
+        Mapped::new(file.as_fd(), bytes).unwrap()
+    };
+    let bytes = Table::<Key, V>::STRIDE;
+    let mut table = Table::<Key, V>::over(map(bytes), map(4096), (1, 1));
+    (1..bytes / 4).for_each(|n| table.rows.word(n * 4).store(n as u32, Relaxed));
+    table.rows.word(0).store(state::USED, Relaxed);
+    table.book.word(offset_of!(Book<0>, high)).store(1, Relaxed);
+    let (_, read) = table.rows().next().unwrap();
+    let (_, out) = table.retire(|_| true).pop_first().unwrap();
+    assert!((Table::<Key, V>::VALUE / 4..bytes / 4).all(|n| table.rows.word(n * 4).load(Relaxed) == 0));
+    [read, out]
+}
+
+#[test]
+fn every_value_is_read_as_it_lies() {
+    // The state and two words of the key come first, and values are at multiples of eight bytes.
+    const FIRST: usize = Table::<Key, u64>::VALUE / 4;
+    fn long(n: usize) -> u64 {
+        (n as u64 + 1) << 32 | n as u64
+    }
+    assert_eq!(numbered::<u64>(), [long(FIRST); 2]);
+    assert_eq!(numbered::<[u64; 3]>(), [[long(FIRST), long(FIRST + 2), long(FIRST + 4)]; 2]);
+    for spread in numbered::<Spread>() {
+        let words = spread.prefixes.iter().chain(&spread.flows);
+        assert!(words.zip(FIRST..).all(|(word, n)| *word as usize == n));
+        assert_eq!(spread.prefixes[0] as usize, FIRST + offset_of!(Spread, prefixes) / 4);
+    }
+    for rtt in numbered::<Rtt>() {
+        let longs = rtt.iter().flat_map(|of_kind| std::iter::once(&of_kind.sum).chain(&of_kind.buckets));
+        assert!(longs.zip((FIRST..).step_by(2)).all(|(found, n)| *found == long(n)));
+        assert_eq!(offset_of!(RttHistogram, sum), 0);
+    }
+    for other in numbered::<Other>() {
+        let name = FIRST + offset_of!(Other, name) / 4;
+        assert!(other.counters.iter().zip((FIRST..name).step_by(2)).all(|(found, n)| *found == long(n)));
+        let octets: Vec<u8> = (name as u32..name as u32 + 4).flat_map(u32::to_ne_bytes).collect();
+        assert_eq!(other.name.as_slice(), octets);
+    }
+}
+
 proptest! {
     /// Whatever comes and goes: what is read, and what was left by those retired, is what was counted.
     #[test]
