@@ -123,6 +123,34 @@ fn pages_left_open_keep_nobody_out() {
 }
 
 #[test]
+fn pages_of_one_host_leave_places_to_another() {
+    let mut world =
+        World::with(FRESH, |o| o.listen = ["127.0.0.1:0", "[::1]:0"].map(|at| at.parse().unwrap()).into());
+    world.publish(State::Up);
+    let addresses = world.server.as_ref().unwrap().tcp().to_vec();
+    let open = |from: usize| {
+        let mut stream = TcpStream::connect(addresses[from]).unwrap();
+        write!(stream, "GET /v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut start = [0; 13];
+        stream.read_exact(&mut start).unwrap();
+        (stream, String::from_utf8(start.to_vec()).unwrap() == "HTTP/1.1 200 ")
+    };
+    let of_one: Vec<_> = (0..33).map(|_| open(0)).collect();
+    assert_eq!(of_one.iter().filter(|(_, is_told)| *is_told).count(), 32);
+    let of_another: Vec<_> = (0..17).map(|_| open(1)).collect();
+    assert_eq!(of_another.iter().filter(|(_, is_told)| *is_told).count(), 16);
+    // The newest of the first come to their end, whole; the others go on.
+    for (n, (mut stream, _)) in of_one.into_iter().take(32).enumerate() {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        if n < 16 {
+            assert!((0..5).all(|_| stream.read(&mut [0; 4096]).unwrap() > 0), "{n}");
+        } else {
+            assert!(read_all(&mut stream).ends_with("\r\n0\r\n\r\n"), "{n}");
+        }
+    }
+}
+
+#[test]
 fn a_busy_port_is_said_and_the_socket_works_all_the_same() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Streams over TCP at one time: half of the connections there. As many pages that are left open in browsers keep no scrape
-/// out.
+/// out. Shared by address.
 pub(super) const TCP_STREAMS: usize = TCP_CONNECTIONS / 2;
 
 pub(super) async fn events(
@@ -47,8 +47,8 @@ pub(super) async fn events(
         Err(said) => return reply::error(StatusCode::BAD_REQUEST, &said),
     };
     let mut place = None;
-    if matches!(peer, Some(Extension(Peer::Tcp))) {
-        let Ok(free) = Arc::clone(&app.tcp_streams).try_acquire_owned() else {
+    if let Some(Extension(peer @ Peer::Tcp(_))) = peer {
+        let Some(free) = app.tcp_streams.take(peer.holder(), Mono::now()) else {
             return reply::busy("too many event streams over TCP; the Unix socket has room");
         };
         place = Some(free);
@@ -62,7 +62,14 @@ pub(super) async fn events(
     let (stale_after, boottime) = (board.stale_after().as_millis().to_string(), now.as_nanos().to_string());
     let feed = Feed::new(app.clone(), wanted);
     let stream = futures_util::stream::unfold((feed, place), |(mut feed, place)| async {
-        feed.next().await.map(|frame| (Ok::<_, Infallible>(frame), (feed, place)))
+        let frame = match &place {
+            None => feed.next().await,
+            Some(place) => tokio::select! {
+                frame = feed.next() => frame,
+                () = place.evicted() => None,
+            },
+        };
+        frame.map(|frame| (Ok::<_, Infallible>(frame), (feed, place)))
     });
     let headers = [
         (header::CONTENT_TYPE.as_str(), "text/event-stream"),

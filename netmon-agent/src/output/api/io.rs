@@ -16,6 +16,9 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use super::shares::Mark;
+use crate::time::Mono;
+
 /// How often a peer that has ended its side is looked at, whether it is still there.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -23,25 +26,29 @@ const LOOK: Duration = Duration::from_millis(500);
 ///
 /// A peer that has said all it will (`shutdown(SHUT_WR)`, as `nc -N` and `socat` do) still waits for its answer: the end
 /// of what it sends is told to `last_word`, and is an end of file for the reader only when the peer is gone altogether.
+///
+/// Where its bytes move is marked at its place, which is another's sooner where nothing does.
 #[derive(Debug)]
 pub struct Impatient<S> {
     stream: S,
     patience: Duration,
     stuck: Option<Pin<Box<Sleep>>>,
     last_word: Arc<Notify>,
+    mark: Arc<Mark>,
     /// There when the peer has ended its side.
     next_look: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Impatient<S> {
     /// Gives each write so long, and tells `last_word` when the peer has ended its side.
-    pub fn new(stream: S, patience: Duration, last_word: Arc<Notify>) -> Self {
-        Self { stream, patience, stuck: None, last_word, next_look: None }
+    pub fn new(stream: S, patience: Duration, last_word: Arc<Notify>, mark: Arc<Mark>) -> Self {
+        Self { stream, patience, stuck: None, last_word, mark, next_look: None }
     }
 
     fn judge<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_ready() {
             self.stuck = None;
+            self.mark.moved(Mono::now());
             return result;
         }
         let patience = self.patience;
@@ -61,6 +68,7 @@ impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Impatient<S> {
             let before = buf.filled().len();
             ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
             if buf.filled().len() > before || buf.remaining() == 0 {
+                self.mark.moved(Mono::now());
                 return Poll::Ready(Ok(()));
             }
             if !is_gone(&self.stream) {

@@ -57,7 +57,7 @@ pub use history::Ledger;
 pub use listeners::Listeners;
 pub use passed::Passed;
 pub use refresh::RefreshSender;
-pub use shares::{Place, Shares};
+pub use shares::{Holder, Mark, Place, Shares};
 pub use socket::{SocketError, SocketFile};
 pub use wait::MAX_TIMEOUT;
 #[cfg(feature = "fuzzing")]
@@ -156,12 +156,12 @@ struct App {
     waiters: Shares,
     connections: Connections,
     groups: group::Groups,
-    scrapes: Arc<Semaphore>,
+    scrapes: Shares,
     big_statuses: Arc<Semaphore>,
     histories: Arc<Semaphore>,
     pages: Arc<Semaphore>,
     past: page::Cache,
-    tcp_streams: Arc<Semaphore>,
+    tcp_streams: Shares,
     ledger: Option<Ledger>,
     added: Option<targets::Keeper>,
     room: held::Room,
@@ -201,12 +201,12 @@ pub fn start_on(listeners: Listeners, board: Board, options: Options) -> Result<
         budget: Mutex::new(Bucket::new(options.retry, Boot::now())),
         waiters: Shares::new(options.max_waiters),
         connections: Connections::new(nix::unistd::geteuid().as_raw()),
-        scrapes: Arc::new(Semaphore::new(SCRAPES)),
+        scrapes: Shares::for_movers(SCRAPES),
         big_statuses: Arc::new(Semaphore::new(BIG_STATUSES)),
         histories: Arc::new(Semaphore::new(history::READERS)),
         pages: Arc::new(Semaphore::new(page::WRITERS)),
         past: page::Cache::default(),
-        tcp_streams: Arc::new(Semaphore::new(events::TCP_STREAMS)),
+        tcp_streams: Shares::new(events::TCP_STREAMS),
         ledger: options.ledger,
         added: options.added.map(targets::Keeper::new),
         room: held::Room::new(held::ROOM),
@@ -228,7 +228,7 @@ pub fn start_on(listeners: Listeners, board: Board, options: Options) -> Result<
         tokio::spawn(server::serve_unix(listener, context.clone()));
     }
     let mut tcp = Vec::new();
-    let room = Arc::new(Semaphore::new(server::TCP_CONNECTIONS));
+    let room = Shares::for_movers(server::TCP_CONNECTIONS);
     for (name, address, listener) in listening {
         match TcpListener::from_std(listener) {
             Ok(listener) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
@@ -12,11 +12,13 @@ use axum::{
 };
 use netmon_client::wire;
 
-use super::{App, budget, events, held, history, page, reply, reports, stream, targets, wait, wire_map};
+use super::{
+    App, budget, events, held, history, page, reply, reports, server::Peer, stream, targets, wait, wire_map,
+};
 use crate::{
     health,
     output::metrics::{self, Writer},
-    time::Boot,
+    time::{Boot, Mono},
 };
 
 /// From this many targets on a scrape or a status is written outside the runtime's own threads: it takes milliseconds.
@@ -115,8 +117,12 @@ fn text(status: StatusCode, text: String) -> Response {
     reply::body(status, "text/plain; charset=utf-8", text)
 }
 
-async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    let Ok(permit) = app.scrapes.clone().try_acquire_owned() else {
+async fn metrics(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Response {
+    let Some(place) = app.scrapes.take(peer.holder(), Mono::now()) else {
         app.own.scraped(false);
         return reply::busy("too many scrapes at once");
     };
@@ -125,13 +131,10 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let gzip = accepts_gzip(&headers);
     let writer = move || if gzip { Writer::compressed(format) } else { Writer::new(format) };
     let body = if app.board.snapshot().targets.len() >= BIG {
-        let (tap, body) = stream::open();
+        // The place goes with it: held until the work is done, even if the client has gone.
+        let (tap, body) = stream::open(place);
         let worker = app.clone();
-        tokio::task::spawn_blocking(move || {
-            // Held until the work is done, even if the client has gone.
-            let _permit = permit;
-            exposition(&worker, writer().through(Box::new(tap)))
-        });
+        tokio::task::spawn_blocking(move || exposition(&worker, writer().through(Box::new(tap))));
         body
     } else {
         Body::from(exposition(&app, writer()))

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     sync::Arc,
@@ -19,7 +19,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    sync::{Notify, Semaphore, mpsc, watch},
+    sync::{Notify, mpsc, watch},
     time::timeout,
 };
 use tokio_rustls::server::TlsStream;
@@ -31,12 +31,13 @@ use super::{
     plain,
     reports::Patient,
     rewound::Rewound,
-    shares::{Place, Shares},
+    shares::{Holder, Place, Shares},
     web::{Rules, Web},
 };
 use crate::{
     output::{log::RateLimit, metrics::Own},
     sys,
+    time::Mono,
 };
 
 /// Longest request header, bytes.
@@ -67,8 +68,18 @@ pub enum Peer {
         /// Itself, where it can be seen from here.
         pid: Option<i32>,
     },
-    /// Somebody over TCP.
-    Tcp,
+    /// Somebody over TCP, from this address.
+    Tcp(IpAddr),
+}
+
+impl Peer {
+    /// Whose share the places are that this one takes.
+    pub(super) fn holder(self) -> Holder {
+        match self {
+            Self::Unix { uid, .. } => Holder::User(uid),
+            Self::Tcp(address) => Holder::behind(address),
+        }
+    }
 }
 
 /// The groups of who asks over the Unix socket, the first among them (`SO_PEERCRED`, `SO_PEERGROUPS`).
@@ -111,7 +122,7 @@ pub(super) async fn serve_unix(listener: UnixListener, context: Context) {
 fn unix_connection(stream: UnixStream, context: &Context) {
     // Without credentials the peer counts as nobody (overflowuid).
     let (uid, gid, pid) = stream.peer_cred().map_or((65_534, 65_534, None), |c| (c.uid(), c.gid(), c.pid()));
-    let Some(place) = context.shares.take(uid) else {
+    let Some(place) = context.shares.take(Holder::User(uid), Mono::now()) else {
         context.own.refused("unix");
         let _ = stream.try_write(BUSY);
         return;
@@ -143,16 +154,11 @@ fn unix_connection(stream: UnixStream, context: &Context) {
         // In a box, so that those who only wait don't pay for its size.
         let peer = Peer::Unix { uid, pid };
         let local = Local { reporter, groups: groups.into() };
-        Box::pin(connection(stream, peer, context, Some((&place, local)), None)).await;
+        Box::pin(connection(stream, peer, context, &place, Some(local), None)).await;
     });
 }
 
-pub(super) async fn serve_tcp(
-    listener: TcpListener,
-    address: SocketAddr,
-    room: Arc<Semaphore>,
-    context: Context,
-) {
+pub(super) async fn serve_tcp(listener: TcpListener, address: SocketAddr, room: Shares, context: Context) {
     let mut closing = context.closing.clone();
     let mut limit = RateLimit::default();
     loop {
@@ -161,7 +167,7 @@ pub(super) async fn serve_tcp(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => tcp_connection(stream, &room, &context),
+            Ok((stream, from)) => tcp_connection(stream, Peer::Tcp(from.ip()), &room, &context),
             Err(e) => {
                 context.own.not_accepted("tcp");
                 limit.warn(format_args!("accepting on {address}: {e}"));
@@ -171,31 +177,32 @@ pub(super) async fn serve_tcp(
     }
 }
 
-fn tcp_connection(stream: TcpStream, room: &Arc<Semaphore>, context: &Context) {
-    let Ok(permit) = room.clone().try_acquire_owned() else {
+fn tcp_connection(stream: TcpStream, peer: Peer, room: &Shares, context: &Context) {
+    let Some(place) = room.take(peer.holder(), Mono::now()) else {
         context.own.refused("tcp");
         let _ = stream.try_write(BUSY);
         return;
     };
     let context = context.clone();
     tokio::spawn(async move {
-        let _permit = permit;
         let _ = stream.set_nodelay(true);
         let Some(web) = context.app.web.clone() else {
-            return connection(stream, Peer::Tcp, context, None, None).await;
+            return connection(stream, peer, context, &place, None, None).await;
         };
         let rules = web.rules().await;
         match rules.acceptor() {
-            None => connection(stream, Peer::Tcp, context, None, Some((web, rules))).await,
+            None => connection(stream, peer, context, &place, None, Some((web, rules))).await,
             Some(acceptor) => {
                 let mut closing = context.closing.clone();
                 let encrypted = tokio::select! {
                     encrypted = timeout(HEADER_TIMEOUT, acceptor.accept(stream)) => encrypted,
+                    () = place.evicted() => return,
                     _ = closing.wait_for(|c| *c) => return,
                 };
                 // One that fails is its peer's own doing.
                 let Ok(Ok(stream)) = encrypted else { return };
-                Box::pin(connection(Encrypted(stream), Peer::Tcp, context, None, Some((web, rules)))).await;
+                let stream = Encrypted(stream);
+                Box::pin(connection(stream, peer, context, &place, None, Some((web, rules)))).await;
             }
         }
     });
@@ -248,14 +255,14 @@ async fn connection<S>(
     stream: S,
     peer: Peer,
     context: Context,
-    local: Option<(&Place, Local)>,
+    place: &Place,
+    local: Option<Local>,
     guard: Option<(Arc<Web>, Arc<Rules>)>,
 ) where
     S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
 {
     let Context { router, mut closing, mut kill, alive, .. } = context;
     let routes = TowerToHyperService::new(router);
-    let (place, local) = local.unzip();
     let mut builder = http1::Builder::new();
     match &local {
         Some(local) => builder.timer(Patient(local.reporter.clone())),
@@ -283,15 +290,9 @@ async fn connection<S>(
         }
     });
     let last_word = Arc::new(Notify::new());
-    let io = TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT, last_word.clone()));
+    let io = TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT, last_word.clone(), place.mark().clone()));
     let mut connection = std::pin::pin!(builder.serve_connection(io, service));
-    let evicted = async {
-        match place {
-            Some(place) => place.evicted().await,
-            None => std::future::pending().await,
-        }
-    };
-    let mut evicted = std::pin::pin!(evicted);
+    let mut evicted = std::pin::pin!(place.evicted());
     let mut asked_to_close = false;
     loop {
         // A connection that fails is its peer's own doing, and nothing that the log should tell.

@@ -11,14 +11,16 @@ use axum::body::{Body, Bytes};
 use futures_util::stream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::server::WRITE_TIMEOUT;
+use super::{server::WRITE_TIMEOUT, shares::Place};
 use crate::{output::metrics::Outlet, time::Mono};
 
 /// Buffers of an answer: one is being written, one sent, and neither waits for the other's every turn.
 const BUFFERS: usize = 4;
 /// What the reader of a whole answer may take: six times what Prometheus gives a scrape unless told otherwise. Its snapshot
-/// is kept so long, and its place among the scrapes.
+/// is kept so long, and its place among the scrapes unless somebody else needs it.
 const LONGEST: Duration = Duration::from_secs(60);
+/// How often who waits for a reader looks whether its place is still its own.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Where the answer is written, on a thread that may block.
 #[derive(Debug)]
@@ -30,17 +32,19 @@ pub(super) struct Tap {
     give_back: Sender<Vec<u8>>,
     made: usize,
     until: Mono,
+    /// Its place among the answers that are being written.
+    place: Place,
     /// The reader takes it still.
     is_open: bool,
 }
 
 /// An answer to be written, and the body that sends it. A body whose tap goes before its end fails, so that half an answer is
 /// not taken for a whole one.
-pub(super) fn open() -> (Tap, Body) {
+pub(super) fn open(place: Place) -> (Tap, Body) {
     let (pieces, mut sent) = unbounded_channel();
     let (give_back, emptied) = channel();
     // The first buffer is the writer's own.
-    let tap = Tap { pieces, emptied, give_back, made: 1, until: Mono::now() + LONGEST, is_open: true };
+    let tap = Tap { pieces, emptied, give_back, made: 1, until: Mono::now() + LONGEST, place, is_open: true };
     (tap, Body::from_stream(stream::poll_fn(move |context| sent.poll_recv(context))))
 }
 
@@ -48,6 +52,22 @@ impl Tap {
     fn send(&mut self, bytes: Vec<u8>) {
         let piece = Piece { bytes, give_back: self.give_back.clone() };
         self.is_open = self.pieces.send(Ok(Bytes::from_owner(piece))).is_ok();
+    }
+
+    /// The next buffer whose bytes are sent; none when its reader takes too long, or as long as others need its place.
+    fn emptied(&self) -> Option<Vec<u8>> {
+        let until = self.until.min(Mono::now() + WRITE_TIMEOUT);
+        loop {
+            let now = Mono::now();
+            match self.emptied.recv_timeout(LOOK.min(until.since(now))) {
+                Ok(buffer) => {
+                    self.place.mark().moved(now);
+                    return Some(buffer);
+                }
+                Err(_) if now >= until || self.place.is_evicted() => return None,
+                Err(_) => {}
+            }
+        }
     }
 
     fn fail(&mut self, kind: io::ErrorKind) {
@@ -66,10 +86,9 @@ impl Outlet for Tap {
         let room = piece.capacity();
         self.send(piece);
         if self.made == BUFFERS {
-            let patience = WRITE_TIMEOUT.min(self.until.since(Mono::now()));
-            match self.emptied.recv_timeout(patience) {
-                Ok(buffer) => return buffer,
-                Err(_) => self.fail(io::ErrorKind::TimedOut),
+            match self.emptied() {
+                Some(buffer) => return buffer,
+                None => self.fail(io::ErrorKind::TimedOut),
             }
         }
         self.made += 1;
@@ -119,7 +138,14 @@ mod tests {
 
     use http_body_util::BodyExt;
 
-    use super::*;
+    use super::{
+        super::shares::{Holder, Shares},
+        *,
+    };
+
+    fn open() -> (Tap, Body) {
+        super::open(Shares::for_movers(1).take(Holder::User(0), Mono::now()).unwrap())
+    }
 
     /// Writes so many pieces of a kilobyte, each of another byte.
     fn write(mut tap: Tap, count: u8) -> Tap {
@@ -182,6 +208,21 @@ mod tests {
         assert!(!writer.is_finished());
         drop(body);
         assert!(!writer.join().unwrap().is_open);
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_gives_way() {
+        let shares = Shares::for_movers(1);
+        let (tap, body) = super::open(shares.take(Holder::User(1), Mono::now()).unwrap());
+        let writer = thread::spawn(|| write(tap, BUFFERS as u8 + 1));
+        thread::sleep(Duration::from_millis(50));
+        assert!(!writer.is_finished());
+        let later = Mono::now() + Duration::from_secs(10);
+        let next = shares.take(Holder::User(1), later).unwrap();
+        assert!(!writer.join().unwrap().is_open);
+        assert!(read(body).await.is_err());
+        assert!(shares.take(Holder::User(1), later).is_none(), "the old place was freed once");
+        drop(next);
     }
 
     #[tokio::test]

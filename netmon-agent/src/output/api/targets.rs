@@ -138,7 +138,7 @@ async fn answer(app: &App, peer: Peer, done: Result<TargetChanged, Fault>) -> Re
         let (change, target) = (format!("{:?}", changed.change).to_lowercase(), &changed.name);
         match peer {
             Peer::Unix { uid, pid } => tracing::info!(uid, pid, "target {target:?} {change} over the socket"),
-            Peer::Tcp => {}
+            Peer::Tcp(_) => {}
         }
         until_seen(app, &changed).await;
     }
@@ -189,7 +189,7 @@ fn may(peer: Peer, own: u32, groups: &[u32], group: impl FnOnce() -> Option<u32>
     match peer {
         Peer::Unix { uid, .. } if uid == 0 || uid == own => true,
         Peer::Unix { .. } => group().is_some_and(|group| groups.contains(&group)),
-        Peer::Tcp => false,
+        Peer::Tcp(_) => false,
     }
 }
 
@@ -235,6 +235,8 @@ fn status(refusal: &Refusal) -> StatusCode {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
@@ -243,7 +245,7 @@ mod tests {
         assert!(of(0, &[], None) && of(7, &[], None));
         assert!(of(1000, &[1000, 42], Some(42)));
         assert!(!of(1000, &[1000, 42], Some(43)) && !of(1000, &[1000, 42], None) && !of(1000, &[], Some(42)));
-        assert!(!may(Peer::Tcp, 7, &[42], || Some(42)));
+        assert!(!may(Peer::Tcp(Ipv4Addr::LOCALHOST.into()), 7, &[42], || Some(42)));
     }
 
     #[test]

@@ -16,13 +16,14 @@ use super::{
     group::{Looked, Member, sleep_until},
     reply::{self, Answer},
     server::Peer,
+    shares::Holder,
     ticket::{Fate, Ticket},
     wire_map,
 };
 use crate::{
     health::State,
     history::jobs::{self, Kind, Waiting},
-    time::Boot,
+    time::{Boot, Mono},
 };
 
 /// Longest time-out that may be asked for. Without one a wait has no end.
@@ -91,7 +92,7 @@ pub(super) async fn wait<'a>(
         app.own.wait_ended("not_found");
         return (Reply::Say(Answer::error(StatusCode::NOT_FOUND, &said)), None);
     }
-    let Some(place) = app.waiters.take(who.uid) else {
+    let Some(place) = app.waiters.take(Holder::User(who.uid), Mono::now()) else {
         app.own.wait_ended("refused");
         return (Reply::Say(Answer::busy("too many programs wait already")), None);
     };

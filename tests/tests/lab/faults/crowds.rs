@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use netmon_agent::time::Mono;
-use netmon_tests::agent::{Agent, Metrics, Start, Witness, await_until};
-use netmon_tests::lab::{Options, World};
+use netmon_tests::agent::{Agent, Metrics, Response, Start, Witness, await_until, request};
+use netmon_tests::lab::{Family, Options, World};
 use netmon_tests::{promise, targets_on_loopback};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
@@ -21,9 +21,10 @@ use super::{LONG, SOON};
 const WAITERS: usize = 9_999;
 /// … and these have not even asked to the end.
 const HALF_ASKED: usize = 200;
-/// Of each scrape more than the kernel takes for one who does not read.
-const TARGETS: u32 = 400;
-const SCRAPERS: usize = 60;
+/// Of each scrape several megabytes, more than the kernel takes for one who does not read.
+const TARGETS: u32 = 2_000;
+/// As many as there may be connections.
+const SCRAPERS: usize = 64;
 
 /// Asks, and leaves the answer where it is.
 pub fn ask_in_vain(socket: &Path, path: &str) -> Result<UnixStream> {
@@ -90,18 +91,37 @@ pub fn waiters() -> Result<()> {
 
 pub fn scrapers() -> Result<()> {
     let world = World::with(Options { ipv6: false, ..Options::default() })?;
-    let agent = Start::new(&world)?.config(&config()).start()?;
+    let outside = SocketAddr::new(world.node_address(0, Family::V4), PORT);
+    let agent = Start::new(&world)?.config(&config(outside)).arguments(&["--insecure"]).start()?;
     Witness::new(&agent)?.up(SOON)?;
     let size = agent.get("/metrics")?.body.len();
     let before = agent.usage()?.resident_kib;
-    let never = world.node.run(|| (0..SCRAPERS).map(|_| scrape_in_vain()).collect::<Result<Vec<_>>>())??;
-    thread::sleep(Duration::from_secs(2));
-    // While none of them reads: another over TCP, one over the Unix socket, and a verdict.
+    let mut never =
+        world.node.run(|| (0..SCRAPERS).map(|_| scrape_in_vain()).collect::<Result<Vec<_>>>())??;
+    let stuck = await_until(SOON, || Ok((unsent(&world)? >= SCRAPES).then_some(())))?;
+    stuck.context("what was written for those who don't read was all taken")?;
+    let is_whole = |answer: &Response| answer.status == 200 && answer.body.len() > size / 2;
+    // All places are taken, of connections and of scrapes. Another host's turn comes at once.
+    let asked = Mono::now();
+    let answer = world.gateways[0].run(|| request(TcpStream::connect(outside)?, "/metrics"))??;
+    let elsewhere = Mono::now().since(asked);
+    ensure!(is_whole(&answer), "another host: {}, {} bytes", answer.status, answer.body.len());
+    // So does a user of this machine.
+    let answer = agent.get("/metrics")?;
+    ensure!(is_whole(&answer), "over the Unix socket: {}, {} bytes", answer.status, answer.body.len());
+    // And somebody behind the very address of the crowd gets the place of one that has not read for a while; that which was
+    // given away is taken again.
+    never.push(world.node.run(scrape_in_vain)??);
     let began = Mono::now();
-    let answer = agent.get_tcp("/metrics")?;
-    let took = Mono::now().since(began);
-    ensure!(answer.status == 200 && answer.body.len() > size / 2, "{}: {}", answer.status, answer.body.len());
-    ensure!(agent.get("/metrics")?.status == 200, "none over the Unix socket");
+    let served = await_until(SOON, || match agent.get_tcp("/metrics") {
+        Ok(answer) if is_whole(&answer) => Ok(Some(Mono::now().since(began))),
+        _ => {
+            thread::sleep(Duration::from_millis(100));
+            Ok(None)
+        }
+    })?;
+    let beside = served.context("who shares the crowd's address is served never")?;
+    // A verdict waits for none of them.
     let waiter = agent.cli_spawn(&["wait", "--device", "eth0", "--state", "down", "--timeout", "20s"])?;
     agent.await_waiters(1)?;
     let began = Mono::now();
@@ -109,8 +129,7 @@ pub fn scrapers() -> Result<()> {
     ensure!(waiter.wait_with_output()?.status.success(), "eth0 is not down: {}", agent.status()?["devices"]);
     let down = Mono::now().since(began);
     let resident = agent.usage()?.resident_kib;
-    let most = before + (SCRAPERS * size) as u64 / 1024 + 32 * 1024;
-    ensure!(resident < most, "{resident} KiB resident, {before} before them");
+    ensure!(resident < before + MOST_KIB, "{resident} KiB resident, {before} before them");
     // They are cut in time: every place is free again, and so is what was written for them.
     let cut = await_until(LONG, || {
         thread::sleep(Duration::from_millis(500));
@@ -133,10 +152,12 @@ pub fn scrapers() -> Result<()> {
     promise(
         "scrapers-that-never-read",
         format_args!(
-            "{SCRAPERS} of 64 places held by scrapers that never read {:.1} MB: another scrape is served in {:.0} ms, a verdict in \
-             {:.0} ms, {} MiB more resident, every place free again in time",
+            "all {SCRAPERS} places held by scrapers that never read {:.1} MB: another host is served in {:.0} ms, one behind \
+             their own address after {:.1} s, a verdict in {:.0} ms, {} MiB more resident, every place free again in \
+             time",
             size as f64 / 1e6,
-            took.as_secs_f64() * 1e3,
+            elsewhere.as_secs_f64() * 1e3,
+            beside.as_secs_f64(),
             down.as_secs_f64() * 1e3,
             resident.saturating_sub(before) >> 10
         ),
@@ -144,12 +165,26 @@ pub fn scrapers() -> Result<()> {
     Ok(())
 }
 
-/// The default address for metrics.
+/// The default port for metrics.
 const PORT: u16 = 9817;
+/// Scrapes that are written at one time.
+const SCRAPES: usize = 8;
+/// What the crowd may take of memory: each connection some, each scrape its buffers.
+const MOST_KIB: u64 = 48 * 1024;
 
-fn config() -> String {
-    let text = String::from("[defaults]\ninterval = \"5s\"\nauto_targets = false\n");
+fn config(outside: SocketAddr) -> String {
+    let listen = format!("[agent]\nlisten = [\"127.0.0.1:{PORT}\", \"{outside}\"]\n");
+    let text = listen + "[defaults]\ninterval = \"5s\"\nauto_targets = false\n";
     text + &targets_on_loopback(TARGETS)
+}
+
+/// Connections to the agent for which there is something in the kernel that is not taken.
+fn unsent(world: &World) -> Result<usize> {
+    let ours = format!("( sport = :{PORT} )");
+    let listed = world.node.command("ss").args(["-Htn", "state", "established", &ours]).output()?;
+    let text = String::from_utf8(listed.stdout)?;
+    let queue = |line: &str| line.split_whitespace().nth(1).and_then(|bytes| bytes.parse::<u64>().ok());
+    Ok(text.lines().filter(|line| queue(line) > Some(0)).count())
 }
 
 /// One that asks for metrics over TCP, has little room for them, and does not read.

@@ -97,7 +97,7 @@ pub(super) async fn page(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, shell::POLICY.clone());
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if matches!(peer, Some(Extension(Peer::Tcp))) {
+    if matches!(peer, Some(Extension(Peer::Tcp(_)))) {
         // A page that asks now and then is not to keep one of few connections meanwhile.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
