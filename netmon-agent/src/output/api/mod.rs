@@ -219,7 +219,8 @@ pub fn start_on(listeners: Listeners, board: Board, options: Options) -> Result<
         router: routes::router(app.clone()),
         app: app.clone(),
         own: own.clone(),
-        shares: Shares::new(connections(options.max_waiters, options.reserved_descriptors)),
+        shares: Shares::new(connections(options.max_waiters, options.reserved_descriptors))
+            .counting(own.refusals("unix")),
         closing: closing_told,
         kill: kill_told,
         alive,
@@ -228,7 +229,7 @@ pub fn start_on(listeners: Listeners, board: Board, options: Options) -> Result<
         tokio::spawn(server::serve_unix(listener, context.clone()));
     }
     let mut tcp = Vec::new();
-    let room = Shares::for_movers(server::TCP_CONNECTIONS);
+    let room = Shares::for_movers(server::TCP_CONNECTIONS).counting(own.refusals("tcp"));
     for (name, address, listener) in listening {
         match TcpListener::from_std(listener) {
             Ok(listener) => {

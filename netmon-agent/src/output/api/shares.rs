@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use prometheus::IntCounter;
 use tokio::sync::Notify;
 
 use crate::time::Mono;
@@ -54,6 +55,8 @@ enum Yields {
 pub struct Shares {
     capacity: usize,
     yields: Yields,
+    /// Places that were given to somebody else.
+    given_away: Option<IntCounter>,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -85,7 +88,7 @@ pub struct Place {
 impl Shares {
     /// So many places, for those who wait: of who holds most, the newest is given away.
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, yields: Yields::Newest, inner: Arc::default() }
+        Self { capacity, yields: Yields::Newest, given_away: None, inner: Arc::default() }
     }
 
     /// So many places, for what is to [move](Mark::moved): of who holds most, that where nothing moved for longest is given
@@ -94,12 +97,19 @@ impl Shares {
         Self { yields: Yields::Stuck, ..Self::new(capacity) }
     }
 
+    /// Counts places that are given to somebody else.
+    pub fn counting(mut self, given_away: IntCounter) -> Self {
+        self.given_away = Some(given_away);
+        self
+    }
+
     /// A place; none when there is no room and who wants it holds as many as anybody.
     pub fn take(&self, holder: Holder, now: Mono) -> Option<Place> {
         let mut inner = self.lock();
         if inner.taken >= self.capacity {
             let (victim, id) = inner.victim(holder, self.yields, now)?;
             inner.evict(victim, id);
+            self.given_away.iter().for_each(IntCounter::inc);
         }
         let (id, mark) = (inner.next, Arc::new(Mark::default()));
         mark.moved(now);
@@ -235,7 +245,8 @@ mod tests {
 
     #[test]
     fn where_nothing_moves_gives_way() {
-        let shares = Shares::for_movers(3);
+        let count = IntCounter::new("given_away", "given away").unwrap();
+        let shares = Shares::for_movers(3).counting(count.clone());
         let first: Vec<Place> = (0..3).map(|n| shares.take(USER[1], at(n)).unwrap()).collect();
         first[0].mark().moved(at(1500));
         first[2].mark().moved(at(1000));
@@ -246,6 +257,7 @@ mod tests {
         assert!(shares.take(USER[2], at(3999)).is_none(), "it holds as many, with this one");
         let third = shares.take(USER[2], at(4000)).unwrap();
         assert!(is_evicted(&first[2]) && !is_evicted(&first[0]) && !is_evicted(&second));
+        assert_eq!(count.get(), 2);
         assert_eq!(shares.taken(), 3);
         drop((first, second, third));
         assert_eq!(shares.taken(), 0);

@@ -155,7 +155,12 @@ impl Own {
 
     /// A connection found no room at a listener, `unix` or `tcp`.
     pub fn refused(&self, listener: &str) {
-        self.refused.with_label_values(&[listener]).inc();
+        self.refusals(listener).inc();
+    }
+
+    /// The counter of those, and of connections closed to make room for others.
+    pub fn refusals(&self, listener: &str) -> IntCounter {
+        self.refused.with_label_values(&[listener])
     }
 
     /// A connection could not be accepted at a listener, `unix` or `tcp`.
