@@ -1,9 +1,10 @@
-//! Big answers while they are being read. Written they are before their readers take them, and who reads slowly or not at all
-//! keeps one in memory: all of them together have a bound.
+//! Answers while they are being read. Written they are before their readers take them, and who reads slowly or not at all keeps
+//! one in memory: all of them together have a bound, and nobody has all of it.
 
 use std::{
+    collections::HashMap,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
@@ -12,57 +13,110 @@ use axum::{
     response::Response,
 };
 use hyper::body::{Frame, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::reply;
+use super::{reply, shares::Holder};
 
-/// Mebibytes of big answers that may wait for their readers. Metrics of many targets are none: they are sent while they are
-/// written.
-pub(super) const ROOM: usize = 1200;
+/// Bytes of answers that may wait for their readers. Metrics of many targets are none: they are sent while they are written.
+pub(super) const ROOM: u64 = 128 << 20;
+/// Smaller answers are not counted: the kernel takes them from us at once.
+const LEAST: u64 = 16 << 10;
+/// With less room than this nothing is written that may not fit, to be thrown away.
+const SCARCE: u64 = 4 << 20;
 
-/// The room for big answers.
+/// The room for answers. Whoever asks has no more of it than is left free then: one half at most, so that there is some for
+/// another, and again for a third (Choudhury and Hahne, "Dynamic queue length thresholds", 1998, with α = 1).
 #[derive(Clone, Debug)]
 pub(super) struct Room {
-    free: Arc<Semaphore>,
-    mebibytes: usize,
+    bytes: u64,
+    taken: Arc<Mutex<Taken>>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: u64,
+    by: HashMap<Holder, u64>,
 }
 
 impl Room {
-    pub(super) fn new(mebibytes: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(mebibytes)), mebibytes }
+    pub(super) fn new(bytes: u64) -> Self {
+        Self { bytes, taken: Arc::default() }
     }
 
-    /// The same answer, whose bytes take room until they are sent; or none, when there is no room. One smaller than a
-    /// mebibyte takes none, and one too large for all of it takes all.
-    pub(super) fn hold(&self, response: Response) -> Option<Response> {
-        let size = response.body().size_hint().lower() >> 20;
-        let size = size.min(self.mebibytes as u64) as u32;
-        if size == 0 {
-            return Some(response);
+    /// The same answer, whose bytes take room until they are sent; or that there is no room. One alone may be as large as it
+    /// is.
+    pub(super) fn hold_or_refuse(&self, holder: Holder, response: Response) -> Response {
+        let size = response.body().size_hint().lower();
+        if size < LEAST {
+            return response;
         }
-        let permit = Arc::new(Arc::clone(&self.free).try_acquire_many_owned(size).ok()?);
-        Some(response.map(|body| Body::new(Held { body, permit })))
+        let Some(part) = self.take(holder, size) else { return refusal() };
+        let part = Arc::new(part);
+        response.map(|body| Body::new(Held { body, part }))
     }
 
-    /// The same, or that there is no room.
-    pub(super) fn hold_or_refuse(&self, response: Response) -> Response {
-        self.hold(response).unwrap_or_else(refusal)
+    /// Whether there is so little room that an answer is better not written.
+    pub(super) fn is_scarce(&self, holder: Holder) -> bool {
+        let taken = self.lock();
+        taken.all > 0
+            && taken.own(holder) + 2 * SCARCE.min(self.bytes / 4) > self.bytes.saturating_sub(taken.all)
+    }
+
+    fn take(&self, holder: Holder, size: u64) -> Option<Part> {
+        let mut taken = self.lock();
+        let own = taken.own(holder);
+        let free = self.bytes.saturating_sub(taken.all);
+        if taken.all > 0 && own + 2 * size > free {
+            return None;
+        }
+        taken.all += size;
+        *taken.by.entry(holder).or_default() += size;
+        Some(Part { room: self.clone(), holder, size })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    fn own(&self, holder: Holder) -> u64 {
+        self.by.get(&holder).copied().unwrap_or(0)
     }
 }
 
 pub(super) fn refusal() -> Response {
-    reply::busy("too many big answers are still being read")
+    reply::busy("too many answers are still being read")
 }
 
-/// A body whose bytes hold a permit: the server drops the body before they are sent.
+/// Room that is taken; free again when dropped.
+struct Part {
+    room: Room,
+    holder: Holder,
+    size: u64,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let mut taken = self.room.lock();
+        taken.all -= self.size;
+        if let Some(own) = taken.by.get_mut(&self.holder) {
+            *own -= self.size;
+            if *own == 0 {
+                taken.by.remove(&self.holder);
+            }
+        }
+    }
+}
+
+/// A body whose bytes take room: the server drops the body before they are sent.
 struct Held {
     body: Body,
-    permit: Arc<OwnedSemaphorePermit>,
+    part: Arc<Part>,
 }
 
 struct HeldBytes {
     bytes: Bytes,
-    _permit: Arc<OwnedSemaphorePermit>,
+    _part: Arc<Part>,
 }
 
 impl AsRef<[u8]> for HeldBytes {
@@ -80,7 +134,7 @@ impl HttpBody for Held {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        let hold = |bytes| Bytes::from_owner(HeldBytes { bytes, _permit: Arc::clone(&self.permit) });
+        let hold = |bytes| Bytes::from_owner(HeldBytes { bytes, _part: Arc::clone(&self.part) });
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(hold))))
     }
 
@@ -97,28 +151,68 @@ impl HttpBody for Held {
 mod tests {
     use axum::http::StatusCode;
     use http_body_util::BodyExt;
+    use proptest::prelude::*;
 
     use super::*;
+
+    const SOMEBODY: Holder = Holder::User(1);
 
     fn big(bytes: usize) -> Response {
         reply::body(StatusCode::OK, "text/plain", vec![b'x'; bytes])
     }
 
     #[tokio::test]
-    async fn a_big_answer_takes_room_until_its_bytes_are_gone() {
-        let room = Room::new(3);
-        let free = || room.free.available_permits();
-        let mut first = room.hold(big((2 << 20) + 5)).unwrap();
-        assert_eq!((free(), first.body().size_hint().exact()), (1, Some((2 << 20) + 5)));
-        assert!(room.hold(big(2 << 20)).is_none());
-        assert!(room.hold(big(1000)).is_some(), "a small one needs none");
+    async fn an_answer_takes_room_until_its_bytes_are_gone() {
+        let room = Room::new(3 << 20);
+        let hold = |bytes| room.hold_or_refuse(SOMEBODY, big(bytes));
+        let taken = || room.lock().all;
+        assert!(!room.is_scarce(SOMEBODY));
+        let mut first = hold((1 << 20) + 5);
+        assert!(room.is_scarce(SOMEBODY) && !room.is_scarce(Holder::User(2)));
+        assert_eq!((taken(), first.body().size_hint().exact()), ((1 << 20) + 5, Some((1 << 20) + 5)));
+        let refused = hold(1 << 20);
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(refused.headers().contains_key("retry-after"));
+        assert_eq!(hold(1000).status(), StatusCode::OK, "a small one needs none");
         let frame = first.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
-        assert!(frame.iter().all(|byte| *byte == b'x') && frame.len() == (2 << 20) + 5);
+        assert!(frame.iter().all(|byte| *byte == b'x') && frame.len() == (1 << 20) + 5);
         drop(first);
-        assert_eq!(free(), 1, "its bytes are not sent yet");
+        assert_eq!(taken(), (1 << 20) + 5, "its bytes are not sent yet");
         drop(frame);
-        assert_eq!(free(), 3);
-        assert!(room.hold(big(9 << 20)).is_some(), "one alone may be larger than the room");
-        assert_eq!(refusal().status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(taken(), 0);
+        assert_eq!(hold(9 << 20).status(), StatusCode::OK, "one alone may be larger than the room");
+        assert_eq!(taken(), 0);
+        assert!(room.lock().by.is_empty());
+    }
+
+    proptest! {
+        /// Whatever is taken and let go: never more than there is, to nobody more than one half, and who comes anew gets
+        /// what is half of the rest.
+        #[test]
+        fn nobody_has_all_of_it(steps in proptest::collection::vec((0_u32..4, 1_u64..40, any::<bool>()), 1..200)) {
+            const ROOM: u64 = 100;
+            let room = Room::new(ROOM);
+            let mut parts: Vec<Part> = Vec::new();
+            for (who, size, takes) in steps {
+                let before = room.lock().all;
+                if takes {
+                    parts.extend(room.take(Holder::User(who), size));
+                } else if !parts.is_empty() {
+                    parts.swap_remove(size as usize % parts.len());
+                }
+                let sum = |who| parts.iter().filter(|part| part.holder == Holder::User(who)).map(|part| part.size).sum::<u64>();
+                let sums: Vec<u64> = (0..4).map(sum).collect();
+                let all: u64 = sums.iter().sum();
+                prop_assert_eq!(room.lock().all, all);
+                prop_assert!(all <= ROOM && sums.iter().all(|own| *own <= ROOM / 2));
+                if !takes {
+                    prop_assert!(all <= before);
+                }
+                let newcomer = room.take(Holder::User(9), (ROOM - all) / 2);
+                prop_assert!(newcomer.is_some());
+            }
+            parts.clear();
+            prop_assert!(room.lock().by.is_empty());
+        }
     }
 }

@@ -13,7 +13,7 @@ use axum::{
 use netmon_client::wire;
 
 use super::{
-    App, budget, events, held, history, page, reply, reports, server::Peer, stream, targets, wait, wire_map,
+    App, budget, events, history, page, reply, reports, server::Peer, stream, targets, wait, wire_map,
 };
 use crate::{
     health,
@@ -23,6 +23,10 @@ use crate::{
 
 /// From this many targets on a scrape or a status is written outside the runtime's own threads: it takes milliseconds.
 pub(super) const BIG: usize = 200;
+/// Where metrics are.
+pub(super) const METRICS: &str = "/metrics";
+/// Where answers grow with what is watched: they are not written for who has no room for one.
+pub(super) const LONG: [&str; 5] = ["/", "/v1/status", "/v1/history", "/v1/targets", METRICS];
 
 pub(super) fn router(app: Arc<App>) -> Router {
     Router::new()
@@ -37,7 +41,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/v1/targets/{name}", targets::route())
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .route(METRICS, get(metrics))
         .fallback(async || reply::error(StatusCode::NOT_FOUND, NOT_FOUND))
         .method_not_allowed_fallback(async |uri: Uri| {
             let only = if uri.path() == budget::PATH { budget::METHOD } else { "this is read with GET only" };
@@ -76,7 +80,7 @@ async fn of_status(app: Arc<App>, write: fn(&wire::Status) -> Response) -> Respo
     let made = tokio::task::spawn_blocking(move || {
         // Held until the work is done, even if the client has gone.
         let _permit = permit;
-        app.room.hold_or_refuse(write(&told(&app)))
+        write(&told(&app))
     });
     let failed = |_| reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the state could not be written");
     made.await.unwrap_or_else(failed)
@@ -123,7 +127,6 @@ async fn metrics(
     headers: HeaderMap,
 ) -> Response {
     let Some(place) = app.scrapes.take(peer.holder(), Mono::now()) else {
-        app.own.scraped(false);
         return reply::busy("too many scrapes at once");
     };
     app.refresher.refresh().await;
@@ -139,9 +142,7 @@ async fn metrics(
     } else {
         Body::from(exposition(&app, writer()))
     };
-    let response = app.room.hold(reply::body(StatusCode::OK, format.content_type(), body));
-    app.own.scraped(response.is_some());
-    let Some(mut response) = response else { return held::refusal() };
+    let mut response = reply::body(StatusCode::OK, format.content_type(), body);
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
     if gzip {

@@ -1,6 +1,7 @@
 //! The listeners and their connections.
 
 use std::{
+    convert::Infallible,
     io,
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, BorrowedFd},
@@ -11,11 +12,12 @@ use std::{
 };
 
 use axum::Router;
-use hyper::{body::Incoming, server::conn::http1, service::Service, service::service_fn};
+use hyper::{Method, body::Incoming, server::conn::http1, service::Service, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use nix::sys::socket::{setsockopt, sockopt::SndBuf};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -27,10 +29,12 @@ use tokio_rustls::server::TlsStream;
 use super::{
     App,
     connections::Reporter,
+    held,
     io::Impatient,
     plain,
     reports::Patient,
     rewound::Rewound,
+    routes::{LONG, METRICS},
     shares::{Holder, Place, Shares},
     web::{Rules, Web},
 };
@@ -50,6 +54,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after an accept that failed, most likely for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is kept in the kernel for a local peer that does not read, bytes; twice as much with the kernel's own (socket(7)). A
+/// hundred connections are usual, ten thousand are possible. Over TCP, where there are few, the kernel knows best.
+const UNSENT: usize = 32 << 10;
 
 /// Connections over TCP at one time.
 pub(super) const TCP_CONNECTIONS: usize = 64;
@@ -127,6 +135,8 @@ fn unix_connection(stream: UnixStream, context: &Context) {
         let _ = stream.try_write(BUSY);
         return;
     };
+    // Less is better, and as it is will do.
+    let _ = setsockopt(&stream, SndBuf, &UNSENT);
     let context = context.clone();
     tokio::spawn(async move {
         let mut closing = context.closing.clone();
@@ -261,7 +271,7 @@ async fn connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
 {
-    let Context { router, mut closing, mut kill, alive, .. } = context;
+    let Context { app, router, mut closing, mut kill, alive, .. } = context;
     let routes = TowerToHyperService::new(router);
     let mut builder = http1::Builder::new();
     match &local {
@@ -276,17 +286,34 @@ async fn connection<S>(
             request.extensions_mut().insert(local.reporter.clone());
             request.extensions_mut().insert(Groups(local.groups.clone()));
         }
-        let (routes, guard) = (routes.clone(), guard.clone());
+        let (routes, guard, app) = (routes.clone(), guard.clone(), app.clone());
         async move {
             // One who asks a hundred times without a pause has its turn after each who asked once.
             tokio::task::yield_now().await;
-            let Some((web, rules)) = guard else { return routes.call(request).await };
-            let mut answer = match web.refuse(&rules, request.headers()).await {
-                Some(refusal) => refusal,
-                None => routes.call(request).await?,
+            let refusal = match &guard {
+                Some((web, rules)) => web.refuse(rules, request.headers()).await,
+                None => None,
             };
-            rules.mark(answer.headers_mut());
-            Ok(answer)
+            let mut answer = match refusal {
+                Some(refusal) => refusal,
+                None => {
+                    let path = request.uri().path();
+                    let is_scrape = request.method() == Method::GET && path == METRICS;
+                    let answer = if LONG.contains(&path) && app.room.is_scarce(peer.holder()) {
+                        held::refusal()
+                    } else {
+                        app.room.hold_or_refuse(peer.holder(), routes.call(request).await?)
+                    };
+                    if is_scrape {
+                        app.own.scraped(answer.status().is_success());
+                    }
+                    answer
+                }
+            };
+            if let Some((_, rules)) = &guard {
+                rules.mark(answer.headers_mut());
+            }
+            Ok::<_, Infallible>(answer)
         }
     });
     let last_word = Arc::new(Notify::new());

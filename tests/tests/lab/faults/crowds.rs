@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use netmon_agent::time::Mono;
-use netmon_tests::agent::{Agent, Metrics, Response, Start, Witness, await_until, request};
+use netmon_tests::agent::{Agent, Metrics, Response, Start, Witness, await_until, get, request};
 use netmon_tests::lab::{Family, Options, World};
 use netmon_tests::{promise, targets_on_loopback};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -163,6 +163,85 @@ pub fn scrapers() -> Result<()> {
         ),
     );
     Ok(())
+}
+
+/// Answers of more than the kernel takes for a local peer, written at once.
+const MODERATE: u32 = 190;
+const ASKERS: usize = 3_000;
+/// What answers that nobody reads may take of memory, KiB: one half of their room, and what the allocator adds …
+const ANSWERS_KIB: u64 = 96 * 1024;
+/// … and the connections themselves.
+const CONNECTION_KIB: u64 = 24;
+
+pub fn askers() -> Result<()> {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE)?.1;
+    setrlimit(Resource::RLIMIT_NOFILE, limit, limit)?;
+    let world = World::with(Options { ipv6: false, ..Options::default() })?;
+    let text = "[defaults]\ninterval = \"5s\"\nauto_targets = false\n".to_owned();
+    let agent = Start::new(&world)?.config(&(text + &targets_on_loopback(MODERATE))).start()?;
+    Witness::new(&agent)?.up(SOON)?;
+    let size = agent.get("/v1/status")?.body.len();
+    let before = agent.usage()?.resident_kib;
+    let never: Vec<UnixStream> =
+        (0..ASKERS).map(|_| ask_in_vain(&agent.socket, "/v1/status")).collect::<Result<_>>()?;
+    // Where thousands ask at once, one has its turn late.
+    let ask = |path: &str| get(&agent.socket, path, LONG);
+    // Nobody of the same user gets one more …
+    let full = await_until(SOON, || Ok((ask("/v1/status")?.status == 503).then_some(())))?;
+    full.context("answers that nobody reads take no room")?;
+    let resident = agent.usage()?.resident_kib;
+    let most = before + ANSWERS_KIB + ASKERS as u64 * CONNECTION_KIB;
+    ensure!(resident < most, "{resident} KiB resident, {before} before them: more than {most}");
+    // … but small answers, and waits; and another user does.
+    ensure!(ask("/healthz")?.status == 200, "no small answer");
+    let began = Mono::now();
+    let another = status_as_nobody(&world, &agent)?;
+    let took = Mono::now().since(began);
+    ensure!(another.len() > size / 2, "{another:?}");
+    let waiter = agent.cli_spawn(&["wait", "--device", "eth0", "--state", "down", "--timeout", "20s"])?;
+    agent.await_waiters(1)?;
+    let began = Mono::now();
+    world.carrier_down(0)?;
+    ensure!(waiter.wait_with_output()?.status.success(), "eth0 is not down");
+    let down = Mono::now().since(began);
+    // They are cut in time.
+    let free = await_until(LONG, || {
+        thread::sleep(Duration::from_millis(200));
+        Ok((ask("/v1/status")?.status == 200).then_some(()))
+    })?;
+    free.context("who never reads keeps its room")?;
+    drop(never);
+    promise(
+        "unread-answers",
+        format_args!(
+            "{ASKERS} local programs of one user who never read {} KB each, {} MB in all: {} MiB more resident; another user is \
+             served in {:.0} ms, a verdict in {:.0} ms, and they are cut in time",
+            size / 1000,
+            ASKERS * size / 1_000_000,
+            resident.saturating_sub(before) >> 10,
+            took.as_secs_f64() * 1e3,
+            down.as_secs_f64() * 1e3,
+        ),
+    );
+    Ok(())
+}
+
+/// The state as another user reads it.
+fn status_as_nobody(world: &World, agent: &Agent<'_>) -> Result<String> {
+    let mut command = world.node.command("setpriv");
+    // The one capability that opens every file; the kernel tells the agent the user all the same.
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command.args([
+        "--inh-caps=+dac_override",
+        "--ambient-caps=+dac_override",
+        "curl",
+        "--silent",
+        "--show-error",
+    ]);
+    command.args(["--fail", "--max-time", "20", "--unix-socket"]).arg(&agent.socket);
+    let output = command.arg("http://netmon/v1/status").output()?;
+    ensure!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// The default port for metrics.

@@ -33,6 +33,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("faults::with_hidden_processes_it_goes_on", hidden::pids),
     ("faults::ten_thousand_who_wait_and_never_read", crowds::waiters),
     ("faults::scrapers_that_never_read_keep_nobody_out", crowds::scrapers),
+    ("faults::answers_that_nobody_reads_take_bounded_memory", crowds::askers),
     ("faults::ten_thousand_resets_a_second_are_counted_exactly", resets::storm),
 ];
 
