@@ -2,8 +2,8 @@
 //! report connections that they hold over the Unix socket, and those who may add targets; everything else is read.
 //!
 //! A client that is slow, silent or hostile costs at most its own connection: headers are bounded in size and time,
-//! writes in time, connections and waiters in number and shared fairly by user, and descriptors are kept back for
-//! probes.
+//! writes in time, answers that nobody reads in bytes, connections, scrapes and waiters in number, all of it shared fairly by
+//! user or address, and descriptors are kept back for probes.
 
 mod budget;
 mod company;

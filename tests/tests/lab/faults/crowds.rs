@@ -199,7 +199,12 @@ pub fn askers() -> Result<()> {
     let took = Mono::now().since(began);
     ensure!(another.len() > size / 2, "{another:?}");
     let waiter = agent.cli_spawn(&["wait", "--device", "eth0", "--state", "down", "--timeout", "20s"])?;
-    agent.await_waiters(1)?;
+    // Over TCP, where there is room.
+    let waits = await_until(SOON, || {
+        let metrics = Metrics::parse(&agent.get_tcp("/metrics")?.body)?;
+        Ok((metrics.value("netmon_wait_clients", &[]) == Some(1.0)).then_some(()))
+    })?;
+    waits.context("nobody waits")?;
     let began = Mono::now();
     world.carrier_down(0)?;
     ensure!(waiter.wait_with_output()?.status.success(), "eth0 is not down");
