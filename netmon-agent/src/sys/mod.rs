@@ -25,7 +25,7 @@ pub use checked::{begin_reports, do_wrong, hear, is_left_open};
 pub use cmsg::{Ancillary, ErrorOrigin, ExtendedError, parse as parse_control};
 pub use group::{keep_ended_children, spawn_in_group};
 pub use mapped::Mapped;
-pub use memory::{file_in_memory, give_back_memory, share_stores};
+pub use memory::{allocated_memory, file_in_memory, give_back_memory, share_stores};
 pub use passed::passed_descriptors;
 pub use readable::Readable;
 pub use sockopt::{

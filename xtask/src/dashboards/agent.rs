@@ -87,9 +87,10 @@ fn takes() -> Row {
                 .query("sum by (instance) (rate(process_cpu_seconds_total{@}[$__rate_interval]))", "{{instance}}")
                 .unit("percentunit")
                 .min(0.0),
-            Panel::lines("Memory", "Resident memory, by node.")
+            Panel::lines("Memory", "Resident memory, and what of it is allocated, by node. A leak would be in both.")
                 .size(8, 8)
                 .query(of("process_resident_memory_bytes"), "{{instance}}")
+                .query(of("netmon_allocated_bytes"), "{{instance}} allocated")
                 .unit("bytes")
                 .min(0.0),
             Panel::lines("File descriptors and threads", "Open file descriptors and threads, by node.")

@@ -15,8 +15,9 @@ use toolchain::{Build, Missing, Nightly};
 
 /// Left out: histories in virtual time, which share nothing and hold nothing unsafe, for minutes; and tests of this process's own
 /// memory and pace, which a checker makes others.
-const SKIPPED: [&str; 3] = [
+const SKIPPED: [&str; 4] = [
     "health::tests",
+    "sys::memory::tests",
     "agent::watch::tests::the_process_is_seen_as_it_is",
     "source::resolve::worker::tests::a_thousand_names_are_resolved_while_some_are_silent",
 ];

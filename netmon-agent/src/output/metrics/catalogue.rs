@@ -194,6 +194,7 @@ families! {
     OTLP_POINTS: Counter "netmon_otlp_points_total" ["result"] "Data points of exports by OTLP: accepted, rejected by the receiver, or dropped for they could not be sent in time.";
     OTLP_TIME: Gauge "netmon_otlp_last_success_timestamp_seconds" [] "When last all of an export by OTLP was taken; 0 before the first time.";
     LOG_LOST: Counter "netmon_log_lines_lost_total" [] "Lines of the log that were lost, as its file or the journal did not take them in time.";
+    ALLOCATED: Gauge "netmon_allocated_bytes" [] "Memory that is allocated and not freed. What else is resident is code, stacks, and what the C library keeps in store.";
     SCRAPES: Counter "netmon_scrapes_total" ["result"] "Requests for metrics, by whether there was room for them.";
     CONNECTIONS_REFUSED: Counter "netmon_connections_refused_total" ["listener"] "Connections closed for want of room.";
     ACCEPT_FAILURES: Counter "netmon_accept_failures_total" ["listener"] "Times that a connection could not be accepted: no file descriptor was left for it. It waits, and is tried again.";

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     history::Counters,
     output::{log, notify},
+    sys,
 };
 
 /// How a wait ended: every value of the label `result`.
@@ -183,6 +184,9 @@ impl Own {
             }
         }
         writer.family(&catalogue::LOG_LOST).sample("", &[], log::lost());
+        if let Some(bytes) = sys::allocated_memory() {
+            writer.family(&catalogue::ALLOCATED).sample("", &[], bytes);
+        }
     }
 }
 

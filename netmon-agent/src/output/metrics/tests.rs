@@ -501,7 +501,7 @@ fn promtool_finds_nothing() {
 
 /// What may be another at the next look, whatever is rendered.
 pub(crate) fn is_volatile(name: &str) -> bool {
-    name.starts_with("process_") || name == catalogue::LOG_LOST.name
+    name.starts_with("process_") || [catalogue::LOG_LOST.name, catalogue::ALLOCATED.name].contains(&name)
 }
 
 #[test]

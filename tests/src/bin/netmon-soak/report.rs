@@ -19,7 +19,7 @@ pub fn print(lines: &[Line], hours: f64, warm_up: f64, samples: usize) -> bool {
             || format!("{:>11} {:>8} {:>8}", "", "", ""),
             |s| format!("{:>11.3} {:>8.2} {:>8.2}", s.per_hour, s.low, s.high),
         );
-        println!("  {:<24} {ends} {slope} {:>8} {:>8}", line.name, line.bound, word(line));
+        println!("  {:<24} {ends} {slope} {:>8.1} {:>8}", line.name, line.bound, word(line));
     }
     let count = |judgement: &Judgement| lines.iter().filter(|l| l.judgement == *judgement).count();
     let (bad, open) = (count(&Judgement::Bad), count(&Judgement::Open));

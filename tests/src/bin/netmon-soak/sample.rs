@@ -30,6 +30,8 @@ const OWN: [(&str, &str); 11] = [
 
 /// How many series a scrape has.
 const SERIES: &str = "series";
+/// What the agent has allocated and not freed.
+const ALLOCATED: &str = "allocated_kib";
 /// Looks at a process at rest, and from one to the next.
 const LOOKS: (usize, Duration) = (6, Duration::from_secs(1));
 
@@ -70,10 +72,11 @@ impl Sampler {
         row.insert("cpu_percent".to_owned(), share.unwrap_or(0.0));
         self.before = Some((now, cpu));
         files(agent.folder(), &mut row)?;
-        let least_series = row.remove(SERIES);
+        let least = [SERIES, ALLOCATED].map(|name| (name, row.remove(name)));
         own(&agent.metrics()?, &mut row);
-        if let Some(least) = least_series {
-            row.insert(SERIES.to_owned(), least.min(row[SERIES]));
+        for (name, least) in least {
+            let now = row.get_mut(name).zip(least);
+            now.into_iter().for_each(|(now, least)| *now = now.min(least));
         }
         let counts = load.counts();
         row.extend(counts.into_iter().map(|(name, value)| (name.to_owned(), value)));
@@ -107,6 +110,9 @@ fn own(metrics: &Metrics, row: &mut Row) {
     let series = metrics.text.lines().filter(|line| !line.starts_with('#')).count();
     row.insert("series".to_owned(), series as f64);
     row.insert("scrape_bytes".to_owned(), metrics.text.len() as f64);
+    if let Some(bytes) = metrics.value("netmon_allocated_bytes", &[]) {
+        row.insert(ALLOCATED.to_owned(), bytes / 1024.0);
+    }
     for (name, column) in OWN {
         row.insert(column.to_owned(), metrics.sum(name, &[]) + 0.0);
     }
@@ -120,7 +126,7 @@ fn least(agent: &Agent<'_>, row: &mut Row) -> Result<()> {
     for _ in 0..LOOKS.0 {
         let mut look = Row::new();
         own(&agent.metrics()?, &mut look);
-        look.retain(|name, _| name == SERIES);
+        look.retain(|name, _| name == SERIES || name == ALLOCATED);
         // The connection of the question is over by then.
         thread::sleep(LOOKS.1);
         process::sample(agent.pid().as_raw(), &mut look).context("the agent's process")?;

@@ -4,45 +4,54 @@ use crate::regression::{Slope, blocks, slope};
 use crate::table::{REST, Row, SECONDS};
 
 /// How a figure is looked at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Of {
-    /// Its mean under load, in blocks of [`BLOCK`] hours.
+    /// The slope of its means under load, in blocks of [`BLOCK`] hours.
     Load,
-    /// Its value at each rest, when nobody asks for anything and the targets are those of the beginning.
+    /// The same of what the allocator keeps in store as well: as much as the busiest moment so far took. So it grows by steps,
+    /// ever more seldom, the next of which may come in any run. Held against the bound are its ends, with [`STEP`].
+    Store,
+    /// The slope of its value at each rest, when nobody asks for anything and the targets are those of the beginning.
     Rest,
+    /// A number of things at each rest. What leaks is there at every later one: the least of the second half is no more than
+    /// that of the first.
+    Count,
 }
+
+/// What memory in store may have grown by beside its bound, KiB.
+const STEP: f64 = 1024.0;
 
 /// A block under load, hours: several turns of the load, and one rest.
 const BLOCK: f64 = 5.0 / 60.0;
 
 /// Columns whose growth is held against a bound, in their unit an hour.
 ///
-/// Memory: 64 KiB an hour would be 110 MB in ten weeks, beyond the 100 MB that the agent may take by default. What is counted by
-/// ones: one in five hours would be no leak of any turn of the load, of which there are dozens an hour.
+/// Memory: 64 KiB an hour would be 110 MB in ten weeks, beyond the 100 MB that the agent may take by default. A leak is in what is
+/// allocated.
 const GROWTH: &[(&str, Of, f64)] = &[
-    ("rss_kib", Of::Load, 64.0),
-    ("pss_kib", Of::Load, 64.0),
-    ("anon_kib", Of::Load, 64.0),
-    ("anon_kib", Of::Rest, 64.0),
-    ("heap_kib", Of::Load, 64.0),
-    ("threads", Of::Rest, 0.2),
-    ("children", Of::Rest, 0.2),
-    ("fd_all", Of::Rest, 0.2),
-    ("fd_file", Of::Rest, 0.2),
-    ("fd_pipe", Of::Rest, 0.2),
-    ("fd_anon", Of::Rest, 0.2),
-    ("fd_socket", Of::Rest, 0.2),
-    ("sock_tcp", Of::Rest, 0.2),
-    ("sock_udp", Of::Rest, 0.2),
-    ("sock_ping", Of::Rest, 0.2),
-    ("sock_unix", Of::Rest, 0.2),
-    ("sock_netlink", Of::Rest, 0.2),
-    ("sock_other", Of::Rest, 0.2),
-    ("bpf_maps", Of::Rest, 0.2),
-    ("bpf_programs", Of::Rest, 0.2),
-    ("bpf_links", Of::Rest, 0.2),
-    ("bpf_map_kib", Of::Rest, 1.0),
-    ("series", Of::Rest, 1.0),
+    ("allocated_kib", Of::Rest, 64.0),
+    ("rss_kib", Of::Store, 64.0),
+    ("pss_kib", Of::Store, 64.0),
+    ("anon_kib", Of::Store, 64.0),
+    ("heap_kib", Of::Store, 64.0),
+    ("threads", Of::Count, 0.0),
+    ("children", Of::Count, 0.0),
+    ("fd_all", Of::Count, 0.0),
+    ("fd_file", Of::Count, 0.0),
+    ("fd_pipe", Of::Count, 0.0),
+    ("fd_anon", Of::Count, 0.0),
+    ("fd_socket", Of::Count, 0.0),
+    ("sock_tcp", Of::Count, 0.0),
+    ("sock_udp", Of::Count, 0.0),
+    ("sock_ping", Of::Count, 0.0),
+    ("sock_unix", Of::Count, 0.0),
+    ("sock_netlink", Of::Count, 0.0),
+    ("sock_other", Of::Count, 0.0),
+    ("bpf_maps", Of::Count, 0.0),
+    ("bpf_programs", Of::Count, 0.0),
+    ("bpf_links", Of::Count, 0.0),
+    ("bpf_map_kib", Of::Count, 0.0),
+    ("series", Of::Count, 0.0),
     ("cpu_percent", Of::Load, 1.0),
 ];
 
@@ -139,7 +148,7 @@ fn most(rows: &[Row], name: &str, cap: f64) -> Line {
 }
 
 fn grows(rows: &[Row], name: &str, of: Of, bound: f64, warm_up: f64) -> Line {
-    let at_rest = matches!(of, Of::Rest);
+    let at_rest = matches!(of, Of::Rest | Of::Count);
     let samples: Vec<(f64, f64)> = rows
         .iter()
         .filter(|row| (row.get(REST) == Some(&1.0)) == at_rest)
@@ -148,13 +157,23 @@ fn grows(rows: &[Row], name: &str, of: Of, bound: f64, warm_up: f64) -> Line {
         .collect();
     let points = if at_rest { samples } else { blocks(&samples, BLOCK) };
     let found = slope(&points);
-    let judgement = match found {
-        None => Judgement::Unjudged,
-        Some(slope) if slope.high < bound => Judgement::Good,
-        Some(slope) if slope.low > 0.0 => Judgement::Bad,
-        Some(_) => Judgement::Open,
+    let ends = points.first().copied().zip(points.last().copied());
+    let hours = ends.map_or(0.0, |(first, last)| last.0 - first.0);
+    let bound = if of == Of::Store && hours > 0.0 { bound + STEP / hours } else { bound };
+    let good = |is_good: bool| if is_good { Judgement::Good } else { Judgement::Bad };
+    let judgement = match (found, of) {
+        (None, _) => Judgement::Unjudged,
+        (Some(_), Of::Store) => good(ends.is_some_and(|(first, last)| last.1 - first.1 < bound * hours)),
+        (Some(_), Of::Count) => {
+            let (earlier, later) = points.split_at(points.len() / 2);
+            let least = |part: &[(f64, f64)]| part.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
+            good(least(later) <= least(earlier))
+        }
+        (Some(slope), _) if slope.high < bound => Judgement::Good,
+        (Some(slope), _) if slope.low > 0.0 => Judgement::Bad,
+        (Some(_), _) => Judgement::Open,
     };
-    let ends = points.first().zip(points.last()).map(|(first, last)| (first.1, last.1));
+    let ends = ends.map(|(first, last)| (first.1, last.1));
     let name = if at_rest { format!("{name} at rest") } else { name.to_owned() };
     Line { name, ends, slope: found, bound, judgement }
 }
@@ -188,8 +207,20 @@ mod tests {
         let lines = judge(&rows, 0.25);
         assert_eq!(of(&lines, "rss_kib").judgement, Judgement::Good, "{:?}", of(&lines, "rss_kib"));
         assert_eq!(of(&lines, "pss_kib").judgement, Judgement::Good);
-        let rows = run(|t, _| vec![("rss_kib", 20_000.0 + 400.0 * noise(t) + 200.0 * t)]);
+        let rows = run(|t, _| vec![("rss_kib", 20_000.0 + 400.0 * noise(t) + 2_000.0 * t)]);
         assert_eq!(of(&judge(&rows, 0.25), "rss_kib").judgement, Judgement::Bad);
+        let rows = run(|t, _| vec![("allocated_kib", 9_000.0 + 40.0 * noise(t) + 200.0 * t)]);
+        assert_eq!(of(&judge(&rows, 0.25), "allocated_kib at rest").judgement, Judgement::Bad);
+    }
+
+    #[test]
+    fn a_step_of_the_store_is_no_leak_and_many_are() {
+        let steps = |every: f64| {
+            let rows = run(move |t, _| vec![("rss_kib", 50_000.0 + 400.0 * (t / every).floor())]);
+            of(&judge(&rows, 0.25), "rss_kib").judgement
+        };
+        assert_eq!(steps(1.0), Judgement::Good);
+        assert_eq!(steps(0.2), Judgement::Bad);
     }
 
     #[test]
@@ -210,6 +241,13 @@ mod tests {
         };
         assert_eq!(with(0.0), Judgement::Good);
         assert_eq!(with(12.0), Judgement::Bad);
+        assert_eq!(with(1.2), Judgement::Bad);
+    }
+
+    #[test]
+    fn a_number_that_comes_and_goes_does_not_grow() {
+        let rows = run(|t, _| vec![("threads", 9.0 + f64::from(u8::from((t * 4.0) as u32 % 2 == 1)))]);
+        assert_eq!(of(&judge(&rows, 0.25), "threads at rest").judgement, Judgement::Good);
     }
 
     #[test]
@@ -222,11 +260,10 @@ mod tests {
 
     #[test]
     fn a_wild_figure_is_open_and_few_samples_are_not_judged() {
-        let rows = run(|t, _| {
-            vec![("rss_kib", 20_000.0 + if ((t * 6.0) as u32).is_multiple_of(3) { 9e3 } else { 0.0 })]
-        });
-        assert_eq!(of(&judge(&rows, 0.25), "rss_kib").judgement, Judgement::Open);
-        assert_eq!(of(&judge(&rows[..200], 0.25), "rss_kib").judgement, Judgement::Unjudged);
+        let rows =
+            run(|t, _| vec![("cpu_percent", if ((t * 6.0) as u32).is_multiple_of(3) { 90.0 } else { 0.0 })]);
+        assert_eq!(of(&judge(&rows, 0.25), "cpu_percent").judgement, Judgement::Open);
+        assert_eq!(of(&judge(&rows[..200], 0.25), "cpu_percent").judgement, Judgement::Unjudged);
     }
 
     #[test]
