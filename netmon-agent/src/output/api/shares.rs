@@ -157,15 +157,21 @@ impl Inner {
     }
 
     fn evict(&mut self, holder: Holder, id: u64) {
-        let Some(places) = self.holders.get_mut(&holder) else { return };
-        if let Some(mark) = places.remove(&id) {
+        if let Some(mark) = self.free(holder, id) {
             mark.is_evicted.store(true, Relaxed);
             mark.evicted.notify_one();
-            self.taken -= 1;
         }
+    }
+
+    /// Frees a place, unless it is another's by now.
+    fn free(&mut self, holder: Holder, id: u64) -> Option<Arc<Mark>> {
+        let places = self.holders.get_mut(&holder)?;
+        let mark = places.remove(&id);
         if places.is_empty() {
             self.holders.remove(&holder);
         }
+        self.taken -= usize::from(mark.is_some());
+        mark
     }
 }
 
@@ -195,15 +201,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut inner = self.shares.lock();
-        let Some(places) = inner.holders.get_mut(&self.holder) else { return };
-        let held = places.remove(&self.id).is_some();
-        if places.is_empty() {
-            inner.holders.remove(&self.holder);
-        }
-        if held {
-            inner.taken -= 1;
-        }
+        self.shares.lock().free(self.holder, self.id);
     }
 }
 
