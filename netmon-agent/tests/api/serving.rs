@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::PathBuf,
     sync::Arc,
@@ -18,6 +18,7 @@ use netmon_agent::{
     time::{Moment, Mono},
 };
 use netmon_client::{Client, Error, EventOptions, WaitOptions};
+use socket2::{Domain, Socket, Type};
 
 use crate::world::{FRESH, World, read_all, until};
 
@@ -205,9 +206,8 @@ fn shutting_down_answers_everybody_in_time() {
     drop(silent);
 }
 
-#[test]
-fn a_state_of_many_targets_is_told_to_many_at_once() {
-    let world = World::new(FRESH);
+/// So many targets of one address and one reply.
+fn watch(world: &World, targets: u32) {
     let target = |n: u32| {
         let mut stats = AddressStats::default();
         let rtt = Duration::from_micros(100 + u64::from(n));
@@ -223,8 +223,50 @@ fn a_state_of_many_targets_is_told_to_many_at_once() {
         Arc::new(TargetView { name, addresses: vec![address], ..TargetView::default() })
     };
     let at = Moment::now();
-    let targets = (0..300).map(target).collect();
+    let targets = (0..targets).map(target).collect();
     world.board.publish(Snapshot { seq: 101, at, targets, ..Snapshot::default() }, []);
+}
+
+#[test]
+fn what_is_sent_while_it_is_written_needs_no_room_among_unread_answers() {
+    let world = World::with(FRESH, |o| o.unread = 1 << 20);
+    watch(&world, 6000);
+    let address = world.server.as_ref().unwrap().tcp()[0];
+    let ask = |host: u8, path: &str| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        // What is not read stays with the agent, but for some megabytes that the kernel takes.
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, host], 0)).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let mut stream = TcpStream::from(socket);
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        stream
+    };
+    let head = |mut stream: &TcpStream| {
+        let mut start = [0; 13];
+        stream.read_exact(&mut start).unwrap();
+        String::from_utf8_lossy(&start).into_owned()
+    };
+    // The first may be as large as it is, and leaves nothing.
+    let unread = ask(2, "/v1/status");
+    assert_eq!(head(&unread), "HTTP/1.1 200 ");
+    for path in ["/", "/v1/status", "/v1/history", "/v1/targets"] {
+        assert_eq!(head(&ask(3, path)), "HTTP/1.1 503 ", "{path}");
+    }
+    let scrape = read_all(&mut ask(3, "/metrics"));
+    assert!(scrape.starts_with("HTTP/1.1 200 ") && scrape.ends_with("\r\n0\r\n\r\n"));
+    assert!(scrape.contains("target=\"t5999\""));
+    // With fewer it is an answer like the others.
+    watch(&world, 20);
+    assert_eq!(head(&ask(3, "/metrics")), "HTTP/1.1 503 ");
+    drop(unread);
+    until("room again", || head(&ask(3, "/metrics")) == "HTTP/1.1 200 ");
+}
+
+#[test]
+fn a_state_of_many_targets_is_told_to_many_at_once() {
+    let world = World::new(FRESH);
+    watch(&world, 300);
     let socket = world.socket();
     let ask = move || loop {
         match Client::new(&socket).status() {

@@ -10,13 +10,15 @@ use std::{
 
 use axum::{
     body::{Body, Bytes, HttpBody},
-    response::Response,
+    extract::FromRequestParts,
+    http::request::Parts,
+    response::{IntoResponse, Response},
 };
 use hyper::body::{Frame, SizeHint};
 
-use super::{reply, shares::Holder};
+use super::{App, reply, server::Peer, shares::Holder};
 
-/// Bytes of answers that may wait for their readers. Metrics of many targets are none: they are sent while they are written.
+/// Bytes of answers that may wait for their readers, when nobody says otherwise. Metrics of many targets are none: they are sent while they are written.
 pub(super) const ROOM: u64 = 128 << 20;
 /// Smaller answers are not counted: the kernel takes them from us at once.
 const LEAST: u64 = 16 << 10;
@@ -49,13 +51,13 @@ impl Room {
         if size < LEAST {
             return response;
         }
-        let Some(part) = self.take(holder, size) else { return refusal() };
+        let Some(part) = self.take(holder, size) else { return NoRoom.into_response() };
         let part = Arc::new(part);
         response.map(|body| Body::new(Held { body, part }))
     }
 
     /// Whether there is so little room that an answer is better not written.
-    pub(super) fn is_scarce(&self, holder: Holder) -> bool {
+    fn is_scarce(&self, holder: Holder) -> bool {
         let taken = self.lock();
         taken.all > 0
             && taken.own(holder) + 2 * SCARCE.min(self.bytes / 4) > self.bytes.saturating_sub(taken.all)
@@ -84,8 +86,37 @@ impl Taken {
     }
 }
 
-pub(super) fn refusal() -> Response {
-    reply::busy("too many answers are still being read")
+/// There is no room: the answer that says so.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoRoom;
+
+impl IntoResponse for NoRoom {
+    fn into_response(self) -> Response {
+        reply::busy("too many answers are still being read")
+    }
+}
+
+/// There is some room. An answer that grows with what is watched is not written for who has none: its handler asks for this.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SomeRoom;
+
+impl SomeRoom {
+    /// For one more answer to `peer`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn find(app: &App, peer: Peer) -> Result<Self, NoRoom> {
+        if app.room.is_scarce(peer.holder()) { Err(NoRoom) } else { Ok(Self) }
+    }
+}
+
+impl FromRequestParts<Arc<App>> for SomeRoom {
+    type Rejection = NoRoom;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, NoRoom> {
+        // Without a peer it is asked by this process itself.
+        parts.extensions.get::<Peer>().map_or(Ok(Self), |peer| Self::find(app, *peer))
+    }
 }
 
 /// Room that is taken; free again when dropped.

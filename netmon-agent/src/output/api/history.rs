@@ -9,9 +9,11 @@ use axum::{
 };
 use jiff::tz::TimeZone;
 
-use super::{App, reply};
+use super::{App, held::SomeRoom, reply};
 use crate::{
-    history::{self, Jobs, LIMITS, Live, MAX_PERIOD, Question, Reader, StoreError, Stretch, Whose, when},
+    history::{
+        self, Clocks, Jobs, LIMITS, Live, MAX_PERIOD, Question, Reader, StoreError, Stretch, Whose, when,
+    },
     time::Wall,
 };
 
@@ -36,6 +38,7 @@ pub struct Ledger {
 
 pub(super) async fn handler(
     State(app): State<Arc<App>>,
+    _: SomeRoom,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Response {
     let parsed = query.map_err(|e| e.body_text()).and_then(|Query(pairs)| parse(&pairs, Wall::now()));

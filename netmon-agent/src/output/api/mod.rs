@@ -96,6 +96,8 @@ pub struct Options {
     pub web: Option<Arc<Web>>,
     /// Most waiters at one time.
     pub max_waiters: usize,
+    /// Bytes of answers that may wait for their readers.
+    pub unread: u64,
     /// A sign of life on event streams at least so often: the probe interval, at most 2 s.
     pub heartbeat: Duration,
     /// Descriptors kept back for probes and files.
@@ -119,6 +121,7 @@ impl Default for Options {
             listen: Vec::new(),
             web: None,
             max_waiters: 10_000,
+            unread: held::ROOM,
             heartbeat: Duration::from_secs(2),
             reserved_descriptors: 256,
             refresh: None,
@@ -209,7 +212,7 @@ pub fn start_on(listeners: Listeners, board: Board, options: Options) -> Result<
         tcp_streams: Shares::new(events::TCP_STREAMS),
         ledger: options.ledger,
         added: options.added.map(targets::Keeper::new),
-        room: held::Room::new(held::ROOM),
+        room: held::Room::new(options.unread),
         web: options.web,
         own: own.clone(),
         walls: WallAnchor::default(),

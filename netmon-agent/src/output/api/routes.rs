@@ -7,13 +7,14 @@ use axum::{
     body::Body,
     extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
-    response::Response,
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use netmon_client::wire;
 
 use super::{
-    App, budget, events, history, page, reply, reports, server::Peer, stream, targets, wait, wire_map,
+    App, budget, events, held::SomeRoom, history, page, reply, reports, server::Peer, stream, targets, wait,
+    wire_map,
 };
 use crate::{
     health,
@@ -25,8 +26,6 @@ use crate::{
 pub(super) const BIG: usize = 200;
 /// Where metrics are.
 pub(super) const METRICS: &str = "/metrics";
-/// Where answers grow with what is watched: they are not written for who has no room for one.
-pub(super) const LONG: [&str; 5] = ["/", "/v1/status", "/v1/history", "/v1/targets", METRICS];
 
 pub(super) fn router(app: Arc<App>) -> Router {
     Router::new()
@@ -54,6 +53,7 @@ const NOT_FOUND: &str = "no such path; there are: /, /v1/status, /v1/wait, /v1/e
 
 async fn status(
     State(app): State<Arc<App>>,
+    _: SomeRoom,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Response {
     let pairs = query.map_or_else(|_| Vec::new(), |Query(pairs)| pairs);
@@ -126,6 +126,11 @@ async fn metrics(
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
 ) -> Response {
+    let is_big = app.board.snapshot().targets.len() >= BIG;
+    // A big one is sent while it is written, and needs none.
+    if !is_big && let Err(none) = SomeRoom::find(&app, peer) {
+        return none.into_response();
+    }
     let Some(place) = app.scrapes.take(peer.holder(), Mono::now()) else {
         return reply::busy("too many scrapes at once");
     };
@@ -133,7 +138,7 @@ async fn metrics(
     let format = metrics::format(&joined(&headers, header::ACCEPT), app.metrics.native_histograms);
     let gzip = accepts_gzip(&headers);
     let writer = move || if gzip { Writer::compressed(format) } else { Writer::new(format) };
-    let body = if app.board.snapshot().targets.len() >= BIG {
+    let body = if is_big {
         // The place goes with it: held until the work is done, even if the client has gone.
         let (tap, body) = stream::open(place);
         let worker = app.clone();

@@ -29,12 +29,11 @@ use tokio_rustls::server::TlsStream;
 use super::{
     App,
     connections::Reporter,
-    held,
     io::Impatient,
     plain,
     reports::Patient,
     rewound::Rewound,
-    routes::{LONG, METRICS},
+    routes::METRICS,
     shares::{Holder, Place, Shares},
     web::{Rules, Web},
 };
@@ -297,13 +296,8 @@ async fn connection<S>(
             let mut answer = match refusal {
                 Some(refusal) => refusal,
                 None => {
-                    let path = request.uri().path();
-                    let is_scrape = request.method() == Method::GET && path == METRICS;
-                    let answer = if LONG.contains(&path) && app.room.is_scarce(peer.holder()) {
-                        held::refusal()
-                    } else {
-                        app.room.hold_or_refuse(peer.holder(), routes.call(request).await?)
-                    };
+                    let is_scrape = request.method() == Method::GET && request.uri().path() == METRICS;
+                    let answer = app.room.hold_or_refuse(peer.holder(), routes.call(request).await?);
                     if is_scrape {
                         app.own.scraped(answer.status().is_success());
                     }

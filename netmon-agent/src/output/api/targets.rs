@@ -20,7 +20,9 @@ use tokio::{
 };
 
 use super::{
-    App, reply,
+    App,
+    held::SomeRoom,
+    reply,
     server::{Groups, Peer},
     socket::GROUP,
 };
@@ -74,7 +76,7 @@ pub(super) fn route() -> MethodRouter<Arc<App>> {
 }
 
 /// Those that were added. Whoever may open the socket may know: `/v1/status` tells more.
-pub(super) async fn all(State(app): State<Arc<App>>, member: Member) -> Response {
+pub(super) async fn all(State(app): State<Arc<App>>, _: SomeRoom, member: Member) -> Response {
     let told = async {
         local(member.as_ref())?;
         let of = |(name, entry): (String, crate::added::Entry)| AddedTarget {

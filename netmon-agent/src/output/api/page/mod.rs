@@ -42,7 +42,7 @@ use jiff::tz::TimeZone;
 use netmon_client::wire;
 
 use self::{past::Past, question::Question, verdict::Told, words::Clock};
-use super::{App, reply, reports, routes::BIG, server::Peer, wire_map};
+use super::{App, held::SomeRoom, reply, reports, routes::BIG, server::Peer, wire_map};
 use crate::{health, state::Snapshot, time::Boot};
 
 pub(super) use past::Cache;
@@ -70,6 +70,7 @@ struct View<'a> {
 
 pub(super) async fn page(
     State(app): State<Arc<App>>,
+    _: SomeRoom,
     peer: Option<Extension<Peer>>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Response {
