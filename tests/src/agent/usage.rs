@@ -24,6 +24,8 @@ pub struct Usage {
 /// The same of one thread.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ThreadUsage {
+    /// Its number.
+    pub id: u64,
     /// Its name.
     pub name: String,
     /// CPU time, nanoseconds.
@@ -53,7 +55,9 @@ impl Agent<'_> {
             let task = task?.path();
             let times = fs::read_to_string(task.join("schedstat"))?;
             let status = fs::read_to_string(task.join("status"))?;
+            let id = task.file_name().and_then(|id| id.to_str()?.parse().ok()).context("task")?;
             threads.push(ThreadUsage {
+                id,
                 name: fs::read_to_string(task.join("comm"))?.trim_end().to_owned(),
                 cpu_ns: times.split(' ').next().and_then(|t| t.parse().ok()).context("schedstat")?,
                 switches: field(&status, "voluntary_ctxt_switches")?

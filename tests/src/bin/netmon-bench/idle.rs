@@ -20,7 +20,8 @@ pub fn measure(time: Duration) -> Result<()> {
     thread::sleep(time);
     let (after, threads_after, took) = (agent.usage()?, agent.thread_usage()?, Mono::now().since(start));
     let targets = agent.status()?["targets"].as_array().map_or(0, Vec::len);
-    let cpu = Duration::from_nanos(after.cpu_ns - before.cpu_ns);
+    // A thread that came to its end took what it cost with it.
+    let cpu = Duration::from_nanos(after.cpu_ns.saturating_sub(before.cpu_ns));
     println!("idle: {:.0} s, {targets} default targets, {} threads", took.as_secs_f64(), after.threads);
     println!(
         "  CPU                {:.3} % of a core ({cpu:.1?})",
@@ -35,13 +36,15 @@ pub fn measure(time: Duration) -> Result<()> {
         ),
     );
     println!("    (with the forwarding of the world itself: a veth delivers within its sender's time)");
-    for (was, is) in threads_before.iter().zip(&threads_after) {
-        let (cpu, switches) = (Duration::from_nanos(is.cpu_ns - was.cpu_ns), is.switches - was.switches);
+    for is in &threads_after {
+        let was = threads_before.iter().find(|was| was.id == is.id);
+        let (cpu_ns, switches) = was.map_or((0, 0), |was| (was.cpu_ns, was.switches));
+        let (cpu, switches) = (Duration::from_nanos(is.cpu_ns - cpu_ns), is.switches - switches);
         println!("    {:<16} {cpu:>8.1?}, {switches} context switches", is.name);
     }
     println!(
         "  context switches   {:.1} a second",
-        (after.switches - before.switches) as f64 / took.as_secs_f64()
+        after.switches.saturating_sub(before.switches) as f64 / took.as_secs_f64()
     );
     println!(
         "  resident           {:.1} MB, of which {:.1} MB anonymous",
