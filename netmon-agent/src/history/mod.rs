@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `record` | the rows |
 //! | `timeline` | boot time of many runs as one line of wall-clock time (pure) |
+//! | `clocks` | the wall clock as it stands, for runs of this boot |
 //! | `segments` | a subject's changes as stretches of one state (pure) |
 //! | `outages` | those as outages, with who waited, and the figures of a period (pure) |
 //! | `report` | the answer to a question (pure) |
@@ -20,6 +21,7 @@
 //! | `schema`, `store`, `read` | the file |
 //! | `keeper`, `writer` | the thread |
 
+mod clocks;
 mod error;
 mod follow;
 pub mod jobs;
@@ -37,6 +39,7 @@ mod timeline;
 mod when;
 mod writer;
 
+pub use clocks::Clocks;
 pub use error::StoreError;
 pub use jobs::Jobs;
 pub use read::Reader;

@@ -10,6 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::{
+    clocks::{Clocks, set_right},
     error::StoreError,
     record::{Change, Gap, Records, Run, RunId, Waits},
     schema::{self, Kind},
@@ -53,11 +54,24 @@ impl Reader {
         &self.path
     }
 
-    /// What is written about the time from `since` on, and somewhat more before it.
+    /// What is written about the time from `since` on, and somewhat more before it; when that was, by the clocks as they
+    /// were when it was written.
     ///
     /// # Errors
     /// There is none, this user may not read it, it is damaged or somebody else's, or there is too much of it.
     pub fn load(&self, since: Wall) -> Result<Records, StoreError> {
+        self.load_with(since, None)
+    }
+
+    /// The same, by the clocks as they stand now where it is of the boot that goes on.
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub fn load_by(&self, since: Wall, clocks: &Clocks) -> Result<Records, StoreError> {
+        self.load_with(since, Some(clocks))
+    }
+
+    fn load_with(&self, since: Wall, clocks: Option<&Clocks>) -> Result<Records, StoreError> {
         let connection = self.open()?;
         match schema::kind(&connection)? {
             Kind::Ours(version) if version <= schema::VERSION => {}
@@ -69,7 +83,7 @@ impl Reader {
         // One transaction, one state of the file.
         connection.execute_batch("BEGIN")?;
         let since = Wall::from_nanos(since.as_nanos().saturating_sub(BEFORE.as_nanos() as u64));
-        load(&connection, since, self.most)
+        load(&connection, since, clocks, self.most)
     }
 
     /// Whether SQLite finds the file whole.
@@ -144,9 +158,15 @@ const CHANGES: &str = "changes c JOIN subjects s ON s.id = c.subject LEFT JOIN (
 const GAPS: &str = "gaps WHERE (run, ended) >= (?1, ?2)";
 const WAITS: &str = "waits w JOIN subjects s ON s.id = w.subject WHERE (w.run, w.ended) >= (?1, ?2)";
 
-fn load(connection: &Connection, since: Wall, most: u64) -> Result<Records, StoreError> {
-    let runs =
+fn load(
+    connection: &Connection,
+    since: Wall,
+    clocks: Option<&Clocks>,
+    most: u64,
+) -> Result<Records, StoreError> {
+    let mut runs =
         rows(connection, "SELECT id, boot, started, seen, offset, clean FROM runs ORDER BY id", (), run)?;
+    set_right(&mut runs, clocks);
     let Some(first) = runs.iter().find(|run| end(run) >= i128::from(told(since))) else {
         return Ok(Records { runs, ..Records::default() });
     };

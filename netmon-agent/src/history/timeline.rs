@@ -53,8 +53,7 @@ struct Placed {
 impl Timeline {
     /// Lays `runs`, ordered by number, end to end.
     pub fn new(runs: &[Run], gaps: &[Gap]) -> Self {
-        // Of several runs in one boot the last has the distance of the clocks that holds for all of them.
-        let offsets: HashMap<&str, i64> = runs.iter().map(|run| (run.boot.as_str(), run.offset)).collect();
+        let offsets = offsets(runs);
         let mut placed: Vec<Placed> = runs
             .iter()
             .map(|run| {
@@ -107,6 +106,11 @@ impl Timeline {
     fn placed(&self, id: RunId) -> Option<&Placed> {
         self.by_id.get(&id).map(|i| &self.runs[*i])
     }
+}
+
+/// By boot, the distance of the clocks that holds for all of its runs: that of the last of them.
+pub(super) fn offsets(runs: &[Run]) -> HashMap<&str, i64> {
+    runs.iter().map(|run| (run.boot.as_str(), run.offset)).collect()
 }
 
 fn wall(at: Boot, offset: i64) -> Wall {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::{Config, HISTORY_PATH},
-    history::{self, LIMITS, Question, Reader, RunId, Stretch, Whose},
+    history::{self, Clocks, LIMITS, Question, Reader, RunId, Stretch, Whose},
     time::{Boot, Wall},
 };
 
@@ -133,7 +133,7 @@ fn read(args: &HistoryArgs, path: &Path, zone: &TimeZone) -> Result<History, Ref
     let reader = Reader::new(path);
     let failed =
         |e| Refused::Failed(anyhow::Error::new(e).context(format!("the history at {}", path.display())));
-    let mut records = reader.load(window.from).map_err(failed)?;
+    let mut records = reader.load_by(window.from, &Clocks::now()).map_err(failed)?;
     let live = still_written(&reader, &mut records);
     let subject = args.subject.as_deref().map(Whose::read);
     let question = Question { window, subject, limit: args.limit as usize, zone: zone.clone() };

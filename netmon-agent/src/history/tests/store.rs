@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::{
     health::{State, Subject},
     history::{
-        Batch, Change, Gap, Reader, Sign, Store, StoreError, ThisRun, Waits, move_aside, open, schema,
+        Batch, Change, Clocks, Gap, Reader, Sign, Store, StoreError, ThisRun, Waits, move_aside, open, schema,
     },
     time::{Boot, Wall},
 };
@@ -94,6 +94,25 @@ fn what_is_written_is_read_while_it_is_written() {
     assert_eq!(read.is_written(), Some(false));
     assert!(read.load(long_ago()).unwrap().runs[0].clean);
     assert_eq!(opened(&path, 40).unwrap().run(), 2);
+}
+
+#[test]
+fn a_clock_that_was_set_since_the_last_sign_of_life_tells_when_it_was() {
+    let (_folder, path) = folder();
+    let mut store = opened(&path, 1).unwrap();
+    store.append(&flapping(10, 4), sign(30)).unwrap();
+    let year = 365 * 86_400;
+    let now = Wall::from_nanos((EPOCH + year + 31) * S);
+    let clocks = Clocks::of("b".into(), Boot::from_nanos(31 * S), now);
+    // Of the last days; by the clock as it was, all of it was a year ago.
+    let since = Wall::from_nanos((EPOCH + year - 2 * 86_400) * S);
+    let reader = Reader::new(&path);
+    assert_eq!(reader.load(since).unwrap().changes.len(), 0);
+    let records = reader.load_by(since, &clocks).unwrap();
+    assert_eq!((records.changes.len(), records.runs[0].offset), (4, ((EPOCH + year) * S) as i64));
+    // One of another boot says nothing of this one.
+    let other = Clocks::of("c".into(), Boot::from_nanos(31 * S), now);
+    assert_eq!(reader.load_by(since, &other).unwrap().changes.len(), 0);
 }
 
 #[test]

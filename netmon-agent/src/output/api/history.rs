@@ -61,7 +61,7 @@ pub(super) async fn handler(
 }
 
 fn answer(app: &App, ledger: &Ledger, question: &Question) -> Response {
-    match ledger.reader.load(question.window.from) {
+    match ledger.reader.load_by(question.window.from, &Clocks::now()) {
         Ok(mut records) => {
             let seen = app.board.last_evaluated();
             let live = ledger.live.run().filter(|run| records.keep_alive(*run, seen));

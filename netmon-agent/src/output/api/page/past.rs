@@ -14,7 +14,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use super::{super::App, pick::rank};
 use crate::{
     health::{State, Subject},
-    history::{self, Question, StoreError, Stretch, Whose},
+    history::{self, Clocks, Question, StoreError, Stretch, Whose},
     time::{Mono, Wall},
 };
 
@@ -122,7 +122,7 @@ fn read(app: &App) -> Past {
     let (now, zone) = (Wall::now(), TimeZone::system());
     for days in [DAYS, 1] {
         let Some(from) = midnight(now, days - 1, &zone) else { continue };
-        match reader.load(from) {
+        match reader.load_by(from, &Clocks::now()) {
             Ok(mut records) => {
                 let seen = app.board.last_evaluated();
                 let live = ledger.live.run().filter(|run| records.keep_alive(*run, seen));
