@@ -18,7 +18,8 @@ use hyper::body::{Frame, SizeHint};
 
 use super::{App, reply, server::Peer, shares::Holder};
 
-/// Bytes of answers that may wait for their readers, when nobody says otherwise. Metrics of many targets are none: they are sent while they are written.
+/// Bytes of answers that may wait for their readers, when nobody says otherwise. Metrics of many targets are none: they are
+/// sent while they are written.
 pub(super) const ROOM: u64 = 128 << 20;
 /// Smaller answers are not counted: the kernel takes them from us at once.
 const LEAST: u64 = 16 << 10;

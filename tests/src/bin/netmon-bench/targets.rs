@@ -9,6 +9,7 @@ use clap::Args;
 use netmon_agent::time::Mono;
 use netmon_tests::agent::{Agent, Start, await_until, get};
 use netmon_tests::lab::World;
+use netmon_tests::promise;
 use nix::sys::signal::Signal;
 
 /// A hundred thousand targets' metrics are half a gigabyte.
@@ -54,7 +55,16 @@ fn one(targets: u32, arguments: &Arguments) -> Result<()> {
     );
     println!("    CPU {:.2} % of a core, {:.1} µs a probe", cpu / took * 100.0, cpu * 1e6 / (took * rate));
     let each = after.resident_kib as f64 * 1024.0 / f64::from(targets);
-    println!("    resident {:.0} MB, {each:.0} bytes a target", after.resident_kib as f64 / 1024.0);
+    let resident = after.resident_kib as f64 / 1024.0;
+    println!("    resident {resident:.0} MB, {each:.0} bytes a target");
+    promise(
+        "many-targets",
+        format_args!(
+            "{targets} targets, {rate:.0} probes a second: {:.2} % of a core, {:.1} µs a probe, {resident:.0} MB resident",
+            cpu / took * 100.0,
+            cpu * 1e6 / (took * rate)
+        ),
+    );
     scrapes(&agent)?;
     reload(&agent, cpu / took)
 }

@@ -1,5 +1,7 @@
 //! The verdict, printed.
 
+use netmon_tests::promise;
+
 use crate::verdict::{Judgement, Line};
 
 /// Prints each row and all together; whether nothing is bad or open.
@@ -23,10 +25,13 @@ pub fn print(lines: &[Line], hours: f64, warm_up: f64, samples: usize) -> bool {
     }
     let count = |judgement: &Judgement| lines.iter().filter(|l| l.judgement == *judgement).count();
     let (bad, open) = (count(&Judgement::Bad), count(&Judgement::Open));
-    println!(
-        "  {} good, {bad} bad, {open} open, {} not judged",
-        count(&Judgement::Good),
-        count(&Judgement::Unjudged)
+    let (good, unjudged) = (count(&Judgement::Good), count(&Judgement::Unjudged));
+    println!("  {good} good, {bad} bad, {open} open, {unjudged} not judged");
+    promise(
+        "soak-slopes",
+        format_args!(
+            "{hours:.1} h: {good} figures as due or without growth, {bad} bad, {open} open, {unjudged} not judged"
+        ),
     );
     bad + open == 0
 }
