@@ -32,8 +32,9 @@ const OWN: [(&str, &str); 11] = [
 const SERIES: &str = "series";
 /// What the agent has allocated and not freed.
 const ALLOCATED: &str = "allocated_kib";
-/// Looks at a process at rest, and from one to the next.
-const LOOKS: (usize, Duration) = (6, Duration::from_secs(1));
+/// Looks at a process at rest beside the first, and from one to the next. After the turn of a minute each address's last hour
+/// is held twice for some fifteen seconds, as it is and as it was told last: that is to be over.
+const LOOKS: (usize, Duration) = (20, Duration::from_secs(1));
 
 /// Takes samples and writes each at once.
 #[derive(Debug)]
