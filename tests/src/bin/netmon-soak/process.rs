@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use crate::table::Row;
 
@@ -68,6 +70,16 @@ fn memory(folder: &Path, row: &mut Row) -> Result<()> {
 fn field(text: &str, name: &str) -> Option<f64> {
     let rest = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix([':', ' ']))?;
     rest.split_whitespace().next()?.parse().ok()
+}
+
+/// CPU time of this process, the load, seconds.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn own_cpu() -> Result<f64> {
+    let used = getrusage(UsageWho::RUSAGE_SELF)?;
+    let seconds = |time: TimeVal| time.num_microseconds() as f64 / 1e6;
+    Ok(seconds(used.user_time()) + seconds(used.system_time()))
 }
 
 /// Seconds of CPU time, user and system, of all its threads, ended ones included (proc(5): `stat`).

@@ -42,9 +42,17 @@ pub struct Sampler {
     path: PathBuf,
     table: Option<Writer>,
     start: Mono,
-    /// CPU seconds, and when, at the sample before.
-    before: Option<(f64, f64)>,
+    /// The sample before.
+    before: Option<Spent>,
     last: Row,
+}
+
+/// CPU time at one moment, all in seconds.
+#[derive(Clone, Copy, Debug)]
+struct Spent {
+    at: f64,
+    agent: f64,
+    load: f64,
 }
 
 impl Sampler {
@@ -67,11 +75,14 @@ impl Sampler {
         if rest {
             least(agent, &mut row)?;
         }
-        let cpu = row["cpu_s"];
-        let share = self.before.map(|(at, seconds)| 100.0 * (cpu - seconds) / (now - at));
+        let spent = Spent { at: now, agent: row["cpu_s"], load: process::own_cpu()? };
         // No number for the first: it would be one of the start.
+        let share = self.before.map(|b| 100.0 * (spent.agent - b.agent) / (now - b.at));
+        let to_load = self.before.map(|b| (spent.agent - b.agent) / (spent.load - b.load).max(1e-3));
         row.insert("cpu_percent".to_owned(), share.unwrap_or(0.0));
-        self.before = Some((now, cpu));
+        row.insert("cpu_to_load".to_owned(), to_load.unwrap_or(0.0));
+        row.insert("load_cpu_s".to_owned(), spent.load);
+        self.before = Some(spent);
         files(agent.folder(), &mut row)?;
         let least = [SERIES, ALLOCATED].map(|name| (name, row.remove(name)));
         own(&agent.metrics()?, &mut row);
