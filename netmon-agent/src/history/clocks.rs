@@ -2,10 +2,10 @@
 //! life, and what is told is by the clock as it was last set.
 
 use super::{record::Run, timeline, writer::boot_id};
-use crate::time::{Boot, Wall};
-
-/// Less is slewing: a time that is told must not crawl with it. Nanoseconds.
-const STEP_NS: u64 = 1_000_000_000;
+use crate::{
+    output::STEP_NS,
+    time::{Boot, Wall},
+};
 
 /// The clocks of this machine at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     health::{State, Subject},
-    output::{api::wire_map, rfc3339},
+    output::{STEP_NS, api::wire_map, rfc3339},
     time::Wall,
 };
 
@@ -22,9 +22,6 @@ pub const LIMITS: (usize, usize) = (1000, 10_000);
 
 /// Longest period of an answer; it has a row a day.
 pub const MAX_PERIOD: std::time::Duration = std::time::Duration::from_secs(3660 * 86_400);
-
-/// Steps of the wall clock that are told of.
-const STEP_NS: u64 = 1_000_000_000;
 
 /// What is asked.
 #[derive(Clone, Debug)]

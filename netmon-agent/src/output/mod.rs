@@ -7,4 +7,5 @@ pub mod notify;
 pub mod otlp;
 mod walls;
 
+pub(crate) use walls::STEP_NS;
 pub use walls::{WallAnchor, WallOffset, rfc3339};

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::time::{Boot, Wall};
 
-/// How far the wall clock may drift before instants in the past are told anew. Less is slewing: a timestamp that is
-/// shown must not crawl with it.
-const STEP_NS: i64 = 1_000_000_000;
+/// How far the wall clock may drift before instants in the past are told anew, nanoseconds. Less is slewing: a timestamp that
+/// is shown must not crawl with it.
+pub(crate) const STEP_NS: u64 = 1_000_000_000;
 
 /// Distance of the wall clock from boot time, held still between steps of the wall clock.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ impl WallAnchor {
     pub fn offset(&self, boot: Boot, wall: Wall) -> WallOffset {
         let now = (wall.as_nanos() as i64).saturating_sub(boot.as_nanos() as i64);
         let held = self.offset.load(Ordering::Relaxed);
-        if now.saturating_sub(held).abs() < STEP_NS {
+        if now.abs_diff(held) < STEP_NS {
             return WallOffset(held);
         }
         self.offset.store(now, Ordering::Relaxed);

@@ -53,16 +53,15 @@ fn one(targets: u32, arguments: &Arguments) -> Result<()> {
         first.as_secs_f64(),
         start.cpu_ns as f64 / 1e9
     );
-    println!("    CPU {:.2} % of a core, {:.1} µs a probe", cpu / took * 100.0, cpu * 1e6 / (took * rate));
+    let (share, a_probe) = (cpu / took * 100.0, cpu * 1e6 / (took * rate));
+    println!("    CPU {share:.2} % of a core, {a_probe:.1} µs a probe");
     let each = after.resident_kib as f64 * 1024.0 / f64::from(targets);
     let resident = after.resident_kib as f64 / 1024.0;
     println!("    resident {resident:.0} MB, {each:.0} bytes a target");
     promise(
         "many-targets",
         format_args!(
-            "{targets} targets, {rate:.0} probes a second: {:.2} % of a core, {:.1} µs a probe, {resident:.0} MB resident",
-            cpu / took * 100.0,
-            cpu * 1e6 / (took * rate)
+            "{targets} targets, {rate:.0} probes a second: {share:.2} % of a core, {a_probe:.1} µs a probe, {resident:.0} MB resident"
         ),
     );
     scrapes(&agent)?;

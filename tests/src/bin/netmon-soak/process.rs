@@ -5,8 +5,6 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use crate::table::Row;
 
@@ -77,9 +75,7 @@ fn field(text: &str, name: &str) -> Option<f64> {
 /// # Errors
 /// The kernel does not tell.
 pub fn own_cpu() -> Result<f64> {
-    let used = getrusage(UsageWho::RUSAGE_SELF)?;
-    let seconds = |time: TimeVal| time.num_microseconds() as f64 / 1e6;
-    Ok(seconds(used.user_time()) + seconds(used.system_time()))
+    cpu(&fs::read_to_string("/proc/self/stat")?).context("stat")
 }
 
 /// Seconds of CPU time, user and system, of all its threads, ended ones included (proc(5): `stat`).

@@ -72,10 +72,11 @@ impl Sampler {
         row.insert(REST.to_owned(), f64::from(u8::from(rest)));
         // Before the question below, whose connection would count.
         process::sample(agent.pid().as_raw(), &mut row).context("the agent's process")?;
+        // At one moment: what is looked at below costs both.
+        let spent = Spent { at: now, agent: row["cpu_s"], load: process::own_cpu()? };
         if rest {
             least(agent, &mut row)?;
         }
-        let spent = Spent { at: now, agent: row["cpu_s"], load: process::own_cpu()? };
         // No number for the first: it would be one of the start.
         let share = self.before.map(|b| 100.0 * (spent.agent - b.agent) / (now - b.at));
         let to_load = self.before.map(|b| (spent.agent - b.agent) / (spent.load - b.load).max(1e-3));
